@@ -1,0 +1,115 @@
+"""What every provider is: the contract with the executor, and how many blocks it may hold."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from parsl_pool.errors import ConfigurationError
+from parsl_pool.providers.states import JobStatus
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BlockLimits:
+    """How many blocks a provider may hold at once, and how large one is.
+
+    `parallelism` is the wanted number of slots for each waiting or running task, from 0 (as few blocks as
+    will do) to 1 (a slot for every task, as far as `max_blocks` goes).
+    """
+
+    init_blocks: int = 1
+    min_blocks: int = 0
+    max_blocks: int = 1
+    nodes_per_block: int = 1
+    parallelism: float = 1
+
+    def __post_init__(self) -> None:
+        for name in ("init_blocks", "min_blocks", "max_blocks", "nodes_per_block"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool):
+                raise ConfigurationError(f"{name} must be a whole number, got {value!r}")
+        if self.nodes_per_block < 1:
+            raise ConfigurationError(f"nodes_per_block must be at least 1, got {self.nodes_per_block}")
+        if not 0 <= self.min_blocks <= self.init_blocks <= self.max_blocks:
+            raise ConfigurationError(
+                f"need 0 <= min_blocks <= init_blocks <= max_blocks, got {self.min_blocks}, "
+                f"{self.init_blocks} and {self.max_blocks}: {self._how_to_fix()}"
+            )
+        if isinstance(self.parallelism, bool) or not isinstance(self.parallelism, (int, float)):
+            raise ConfigurationError(f"parallelism must be a number from 0 to 1, got {self.parallelism!r}")
+        if not 0 <= self.parallelism <= 1:
+            raise ConfigurationError(
+                f"parallelism must be from 0 (as few blocks as will do) to 1 (a slot for every task), "
+                f"got {self.parallelism}"
+            )
+
+    def _how_to_fix(self) -> str:
+        if min(self.init_blocks, self.min_blocks, self.max_blocks) < 0:
+            return "a number of blocks cannot be negative"
+        if self.init_blocks > self.max_blocks:
+            return f"raise max_blocks to {self.init_blocks}, or lower init_blocks"
+        return f"raise init_blocks to {self.min_blocks}, or lower min_blocks"
+
+
+class ExecutionProvider(ABC):
+    """Gives blocks and takes them back. One block is one job: a batch job, a pod, a process group, ...
+
+    A provider that knows a job counts it from `submit` on: `status` never says less of it than UNKNOWN.
+    What goes wrong is an `ExecutionProviderException`.
+
+    Attributes:
+        limits: how many blocks there may be.
+        script_dir: where submit scripts and the jobs' output go. The executor sets it before the first
+            `submit`, to a private directory of the run.
+        cores_per_node, mem_per_node: what to ask for on each node, the memory in GB; None leaves it open.
+        status_polling_interval: seconds that the executor lets pass between two calls of `status`.
+    """
+
+    limits: BlockLimits
+    script_dir: str | os.PathLike[str] | None = None
+    cores_per_node: int | None = None
+    mem_per_node: float | None = None
+    status_polling_interval: float = 30.0
+
+    @property
+    @abstractmethod
+    def label(self) -> str:
+        """The provider's name in messages and logs."""
+
+    @abstractmethod
+    def submit(self, command: str, tasks_per_node: int, job_name: str = "parsl_pool.auto") -> str:
+        """Starts a block whose nodes run `command`, a line of shell; gives the job's id.
+
+        Raises:
+            ScaleOutFailed, SubmitException, ScriptPathError: there is no block; nothing of it is left.
+        """
+
+    @abstractmethod
+    def status(self, job_ids: Sequence[str]) -> list[JobStatus]:
+        """The status of each job, in the same order. An id that is not known is UNKNOWN."""
+
+    @abstractmethod
+    def cancel(self, job_ids: Sequence[str]) -> list[bool]:
+        """Ends the jobs. For each, whether it has ended or surely will; one that had ended already: True."""
+
+    @property
+    def init_blocks(self) -> int:
+        return self.limits.init_blocks
+
+    @property
+    def min_blocks(self) -> int:
+        return self.limits.min_blocks
+
+    @property
+    def max_blocks(self) -> int:
+        return self.limits.max_blocks
+
+    @property
+    def nodes_per_block(self) -> int:
+        return self.limits.nodes_per_block
+
+    @property
+    def parallelism(self) -> float:
+        return self.limits.parallelism

@@ -1,0 +1,74 @@
+"""The script that a block runs: its text, and the file it goes into."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+import re
+import shlex
+from pathlib import Path
+
+from parsl_pool.errors import ScriptPathError
+
+_NAME_LENGTH = 80  # in characters, so that name, number and suffix stay below the 255 bytes of a file name
+_numbers = itertools.count(1)  # one for all providers of a process: several may share a directory
+
+
+def script_text(*, shell: str, job_name: str, worker_init: str, body: str, directives: str = "") -> str:
+    """A whole script: the scheduler's directives, if any, then `worker_init`, then what the launcher gave.
+
+    On SIGTERM the shell ends once the command that it waits for has, and starts nothing more.
+    """
+    # The empty lines keep a backslash at the end of worker_init from swallowing what follows.
+    return (
+        f"#!{shell}\n"
+        f"{directives}"
+        "trap 'exit 143' TERM\n"
+        f"export JOBNAME={shlex.quote(job_name)}\n"
+        f"\n{worker_init}\n"
+        f"\n{body}\n"
+    )
+
+
+def write_script(directory: str | os.PathLike[str], job_name: str, text: str) -> Path:
+    """A new file in `directory` that only its owner can read, write and run.
+
+    Its name without the suffix is unique among this directory's scripts and this process's.
+
+    Raises:
+        ScriptPathError: the directory or the file cannot be made; no file is left.
+    """
+    stem = re.sub(r"[^\w.-]", "_", job_name)[:_NAME_LENGTH].lstrip(".-") or "job"
+    path = Path(directory)
+    try:
+        # Absolute, since the client may change its directory while blocks run.
+        path = Path(os.path.abspath(directory))
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path, file = _create(path, stem)
+        try:
+            with open(file, "wb") as out:
+                out.write(text.encode("utf-8", "surrogateescape"))
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+    except (OSError, UnicodeEncodeError) as error:
+        raise ScriptPathError(str(path), describe_failure(error)) from error
+    return path
+
+
+def _create(directory: Path, stem: str) -> tuple[Path, int]:
+    while True:
+        path = directory / f"{stem}.{next(_numbers)}.sh"
+        try:
+            return path, os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o700)
+        except FileExistsError:  # another process uses the directory: the next number
+            continue
+
+
+def describe_failure(error: Exception) -> str:
+    """An error in words, with the name of its errno: ``"No space left on device (ENOSPC)"``."""
+    if not isinstance(error, OSError) or error.errno is None:
+        return str(error)
+    where = f": {os.fsdecode(error.filename)}" if isinstance(error.filename, (str, bytes)) else ""
+    return f"{error.strerror} ({errno.errorcode.get(error.errno, error.errno)}){where}"
