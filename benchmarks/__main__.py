@@ -1,0 +1,96 @@
+"""`python -m benchmarks`: measure, print the tables, write them to files."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from benchmarks import machine, report
+from benchmarks.harness import Plan, Sample, run
+from benchmarks.lines import LINES
+from benchmarks.peers import PEERS, SUBJECTS
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Exit code 1 if a sample of our own pool failed; how fast it was doesn't matter here."""
+    options = _parser().parse_args(arguments)
+    if options.list:
+        _list()
+        return 0
+    plan = Plan(
+        lines=[LINES[name] for name in options.lines or LINES],
+        peers=[PEERS[name] for name in options.peers or PEERS],
+        rounds=options.rounds or (1 if options.quick else 5),
+        workers=options.workers,
+        quick=options.quick,
+        pythons=dict(options.peer_env),
+    )
+    facts = machine.describe()
+    print("\n".join(f"{name}: {value}" for name, value in facts.items()), flush=True)
+    samples = run(plan, _print_sample)
+    facts |= {taken.peer: f"{taken.version} on Python {taken.python}" for taken in samples if taken.version}
+    figures = report.Figures(plan.lines, samples)
+    page = report.markdown(figures, facts)
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / "benchmarks.json").write_text(report.as_json(figures, facts))
+    (options.out / "benchmarks.md").write_text(page)
+    print(f"\n{page}\nwritten to {options.out}")
+    return int(any(sample.failure for sample in samples if sample.peer in SUBJECTS))
+
+
+def _print_sample(sample: Sample) -> None:
+    said = sample.failure.strip()[-200:] or "  ".join(
+        f"{name} {report.number(value)}" for name, value in (sample.values or {}).items()
+    )
+    print(f"{sample.line:10} {sample.round + 1} {sample.peer:16} {said}", flush=True)
+
+
+def _list() -> None:
+    for line in LINES.values():
+        peers = ", ".join(peer.name for peer in PEERS.values() if line.wants(peer))
+        print(f"{line.name:10} {'; '.join(metric.title for metric in line.metrics)}\n{'':10} [{peers}]")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Our pool beside its peers.")
+    parser.add_argument("--lines", type=_names(LINES), help="which, with commas between (default: all)")
+    parser.add_argument("--peers", type=_names(PEERS), help="whom, with commas between (default: all)")
+    parser.add_argument("--rounds", type=int, help="samples of each (default: 5, quick: 1)")
+    parser.add_argument("--workers", type=int, default=2, help="of each pool (default: 2)")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes: shows that it runs, no more")
+    parser.add_argument(
+        "--peer-env",
+        type=_peer_python,
+        action="append",
+        default=[],
+        metavar="PEER=PYTHON",
+        help="the interpreter of a virtual environment which has that peer; may be repeated",
+    )
+    parser.add_argument("--out", type=Path, default=RESULTS, help="where results go (default: %(default)s)")
+    parser.add_argument("--list", action="store_true", help="say what there is, and stop")
+    return parser
+
+
+def _names(table: Iterable[str]) -> Callable[[str], list[str]]:
+    def parse(text: str) -> list[str]:
+        names = text.split(",")
+        if unknown := set(names) - set(table):
+            raise argparse.ArgumentTypeError(f"not among {', '.join(table)}: {', '.join(sorted(unknown))}")
+        return names
+
+    return parse
+
+
+def _peer_python(text: str) -> tuple[str, str]:
+    peer, _, python = text.partition("=")
+    if peer not in PEERS or not Path(python).exists():
+        raise argparse.ArgumentTypeError(f"{text!r}: need PEER=PYTHON, PEER one of {', '.join(PEERS)}")
+    return peer, python
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,232 @@
+"""The pools that are compared, behind one face: start, submit, gather, map, close.
+
+A peer's own module is imported by `load`, never at the top: each probe loads one of them, often from another
+environment than ours. The adapters add nothing to the hot path but a bound method.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib import import_module
+from tempfile import mkdtemp
+from typing import Any
+
+from benchmarks.machine import package_version
+
+NETWORK_ADDRESS = "127.0.0.1"
+
+
+class Pool(ABC):
+    """A running pool."""
+
+    submit: Callable[..., Any]    # (fn, *args) -> a handle; the pool's own method where it has one
+
+    @abstractmethod
+    def result(self, handle: Any) -> Any:
+        """The value behind a handle."""
+
+    @abstractmethod
+    def map(self, fn: Callable[[int], int], items: Iterable[int], chunksize: int) -> Iterable[int]:
+        """The pool's own map."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """End the pool, in its ordinary way."""
+
+    def gather(self, handles: Sequence[Any]) -> list[Any]:
+        """All values, in order."""
+        result = self.result
+        return [result(handle) for handle in handles]
+
+
+class ExecutorPool(Pool):
+    """Any `concurrent.futures.Executor`."""
+
+    def __init__(self, executor: Any) -> None:
+        self.executor = executor
+        self.submit = executor.submit
+
+    def result(self, handle: Any) -> Any:
+        return handle.result()
+
+    def gather(self, handles: Sequence[Any]) -> list[Any]:
+        return [handle.result() for handle in handles]
+
+    def map(self, fn: Callable[[int], int], items: Iterable[int], chunksize: int) -> Iterable[int]:
+        answer: Iterable[int] = self.executor.map(fn, items, chunksize=chunksize)
+        return answer
+
+    def close(self) -> None:
+        self.executor.shutdown()
+
+
+class MultiprocessingPool(Pool):
+    """`multiprocessing.Pool`, which takes its arguments as a tuple."""
+
+    def __init__(self, workers: int) -> None:
+        self._pool = multiprocessing.get_context("fork").Pool(workers)
+        self.submit = self._submit
+
+    def _submit(self, fn: Callable[..., Any], *args: Any) -> Any:
+        return self._pool.apply_async(fn, args)
+
+    def result(self, handle: Any) -> Any:
+        return handle.get()
+
+    def map(self, fn: Callable[[int], int], items: Iterable[int], chunksize: int) -> Iterable[int]:
+        return self._pool.map(fn, items, chunksize)
+
+    def close(self) -> None:
+        self._pool.close()
+        self._pool.join()
+
+
+class ParslPool(Pool):
+    """Parsl's HighThroughputExecutor on a LocalProvider, used the ordinary way: by apps."""
+
+    def __init__(self, workers: int, encrypted: bool) -> None:
+        parsl = import_module("parsl")
+        self._parsl = parsl
+        self._app = parsl.python_app
+        self._apps: dict[Any, Callable[..., Any]] = {}
+        executor = import_module("parsl.executors").HighThroughputExecutor(
+            label="benchmark",
+            address=NETWORK_ADDRESS,
+            max_workers_per_node=workers,
+            cores_per_worker=1e-6,    # else never more workers than cores
+            encrypted=encrypted,
+            provider=import_module("parsl.providers").LocalProvider(init_blocks=1, max_blocks=1),
+        )
+        parsl.load(parsl.Config(executors=[executor], run_dir=mkdtemp(prefix="parsl-"), strategy="none"))
+        self.submit = self._submit
+
+    def _submit(self, fn: Callable[..., Any], *args: Any) -> Any:
+        app = self._apps.get(fn)
+        if app is None:
+            app = self._apps[fn] = self._app(fn)
+        return app(*args)
+
+    def result(self, handle: Any) -> Any:
+        return handle.result()
+
+    def map(self, fn: Callable[[int], int], items: Iterable[int], chunksize: int) -> Iterable[int]:
+        app = self._app(fn)
+        return self.gather([app(item) for item in items])
+
+    def close(self) -> None:
+        self._parsl.dfk().cleanup()
+        self._parsl.clear()
+
+
+class DaskPool(Pool):
+    """dask.distributed with one thread a worker process, and without its dashboard."""
+
+    def __init__(self, workers: int) -> None:
+        distributed = import_module("distributed")
+        self._cluster = distributed.LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address=None,
+            host=NETWORK_ADDRESS,
+        )
+        self._client = distributed.Client(self._cluster)
+        self.submit = self._submit
+
+    def _submit(self, fn: Callable[..., Any], *args: Any) -> Any:
+        return self._client.submit(fn, *args, pure=False)    # pure: equal calls would run once
+
+    def result(self, handle: Any) -> Any:
+        return handle.result()
+
+    def gather(self, handles: Sequence[Any]) -> list[Any]:
+        values: list[Any] = self._client.gather(list(handles))
+        return values
+
+    def map(self, fn: Callable[[int], int], items: Iterable[int], chunksize: int) -> Iterable[int]:
+        return self.gather(self._client.map(fn, list(items), pure=False))
+
+    def close(self) -> None:
+        self._client.close()
+        self._cluster.close()
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A pool that can be started, and how much of a line's work is sensible for one so fast."""
+
+    name: str
+    module: str
+    starts: Callable[[int], Pool]
+    share: float                        # of a line's size: each sample should last about a second
+    traits: frozenset[str] = field(default_factory=frozenset)
+    distribution: str = ""              # where the version is found; none: Python's own
+    import_module_as: str = ""
+    import_class_as: str = ""
+
+    def load(self) -> None:
+        """Import the pool's module; ImportError if this environment lacks it."""
+        import_module(self.module)
+
+    @cached_property
+    def version(self) -> str:
+        """The version of what is measured."""
+        return package_version(self.distribution) if self.distribution else ""
+
+
+def _process_pool(method: str) -> Callable[[int], Pool]:
+    def start(workers: int) -> Pool:
+        executor = import_module("concurrent.futures").ProcessPoolExecutor
+        return ExecutorPool(executor(workers, mp_context=multiprocessing.get_context(method)))
+
+    return start
+
+
+def _loky(workers: int) -> Pool:
+    return ExecutorPool(import_module("loky").ProcessPoolExecutor(workers))
+
+
+def _ours(inside: bool) -> Callable[[int], Pool]:
+    def start(workers: int) -> Pool:
+        return ExecutorPool(import_module("parsl_pool").ParslPoolExecutor(workers, manager_inside=inside))
+
+    return start
+
+
+# What a pool can do beyond submit and map of importable functions.
+BY_VALUE = "functions by value"          # closures and lambdas
+DATAFLOW = "futures as arguments"
+CHUNKS = "chunksize"
+START_ONLY = "start only"                # interesting for nothing but its start
+
+_PPE_IMPORTS = ("import concurrent.futures.process", "from concurrent.futures import ProcessPoolExecutor")
+_OUR_IMPORTS = ("import parsl_pool", "from parsl_pool import ParslPoolExecutor")
+_OURS = frozenset({BY_VALUE, DATAFLOW, CHUNKS})
+_CLUSTER = frozenset({BY_VALUE, DATAFLOW})
+
+SUBJECTS = ("inside", "apart")           # our two arrangements; all others are peers
+
+PEERS = {
+    peer.name: peer
+    for peer in (
+        Peer("inside", "parsl_pool", _ours(True), 1.0, _OURS, "parsl_pool", *_OUR_IMPORTS),
+        Peer("apart", "parsl_pool", _ours(False), 1.0, _OURS, "parsl_pool", *_OUR_IMPORTS),
+        Peer("ppe", "concurrent.futures", _process_pool("fork"), 0.2, frozenset({CHUNKS}), "", *_PPE_IMPORTS),
+        Peer("ppe-spawn", "concurrent.futures", _process_pool("spawn"), 0.2, frozenset({START_ONLY})),
+        Peer("mp-pool", "multiprocessing.pool", MultiprocessingPool, 0.4, frozenset({CHUNKS}), "",
+             "import multiprocessing.pool", "from multiprocessing.pool import Pool"),
+        Peer("loky", "loky", _loky, 0.2, frozenset({BY_VALUE, CHUNKS}), "loky",
+             "import loky", "from loky import ProcessPoolExecutor"),
+        Peer("parsl", "parsl", lambda workers: ParslPool(workers, False), 0.02, _CLUSTER, "parsl",
+             "import parsl", "from parsl.executors import HighThroughputExecutor"),
+        Peer("parsl-encrypted", "parsl", lambda workers: ParslPool(workers, True), 0.02, _CLUSTER, "parsl"),
+        Peer("dask", "distributed", DaskPool, 0.01, _CLUSTER, "distributed",
+             "import distributed", "from distributed import Client, LocalCluster"),
+    )
+}    # fmt: skip
+
+

@@ -1,0 +1,49 @@
+"""The benchmarks still run. How fast anything is, no test asks."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def run_benchmarks(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "benchmarks", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+
+
+def test_quick_mode_measures_two_lines_against_a_peer(tmp_path: Path) -> None:
+    done = run_benchmarks(
+        "--quick", "--lines", "submit,latency", "--peers", "inside,apart,ppe", "--out", str(tmp_path)
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    samples = json.loads((tmp_path / "benchmarks.json").read_text())["samples"]
+    assert [sample["failure"] for sample in samples] == [""] * 6
+    assert [sample["left_over"] for sample in samples] == [[]] * 6
+    assert all(value > 0 for sample in samples for value in sample["values"].values())
+    page = (tmp_path / "benchmarks.md").read_text()
+    assert "submit one by one" in page
+    assert "| inside | ppe |" in page
+
+
+def test_a_peer_that_is_not_installed_is_named_and_left_out(tmp_path: Path) -> None:
+    bare = tmp_path / "bare"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(bare)], check=True)
+    done = run_benchmarks(
+        "--quick", "--lines", "submit", "--peers", "parsl,ppe", "--peer-env", f"parsl={bare}/bin/python",
+        "--out", str(tmp_path),
+    )    # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "No module named 'parsl'" in (tmp_path / "benchmarks.md").read_text()
+
+
+@pytest.mark.parametrize("arguments", [("--lines", "nonsense"), ("--peer-env", "parsl=/nowhere")])
+def test_a_wrong_option_is_refused_with_what_there_is(arguments: tuple[str, str]) -> None:
+    done = run_benchmarks(*arguments)
+    assert done.returncode == 2
+    assert "submit" in done.stderr or "PEER=PYTHON" in done.stderr
