@@ -35,7 +35,7 @@ def main(arguments: Sequence[str]) -> None:
     try:
         answer["version"] = peer.version
         answer["values"] = dict(LINES[options.line].measure(trial))
-    except Exception as error:    # whatever a pool raises: the report shows it, beside the samples that worked
+    except Exception as error:    # whatever a pool raises: the report shows it
         answer["failure"] = f"{type(error).__name__}: {error}"
         answer["traceback"] = traceback.format_exc()
     answer["left_over"] = _left_over()
