@@ -1,0 +1,83 @@
+"""For all tests: a session of their own, what they may leave behind (nothing), and the options."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from multiprocessing import resource_tracker
+from pathlib import Path
+
+import pytest
+
+from tests import leaks
+
+ARRANGEMENTS = {"inside": True, "apart": False}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("parsl_pool")
+    group.addoption("--kill-rounds", type=int, default=3, help="how often a kill test kills (default: 3)")
+    group.addoption(
+        "--leak-patience",
+        type=float,
+        default=leaks.PATIENCE_S,
+        help="seconds that a test may take to let go of what it had (default: %(default)s)",
+    )
+    group.addoption(
+        "--arrangement",
+        choices=[*ARRANGEMENTS, "both"],
+        default="both",
+        help="where the manager runs in tests that ask for `manager_inside`: in the interchange's process,"
+        " apart from it, or each test twice (default: %(default)s)",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    leaks.mark_this_session()
+    leaks.PATIENCE_S = config.getoption("--leak-patience")
+    # The standard library starts its tracker when first needed and keeps it: here, so that no test does.
+    resource_tracker.ensure_running()
+    # A place of our own, so that temporary files of others on this machine are not taken for ours. Its name
+    # is short: unix sockets are made below it, and their paths may have 107 bytes. pytest's own files stay where
+    # one looks for them.
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
+    root = Path(tempfile.mkdtemp(prefix="pp-"))
+    config.add_cleanup(lambda: shutil.rmtree(root, ignore_errors=True))
+    os.environ["TMPDIR"] = tempfile.tempdir = str(root)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Runs a test that takes `manager_inside` in each arrangement, unless it names them itself."""
+    named = [name for mark in metafunc.definition.iter_markers("parametrize") for name in mark.args[:1]]
+    if "manager_inside" in metafunc.fixturenames and not any("manager_inside" in name for name in named):
+        chosen = metafunc.config.getoption("--arrangement")
+        names = list(ARRANGEMENTS) if chosen == "both" else [chosen]
+        # scope: a pool that lives as long as its module may depend on it
+        values = [ARRANGEMENTS[name] for name in names]
+        metafunc.parametrize("manager_inside", values, ids=names, scope="session")
+
+
+@pytest.fixture(scope="session")
+def kill_rounds(request: pytest.FixtureRequest) -> int:
+    """How often a kill test kills."""
+    rounds: int = request.config.getoption("--kill-rounds")
+    return rounds
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_left_by_the_session() -> Iterator[None]:
+    """Fails the last test if something of longer life than a test was left, say by a fixture of a module."""
+    before = leaks.census()
+    yield
+    leaks.fail_if_left("the session", before)
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_by_the_test(
+    request: pytest.FixtureRequest, nothing_left_by_the_session: None
+) -> Iterator[None]:
+    """Fails a test that leaves something behind. Set up first in its scope, and so torn down last."""
+    before = leaks.census()
+    yield
+    if not leaks.is_kept():
+        leaks.fail_if_left(request.node.nodeid, before)
