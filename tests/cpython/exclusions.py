@@ -1,0 +1,64 @@
+"""The tests of CPython's suite that ParslPoolExecutor does not pass, on purpose.
+
+They are run all the same: one that passes, or that a version which should have it lacks, fails our own suite.
+A test belongs here only if what it asks for is not wanted, or is no business of a user. Bugs don't.
+"""
+
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from tests.cpython.suite import CONTEXTS, NEEDS_CONTEXT, class_name
+
+GOES_ON = "overruled by design: one dead worker fails its own task, and the pool goes on"
+PRIVATE = "reads private attributes of CPython's executor: _executor_manager_thread"
+
+
+@dataclass(frozen=True)
+class Exclusion:
+    """One test of one mixin, on some contexts and Python versions."""
+
+    mixin: str
+    test: str
+    reason: str
+    contexts: tuple[str, ...] = CONTEXTS
+    since: tuple[int, int] = (3, 10)
+    limit_s: float = 20.0    # it may hang: then it has failed as expected, after this long
+
+    def names(self) -> Iterable[tuple[str, str]]:
+        """(class, test) for each context."""
+        for context in self.contexts:
+            if not (context == "Default" and self.mixin in NEEDS_CONTEXT):
+                yield class_name(context, self.mixin), self.test
+
+
+EXCLUSIONS = (
+    Exclusion("ProcessPoolExecutorTest", "test_killed_child", f"{GOES_ON}: submit does not raise afterwards"),
+    Exclusion("ProcessPoolShutdownTest", "test_del_shutdown", f"{PRIVATE} and _call_queue"),
+    Exclusion("ProcessPoolShutdownTest", "test_shutdown_no_wait", f"{PRIVATE} and _call_queue"),
+    Exclusion("ExecutorDeadlockTest", "test_shutdown_deadlock_pickle", PRIVATE),
+    Exclusion(
+        "FailingInitializerMixin",
+        "test_initializer",
+        "passes a queue of the fork context: its locks reach only children forked from the user's process,"
+        " and ours are forked from a clean one",
+        contexts=("Fork",),
+    ),
+    Exclusion(
+        "ProcessPoolExecutorTest",
+        "test_python_finalization_error",
+        "breaks the pool by letting private threads of CPython's executor fail to start",
+        since=(3, 13),
+    ),
+)
+
+
+def excluded(of_class: str) -> dict[str, Exclusion]:
+    """The exclusions of one class, by test name, for the running version."""
+    return {
+        test: exclusion
+        for exclusion in EXCLUSIONS
+        if sys.version_info >= exclusion.since
+        for name, test in exclusion.names()
+        if name == of_class
+    }
