@@ -37,9 +37,8 @@ def pytest_configure(config: pytest.Config) -> None:
     leaks.PATIENCE_S = config.getoption("--leak-patience")
     # The standard library starts its tracker when first needed and keeps it: here, so that no test does.
     resource_tracker.ensure_running()
-    # A place of our own, so that temporary files of others on this machine are not taken for ours. Its name
-    # is short: unix sockets are made below it, and their paths may have 107 bytes. pytest's own files stay where
-    # one looks for them.
+    # A place of our own, so that others' temporary files are not taken for ours. Its name is short: sockets
+    # are made below it, and their paths may have 107 bytes. pytest's own files stay where one looks for them.
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
     root = Path(tempfile.mkdtemp(prefix="pp-"))
     config.add_cleanup(lambda: shutil.rmtree(root, ignore_errors=True))
