@@ -1,6 +1,6 @@
 """What is built from this tree, and that it works where there is no tree.
 
-Nothing here asks a package index: the builds use the setuptools that is installed (extra `test`), and the fresh
+Nothing here asks a package index: the builds use the setuptools that is installed (extra `test`), and fresh
 virtual environments borrow the dependencies of the one that runs the tests.
 """
 
@@ -61,8 +61,9 @@ def test_no_module_stands_in_a_folder_that_is_no_package() -> None:
     """It would be importable from the checkout, and missing from what is installed."""
     packages = set(package_folders().values())
     for room in ("parsl_pool", "interchange", "providers"):
-        stray = [path for path in (ROOT / room).rglob("*.py") if path.parent not in packages and not linked(path)]
-        assert not stray
+        modules = [path for path in (ROOT / room).rglob("*.py") if not linked(path)]
+        assert modules
+        assert not [path for path in modules if path.parent not in packages]
 
 
 def linked(path: Path) -> bool:
@@ -92,8 +93,8 @@ class Fresh:
         venv.create(folder, with_pip=False, symlinks=True)
         self.python = folder / "bin" / "python"
         site = self.run("import sysconfig; print(sysconfig.get_path('purelib'))").strip()
-        # A folder named in a .pth file is searched, but its own .pth files are not read: the editable install of
-        # this checkout, which is such a file, stays out.
+        # A folder named in a .pth file is searched, but its own .pth files are not read: so the editable install
+        # of this checkout, which is such a file, stays out.
         borrowed = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
         Path(site, "borrowed.pth").write_text("\n".join(sorted(borrowed)))
 
@@ -206,6 +207,6 @@ def test_a_tree_that_lost_its_links_builds_the_same_wheel(tree: Path, wheel: Pat
 
 def assert_it_works(fresh: Fresh, cwd: Path | None = None) -> None:
     """All rooms are there, and a task is run by a worker process."""
-    fresh.run("import parsl_pool, parsl_pool.errors, parsl_pool.interchange.worker, parsl_pool.providers", cwd)
+    fresh.run("import parsl_pool.errors, parsl_pool.interchange.worker, parsl_pool.providers", cwd)
     script = "import os, parsl_pool\nwith parsl_pool.ParslPoolExecutor(1) as pool:\n"
     assert fresh.run(script + "    print(pool.submit(os.getpid).result() != os.getpid())", cwd) == "True\n"
