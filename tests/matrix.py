@@ -1,6 +1,6 @@
 """The whole suite on every supported Python, in both arrangements: `python -m tests.matrix`.
 
-    interpreters of this machine  ->  a virtual environment each  ->  pytest in each arrangement  ->  one table
+    interpreters found  ->  a virtual environment each  ->  pytest in each arrangement  ->  one table
 
 Takes an hour or more; CI has one Python and few kill rounds. docs/testing.md says when to run it.
 """
@@ -100,10 +100,10 @@ def counts(report: Path) -> Outcome:
 def table(outcomes: Sequence[Outcome]) -> str:
     """The outcomes as a table in Markdown, for docs/testing.md."""
     head = ["| Python | manager | passed | failed | skipped | seconds | |", "|---|---|--:|--:|--:|--:|---|"]
-    rows = [
-        f"| {o.python} | {o.arrangement} | {o.passed} | {o.failed} | {o.skipped} | {o.seconds:.0f} | {o.trouble} |"
-        for o in outcomes
-    ]
+    rows = []
+    for outcome in outcomes:
+        cells = map(str, outcome._replace(seconds=round(outcome.seconds)))
+        rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(head + rows)
 
 

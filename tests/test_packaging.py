@@ -24,6 +24,7 @@ BUILT_FROM_FILES = ["setup.cfg", "pyproject.toml", "MANIFEST.in", "LICENSE", "RE
 
 OLDEST_SETUPTOOLS = 68
 
+needs_checkout = pytest.mark.skipif(not (ROOT / ".git").exists(), reason="an sdist has neither links nor CI")
 needs_setuptools = pytest.mark.skipif(
     int(metadata.version("setuptools").split(".")[0]) < OLDEST_SETUPTOOLS,
     reason=f"builds need setuptools {OLDEST_SETUPTOOLS} or newer: pip install -e '.[test]'",
@@ -70,7 +71,7 @@ def linked(path: Path) -> bool:
     return any(parent.is_symlink() for parent in path.parents)
 
 
-@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="an unpacked sdist has no links")
+@needs_checkout
 @pytest.mark.parametrize("link, target", LINKS.items())
 def test_a_checkout_shows_the_rooms_where_they_are_installed(link: str, target: str) -> None:
     assert os.readlink(ROOT / link) == target
@@ -79,6 +80,7 @@ def test_a_checkout_shows_the_rooms_where_they_are_installed(link: str, target: 
     assert mode.startswith("120000 ")
 
 
+@needs_checkout
 def test_the_readme_s_second_command_is_the_one_that_ci_runs() -> None:
     ci = (ROOT / ".ci/run").read_text().splitlines()
     (command,) = [line for line in ci if line.startswith("python3 -m venv .venv ")]
@@ -93,8 +95,8 @@ class Fresh:
         venv.create(folder, with_pip=False, symlinks=True)
         self.python = folder / "bin" / "python"
         site = self.run("import sysconfig; print(sysconfig.get_path('purelib'))").strip()
-        # A folder named in a .pth file is searched, but its own .pth files are not read: so the editable install
-        # of this checkout, which is such a file, stays out.
+        # A folder named in a .pth file is searched, but its own .pth files are not read: so the editable
+        # install of this checkout, which is such a file, stays out.
         borrowed = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
         Path(site, "borrowed.pth").write_text("\n".join(sorted(borrowed)))
 
