@@ -29,12 +29,15 @@ PACKAGES = {
 # `lost` is the part of `errors` that is loaded late.
 OPEN_TO_ALL = {"errors", "lost", "_version"}
 MAY_USE: dict[str, set[str]] = {
+    "_version": set(),
     "errors": set(),
     "lost": set(),
-    "_version": set(),
-    "__init__": set(),
     "interchange": set(),
     "providers": set(),
+    "futures": set(),
+    "dataflow": {"futures", "interchange"},
+    "executors": {"dataflow", "futures", "interchange", "providers"},
+    "__init__": set(),
 }
 
 # Events in, effects out: these have no sockets, threads, processes or clocks.
@@ -42,6 +45,7 @@ PURE = [
     "interchange/broker.py",
     "interchange/manager_core.py",
     "interchange/wire.py",
+    "parsl_pool/dataflow/graph.py",
 ]
 IMPURE = set("asyncio multiprocessing select selectors socket subprocess threading time zmq".split())
 
