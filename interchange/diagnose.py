@@ -1,0 +1,102 @@
+"""Finds the part of an object that can't be pickled, so that an error can name it.
+
+Loaded only when pickling has failed.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterator
+
+_DEPTH = 8
+_TRIES = 2000
+
+
+def unpicklable_part(value: object, problem: BaseException) -> tuple[str, str]:
+    """The attribute path from `value` to the innermost part that fails, and why that part fails.
+
+    The path is "" if the value itself is to blame, or nothing closer can be found.
+    """
+    tries = [_TRIES]
+    path, reason = "", _describe(problem)
+    current, seen = value, {id(value)}
+    for _ in range(_DEPTH):
+        for step, part in _parts(current):
+            failure = None if id(part) in seen else _failure(part, tries)
+            if failure is not None:
+                seen.add(id(part))
+                path, reason, current = path + step, _describe(failure), part
+                break
+        else:
+            break
+    if not path:
+        reason = f"{reason} (in a {type(value).__name__})"
+    else:
+        reason = f"{reason} (it is a {type(current).__name__})"
+    return path, reason
+
+
+def _describe(problem: BaseException) -> str:
+    try:
+        return f"{type(problem).__name__}: {problem}"
+    except Exception:  # a __str__ of the user's; its class must do
+        return type(problem).__name__
+
+
+def _failure(part: object, tries: list[int]) -> BaseException | None:
+    import cloudpickle  # only when pickling has failed
+
+    tries[0] -= 1
+    if tries[0] < 0:
+        return None
+    try:
+        pickle.dumps(part, 5)
+        return None
+    except Exception:  # by value it may do
+        try:
+            cloudpickle.dumps(part, 5)
+            return None
+        except Exception as problem:  # handed to the caller, who reports it
+            return problem
+
+
+def _parts(value: object) -> Iterator[tuple[str, object]]:
+    """What an object is made of, with the text that leads there."""
+    try:
+        if isinstance(value, dict):
+            for key, item in list(value.items()):
+                yield f"[{key!r}]", item
+                yield f" key {key!r}", key
+        elif isinstance(value, (list, tuple)):
+            for index, item in enumerate(value):
+                yield f"[{index}]", item
+        elif isinstance(value, (set, frozenset)):
+            for item in list(value):
+                yield f" element {item!r}", item
+        yield from _attributes(value)
+    except Exception:  # a hostile __repr__ or property: what was found so far must do
+        return
+
+
+def _attributes(value: object) -> Iterator[tuple[str, object]]:
+    if isinstance(value, type):
+        return
+    closure = getattr(value, "__closure__", None)
+    if closure:
+        for name, cell in zip(value.__code__.co_freevars, closure):  # type: ignore[attr-defined]  # a function
+            yield f" variable {name!r}", cell.cell_contents
+    code = getattr(value, "__code__", None)
+    if code is not None:
+        module = getattr(value, "__globals__", {})
+        for name in code.co_names:
+            if name in module:
+                yield f" global {name!r}", module[name]
+        return
+    owner = getattr(value, "__self__", None)
+    if owner is not None and not isinstance(owner, type(pickle)):
+        yield ".__self__", owner
+    for name, item in list(getattr(value, "__dict__", {}).items()):
+        yield f".{name}", item
+    for name in getattr(type(value), "__slots__", ()):
+        if isinstance(name, str) and hasattr(value, name):
+            yield f".{name}", getattr(value, name)

@@ -1,0 +1,166 @@
+"""The fork server: a small process without threads, from which a manager's workers are forked.
+
+    manager --Spawn, with the worker's socket, page, stderr and stack descriptors--> fork server
+            <--Spawned, Exited--
+
+Forking the user's process, or the interchange, would copy their threads' locks in whatever state they are.
+Forking from here costs a few milliseconds and has none of that danger, as long as this process stays
+single-threaded: `preload` is user code, so it counts its threads afterwards.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import sys
+from importlib import import_module
+
+from parsl_pool.interchange import wire, worker
+from parsl_pool.interchange.parent_death import end_with_parent
+from parsl_pool.interchange.stream import PeerGone, Stream, from_descriptor
+
+
+class ForkServer:
+    """Owner of the workers of one manager, in the sense of wait(2)."""
+
+    def __init__(self, stream: Stream, setup: worker.Setup) -> None:
+        self._stream = stream
+        self._setup = setup
+        self._workers: dict[int, int] = {}  # pid -> number
+        self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK) if hasattr(os, "pipe2") else _pipe()
+        signal.signal(signal.SIGCHLD, lambda signum, frame: None)  # so that the wake-up descriptor is written
+        signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def run(self) -> None:
+        """Serve until the manager is gone, then end every worker."""
+        poller = select.poll()
+        poller.register(self._stream.fileno(), select.POLLIN)
+        poller.register(self._wake_read, select.POLLIN)
+        try:
+            while True:
+                for fd, _ in poller.poll():
+                    if fd == self._wake_read:
+                        os.read(fd, 4096)
+                        self._reap()
+                    else:
+                        for kind, body, descriptors in self._stream.receive():
+                            self._handle(kind, body, descriptors)
+                while not self._stream.flush():
+                    select.select([], [self._stream], [])
+        except PeerGone:
+            for pid in self._workers:
+                _kill(pid)
+
+    def _handle(self, kind: int, body: bytes, descriptors: list[int]) -> None:
+        record = wire.decode(kind, body)
+        if isinstance(record, wire.Spawn):
+            self._spawn(record.worker, descriptors)
+
+    def _spawn(self, number: int, descriptors: list[int]) -> None:
+        parent = os.getpid()
+        try:
+            pid = os.fork()
+        except OSError as problem:
+            self._stream.put(wire.frame(wire.Spawned(number, 0, f"cannot fork a worker: {problem}")))
+            for fd in descriptors:
+                os.close(fd)
+            return
+        if pid == 0:
+            self._be_worker(number, descriptors, parent)
+        for fd in descriptors:
+            os.close(fd)
+        self._workers[pid] = number
+        self._stream.put(wire.frame(wire.Spawned(number, pid, "")))
+
+    def _be_worker(self, number: int, descriptors: list[int], parent: int) -> None:
+        code = 1
+        try:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            os.close(self._wake_read)
+            os.close(self._wake_write)
+            self._stream.close()
+            os.setsid()  # Ctrl-C is for the user's process; and a worker can be ended with all it started
+            end_with_parent(parent)
+            sock_fd, page_fd, stderr_fd, stacks_fd = descriptors
+            os.dup2(stderr_fd, 2)
+            os.close(stderr_fd)
+            _prefer_for_oom()
+            worker.main(number, from_descriptor(sock_fd), page_fd, stacks_fd, self._setup)
+            code = 0
+        except BaseException:  # printed for the manager, which keeps our stderr
+            sys.excepthook(*sys.exc_info())
+        finally:
+            worker.end(code)
+
+    def _reap(self) -> None:
+        while self._workers:
+            try:
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            number = self._workers.pop(pid, None)
+            if number is not None:
+                code = os.waitstatus_to_exitcode(status)
+                self._stream.put(wire.frame(wire.Exited(number, pid, code, usage.ru_maxrss)))
+
+
+def _pipe() -> tuple[int, int]:
+    read, write = os.pipe()
+    os.set_blocking(read, False)
+    os.set_blocking(write, False)
+    return read, write
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def _prefer_for_oom() -> None:
+    """When memory runs out, the kernel is to end a worker: never the broker, and rather not the user."""
+    try:
+        with open("/proc/self/oom_score_adj", "w") as file:
+            file.write("500")
+    except OSError:
+        return  # not Linux, or not allowed: the kernel chooses by size
+
+
+def preload(modules: list[str]) -> None:
+    """Import what workers would all import. A module that fails is only reported: a task may not need it."""
+    for name in modules:
+        try:
+            import_module(name)
+        except Exception as problem:  # user code; the worker that needs it will fail with its own error
+            print(f"parsl_pool: cannot preload {name}: {type(problem).__name__}: {problem}", file=sys.stderr)
+
+
+def main() -> None:
+    """Program: `fork_server FD PARENT`. Reads Settings from the socket FD, then serves."""
+    parent, fd = int(sys.argv[2]), int(sys.argv[1])
+    end_with_parent(parent)
+    sock = from_descriptor(fd)
+    stream = Stream(sock)
+    messages: list[tuple[int, bytes, list[int]]] = []
+    while not messages:
+        select.select([sock], [], [])
+        messages = stream.receive()
+    kind, body, descriptors = messages.pop(0)
+    settings = wire.decode(kind, body)
+    assert isinstance(settings, wire.Settings)
+    sys.path[:] = settings.sys_path
+    preload(settings.preload)
+    setup = worker.Setup(
+        settings.initializer, settings.max_tasks_per_child, descriptors[0] if descriptors else -1, descriptors[1:]
+    )
+    server = ForkServer(stream, setup)
+    for message in messages:
+        server._handle(*message)
+    server.run()

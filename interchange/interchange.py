@@ -1,0 +1,235 @@
+"""The interchange: one process between the user's process and the managers.
+
+    client --inherited unix socket--> Interchange --call--> a manager inside
+                                          '------zmq, CURVE--> managers elsewhere (managers_door.py)
+
+Program: `interchange FD CLIENT_PID`. It lives exactly as long as the client holds the other end of FD.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sys
+from time import monotonic
+from typing import Any
+
+from parsl_pool.errors import BadMessage
+from parsl_pool.interchange import broker, stream, wire
+from parsl_pool.interchange.loop import Loop
+from parsl_pool.interchange.manager import Manager, Upward
+
+INSIDE = "inside"
+
+
+class Interchange:
+    """Gives the broker's core its sockets. Everything happens in the loop's thread."""
+
+    def __init__(self, loop: Loop, client: stream.Stream) -> None:
+        self._loop, self._client = loop, client
+        self._broker = broker.Broker()
+        self._inside: Manager | None = None
+        self._door: Any = None  # ManagersDoor, when managers are apart
+        self._key = ""
+        self._dropped = 0
+        self._stopping = False
+        self._settings: wire.Settings | None = None
+        loop.add_reader(client.fileno(), self._from_client)
+        loop.after_reads.append(self._flush_client)
+
+    # -- the client
+
+    def _from_client(self) -> None:
+        try:
+            messages = self._client.receive()
+        except stream.PeerGone:
+            self._client_gone()
+            return
+        except BadMessage as problem:
+            print(f"parsl_pool: the client's connection is damaged: {problem}", file=sys.stderr)
+            self._client_gone()
+            return
+        for kind, body, descriptors in messages:
+            self.handle(kind, body, descriptors)
+
+    def handle(self, kind: int, body: bytes, descriptors: list[int]) -> None:
+        """One message of the client's. A bad one is counted, logged and dropped."""
+        try:
+            if kind == wire.TASKS:
+                self._perform(self._broker.tasks_submitted(wire.Tasks.decode(body, descriptors or None)))
+            else:
+                self._obey(wire.decode(kind, body), descriptors)
+        except BadMessage as problem:
+            self._drop(problem, descriptors)
+
+    def _drop(self, problem: BadMessage, descriptors: list[int]) -> None:
+        self._dropped += 1
+        for fd in descriptors:
+            os.close(fd)
+        self._tell(wire.Notice(30, f"dropped a bad message: {problem}"))
+
+    def _obey(self, record: wire.Record, descriptors: list[int]) -> None:
+        if isinstance(record, wire.Function):
+            self._perform(self._broker.function_defined(record.number, record.data))
+        elif isinstance(record, wire.Forget):
+            self._perform(self._broker.functions_forgotten(record.numbers))
+        elif isinstance(record, wire.Kill):
+            self._kill(record)
+        elif isinstance(record, wire.KillWorkers):
+            if self._inside is not None:
+                self._inside.kill_workers(record.signal)
+            if self._door is not None:
+                self._door.broadcast(record)
+        elif isinstance(record, wire.Ping):
+            self._tell(wire.Pong(record.number))
+        elif isinstance(record, wire.Ask):
+            self._tell(self._state(record.number))
+        elif isinstance(record, wire.Stop):
+            self._stop(bool(record.now))
+        elif isinstance(record, wire.Hello):
+            self._greet(record)
+        elif isinstance(record, wire.Settings):
+            self._begin(record, descriptors)
+        else:
+            raise BadMessage(f"{type(record).__name__} is not for the interchange")
+
+    def _greet(self, hello: wire.Hello) -> None:
+        if hello.protocol != wire.PROTOCOL:
+            raise BadMessage(f"protocol {hello.protocol}, this is {wire.PROTOCOL}")
+        self._key = hello.key
+        if not hello.inside:
+            from parsl_pool.interchange.managers_door import ManagersDoor  # zmq only where it is needed
+
+            self._door = ManagersDoor(self._loop, hello.key, self.from_manager, self.manager_gone)
+
+    def _begin(self, settings: wire.Settings, descriptors: list[int]) -> None:
+        self._settings = settings
+        if self._door is not None:
+            self._door.settings = settings
+            for fd in descriptors:
+                os.close(fd)
+            self._tell(wire.Ready(os.getpid(), self._door.address))
+            return
+        self._inside = Manager(self._loop, INSIDE, settings, descriptors, self._from_inside, self._stopped)
+        self._perform(self._broker.manager_registered(INSIDE, []))
+        self._inside.begin()
+        self._tell(wire.Ready(os.getpid(), ""))
+
+    def _kill(self, record: wire.Kill) -> None:
+        name = self._broker.holder(record.task)
+        if name == INSIDE and self._inside is not None:
+            self._inside.kill(record)
+        elif name is not None:
+            self._door.send(name, record)
+
+    def _tell(self, record: wire.Record, descriptors: list[int] | None = None) -> None:
+        self._client.put(wire.frame(record, len(descriptors or ())), descriptors)
+
+    def _flush_client(self) -> None:
+        if not self._client.wants_write:
+            return
+        try:
+            done = self._client.flush()
+        except stream.PeerGone:
+            return  # its end is handled where we read
+        self._loop.want_write(self._client.fileno(), None if done else self._flush_client)
+        if done and self._inside is not None:
+            self._inside.release_pages()
+
+    # -- managers
+
+    def _from_inside(self, message: Upward) -> None:
+        self.from_manager(INSIDE, message)
+
+    def from_manager(self, name: str, message: Upward | wire.Tasks) -> None:
+        """One message of a manager's."""
+        if type(message) is wire.Results:
+            self._perform(self._broker.results_arrived(name, message))
+        elif type(message) is wire.Tasks:
+            self._perform(self._broker.tasks_returned(name, message))
+        elif isinstance(message, wire.Window):
+            self._perform(self._broker.window_set(name, message.tasks))
+        elif isinstance(message, wire.Register):
+            self._perform(self._broker.manager_registered(name, message.held))
+            self._tell(wire.ManagerUp(name, message.host, message.pid, message.workers, message.block))
+        elif isinstance(message, wire.WorkerUp) and name == INSIDE and self._inside is not None:
+            self._tell(message, [os.dup(self._inside.page_descriptor(message.worker))])
+        elif isinstance(message, (wire.WorkerUp, wire.WorkerGone, wire.Broken, wire.Notice)):
+            self._tell(message)
+        else:
+            self._drop(BadMessage(f"{type(message).__name__} from a manager"), [])
+
+    def manager_gone(self, name: str, host: str, block: str, reason: str) -> None:
+        """A manager's connection has ended, or it has been silent for too long."""
+        for effect in self._broker.manager_gone(name):
+            if isinstance(effect, broker.TasksLost):
+                self._tell(wire.ManagerGone(name, host, block, reason, effect.tasks))
+
+    def _perform(self, effects: list[broker.Effect]) -> None:
+        for effect in effects:
+            if type(effect) is broker.Deliver:
+                results = effect.results
+                self._client.put(results.frame(), results.descriptors)
+            elif type(effect) is broker.SendTasks:
+                if effect.manager == INSIDE and self._inside is not None:
+                    self._inside.tasks(effect.tasks)
+                else:
+                    self._door.send_tasks(effect.manager, effect.tasks)
+            elif type(effect) is broker.SendFunction:
+                record = wire.Function(effect.number, effect.data)
+                if effect.manager == INSIDE and self._inside is not None:
+                    self._inside.function(record)
+                else:
+                    self._door.send(effect.manager, record)
+            elif type(effect) is broker.SendForget:
+                if effect.manager == INSIDE and self._inside is not None:
+                    self._inside.forget(effect.numbers)
+                else:
+                    self._door.send(effect.manager, wire.Forget(effect.numbers))
+
+    def _state(self, number: int) -> wire.State:
+        lines = ["\t".join(map(str, fields)) for fields in self._broker.managers()]
+        dropped = self._dropped + (self._door.dropped if self._door is not None else 0)
+        return wire.State(number, self._broker.waiting, self._broker.placed, dropped, lines)
+
+    # -- the end
+
+    def _client_gone(self) -> None:
+        self._loop.remove(self._client.fileno())
+        self._stop(now=True)
+
+    def _stop(self, now: bool) -> None:
+        if self._stopping:
+            return
+        self._stopping = True
+        if self._inside is not None:
+            self._inside.stop(now)
+        elif self._door is not None:
+            self._door.stop(now, self._stopped)
+        else:
+            self._stopped()
+
+    def _stopped(self) -> None:
+        end = monotonic() + 1.0
+        try:  # what the client has not read yet: WorkerGone and the like
+            while not self._client.flush() and monotonic() < end:
+                select.select([], [self._client], [], 0.05)
+        except stream.PeerGone:
+            pass
+        self._loop.stop()
+
+
+def main() -> None:
+    """Program: `interchange FD CLIENT_PID`."""
+    # Ctrl-C is the user's process's to decide about; we are in a session of our own anyway.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        os.setsid()
+    except PermissionError:
+        pass  # already the leader of one
+    loop = Loop()
+    Interchange(loop, stream.Stream(stream.from_descriptor(int(sys.argv[1]))))
+    loop.run()
+    sys.stdout.flush()
+    os._exit(0)  # no teardown: nothing is left to do

@@ -1,0 +1,53 @@
+"""Starting the helper processes: a fresh interpreter each, and never a fork of the user's process.
+
+The commands name modules of this room, found through this installation's root: not through PATH, and not through
+the current directory, where a user's `queue.py` would be taken for the standard library's.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from parsl_pool.interchange.worker_handle import signal_name
+
+_ROOT = os.path.dirname(os.path.dirname(os.path.abspath(sys.modules["parsl_pool"].__file__ or "")))
+
+_BOOT = (
+    "import sys; sys.path[0:1] = []; sys.path.append({root!r}); "
+    "from parsl_pool.interchange.{module} import main; main()"
+)
+
+
+def helper_command(module: str, arguments: list[object]) -> list[str]:
+    """The command that runs `main()` of a module of this room."""
+    # `-c` puts the current directory first, and the command takes it off again before importing anything.
+    return [sys.executable, "-c", _BOOT.format(root=_ROOT, module=module), *map(str, arguments)]
+
+
+def spawn_helper(module: str, arguments: list[object], descriptors: list[int]) -> int:
+    """Start one; it inherits the descriptors under the same numbers. Returns its process id.
+
+    Raises:
+        OSError: the interpreter can't be started.
+    """
+    for fd in descriptors:
+        os.set_inheritable(fd, True)
+    try:
+        return os.posix_spawn(sys.executable, helper_command(module, arguments), os.environ)
+    finally:
+        for fd in descriptors:
+            os.set_inheritable(fd, False)
+
+
+def wait(pid: int) -> int:
+    """Wait for a child; its status as from `Popen.returncode`, 0 if somebody else has waited for it."""
+    try:
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    except ChildProcessError:
+        return 0
+
+
+def describe_status(status: int) -> str:
+    """"exit code 3", or "SIGSEGV"."""
+    return signal_name(-status) if status < 0 else f"exit code {status}"

@@ -1,0 +1,455 @@
+"""A manager: keeps the workers of one node busy, and notices when one of them dies.
+
+    broker --tasks, functions--> Manager --frames--> workers (stream sockets, one each)
+                                    |  <--pages, frames--
+                                    '--Spawn--> fork server --fork--> workers;  <--Exited--
+
+The decisions are in manager_core.py; this shell performs them. It is the same inside the interchange and in a
+process of its own: what differs is who calls it and where `report` leads.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from time import monotonic, monotonic_ns
+from typing import Union
+
+from parsl_pool.errors import BadMessage
+from parsl_pool.interchange import launch, shared_memory, stream, wire
+from parsl_pool.interchange import manager_core as core
+from parsl_pool.interchange.loop import Loop
+from parsl_pool.interchange.page import OUT, PAGE_SIZE, SKIP_FROM, SKIP_TO, STARTED, TASK
+from parsl_pool.interchange.post_mortem import OomCounter, facts_of
+from parsl_pool.interchange.worker_handle import WorkerHandle
+
+Upward = Union[wire.Record, wire.Results]
+
+_TICK_S = 0.002
+_SETTLE_NS = 20_000
+_END_S = 5.0
+_STOPPED_S = 10.0
+
+
+class Manager:
+    """Owner of a fork server and its workers. Everything happens in the loop's thread."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        name: str,
+        settings: wire.Settings,
+        descriptors: list[int],
+        report: Callable[[Upward], None],
+        on_stopped: Callable[[], None],
+    ) -> None:
+        self.name = name
+        self.host = socket.gethostname()
+        self.core = core.ManagerCore(settings.workers, settings.max_tasks_per_child)
+        self._loop, self._settings, self._descriptors = loop, settings, descriptors
+        self._report, self._on_stopped = report, on_stopped
+        self._workers: dict[int, WorkerHandle] = {}
+        self._functions: dict[int, bytes] = {}
+        self._wanted: dict[int, list[int]] = {}  # function that has not come -> workers that wait for it
+        self._dirty: dict[int, WorkerHandle] = {}  # something is to be flushed
+        self._ticking = False
+        self._watching = False
+        self._stopping = False
+        self._broken = False
+        self._oom = OomCounter()
+        self._start_fork_server()
+        loop.after_reads.append(self._flush)
+
+    def begin(self) -> None:
+        """Start the workers."""
+        self._perform(self.core.begin(monotonic_ns()))
+
+    # -- from the broker
+
+    def tasks(self, tasks: wire.Tasks) -> None:
+        """Run these."""
+        self._perform(self.core.tasks_arrived(tasks, monotonic_ns()))
+
+    def function(self, record: wire.Function) -> None:
+        """Here is a function that tasks will name."""
+        self._functions[record.number] = record.data
+        for worker in self._wanted.pop(record.number, ()):
+            if worker in self._workers:
+                self._put(self._workers[worker], wire.frame(record))
+
+    def forget(self, numbers: list[int]) -> None:
+        """These functions will not be named again."""
+        for number in numbers:
+            self._functions.pop(number, None)
+        self.core.forget(numbers)
+
+    def kill(self, record: wire.Kill) -> None:
+        """End the worker that runs this task, if one does."""
+        number = self.core.holder(record.task)
+        worker = self._workers.get(number) if number is not None else None
+        if worker is not None and worker.page.words[TASK] == record.task:
+            worker.verdict = (record.task, record.status, record.reason)
+            worker.signal(signal.SIGKILL)
+
+    def kill_workers(self, signum: int) -> None:
+        """End all workers by this signal; new ones start if there is work."""
+        for worker in self._workers.values():
+            worker.verdict = (worker.page.words[TASK], wire.KILLED, f"by {signal.Signals(signum).name}")
+            worker.signal(signum)
+
+    def stop(self, now: bool) -> None:
+        """End all workers, then call `on_stopped`. now: don't wait for their exit handlers."""
+        if self._stopping:
+            return
+        self._stopping = True
+        self.core.stop()
+        for worker in self._workers.values():
+            worker.expected = True
+            if now:
+                worker.signal(signal.SIGKILL)
+            else:
+                self._put(worker, wire.frame(wire.Stop(0)))
+        self._loop.call_at(monotonic() + _END_S, self._kill_the_rest)
+        self._finish_if_empty()
+
+    def _kill_the_rest(self) -> None:
+        for worker in self._workers.values():
+            worker.signal(signal.SIGKILL)
+
+    def _finish_if_empty(self) -> None:
+        if self._stopping and not self._workers:
+            self._loop.remove(self._fork_server.fileno())
+            self._fork_server.close()
+            launch.wait(self._fork_server_pid)
+            self._on_stopped()
+
+    # -- the core's effects
+
+    def _perform(self, effects: list[core.Effect]) -> None:
+        for effect in effects:
+            if type(effect) is core.Send:
+                self._send_tasks(effect)
+            elif type(effect) is core.SetWindow:
+                self._report(wire.Window(effect.tasks))
+            elif type(effect) is core.Start:
+                self._start_worker(effect.worker)
+            elif type(effect) is core.TakeBack:
+                self._take_back(effect)
+            elif type(effect) is core.GiveUp:
+                self._give_up(effect.reason)
+
+    def _send_tasks(self, effect: core.Send) -> None:
+        worker = self._workers[effect.worker]
+        tasks = effect.tasks
+        # Our own descriptors stay open until the task is over: it may have to go to another worker.
+        copies = [os.dup(fd) for fd in tasks.descriptors] if tasks.descriptors else None
+        worker.stream.put(tasks.frame(), copies)
+        self._dirty[effect.worker] = worker
+        if tasks.count > 1 and not self._ticking:
+            self._ticking = True
+            self._loop.call_at(monotonic() + _TICK_S, self._tick)
+        if not self._watching:
+            self._watching = True
+            self._loop.call_at(monotonic() + 1.0, self._watch_stopped)
+
+    def _tick(self) -> None:
+        self._ticking = False
+        for number in self.core.watched():
+            self._read_page(self._workers[number], 0, idle=False)
+        self._perform(self.core.tick(monotonic_ns()))
+        if self.core.watched() and not self._ticking:
+            self._ticking = True
+            self._loop.call_at(monotonic() + _TICK_S, self._tick)
+
+    def _take_back(self, effect: core.TakeBack) -> None:
+        worker = self._workers[effect.worker]
+        words = worker.page.words
+        words[SKIP_FROM] = effect.first
+        words[SKIP_TO] = effect.last
+        # The worker counts a task as started, then looks at these two. See ClaimsTable.cancel: after a moment
+        # either it has seen them, or we see that it has started.
+        end = monotonic_ns() + _SETTLE_NS
+        while monotonic_ns() < end:
+            pass
+        self._perform(self.core.taken_back(effect.worker, words[STARTED], monotonic_ns()))
+
+    def _give_up(self, reason: str) -> None:
+        if not self._broken:
+            self._broken = True
+            tail = b"\n".join(bytes(worker.tail) for worker in self._workers.values() if worker.tail)
+            text = tail.decode(errors="replace") or self._last_words
+            self._report(wire.Broken("start", f"{reason} on {self.host}", text))
+
+    # -- workers
+
+    def _start_fork_server(self) -> None:
+        ours, theirs = stream.pair()
+        self._fork_server_pid = launch.spawn_helper("fork_server", [theirs.fileno(), os.getpid()], [theirs.fileno()])
+        theirs.close()
+        self._fork_server = stream.Stream(ours)
+        self._fork_server.put(wire.frame(self._settings, len(self._descriptors)), [os.dup(d) for d in self._descriptors])
+        self._fork_server.flush()
+        self._loop.add_reader(ours.fileno(), self._from_fork_server)
+        self._last_words = ""
+
+    def _start_worker(self, number: int) -> None:
+        ours, theirs = stream.pair()
+        page_fd = shared_memory.create(PAGE_SIZE, "page")
+        stacks = shared_memory.create(0, "stacks")
+        read, write = os.pipe()
+        os.set_blocking(read, False)
+        worker = WorkerHandle(number, ours, page_fd, read, stacks)
+        self._workers[number] = worker
+        self._loop.add_reader(ours.fileno(), lambda: self._from_worker(worker))
+        self._loop.add_reader(read, lambda: self._from_stderr(worker))
+        self._fork_server.put(
+            wire.frame(wire.Spawn(number), 4), [theirs.detach(), os.dup(page_fd), write, os.dup(stacks)]
+        )
+        self._fork_server_flush()
+
+    def _fork_server_flush(self) -> None:
+        try:
+            done = self._fork_server.flush()
+        except stream.PeerGone:
+            return  # its end is read, and handled, where we read
+        fd = self._fork_server.fileno()
+        self._loop.want_write(fd, None if done else self._fork_server_flush)
+
+    def _from_fork_server(self) -> None:
+        try:
+            messages = self._fork_server.receive()
+        except stream.PeerGone:
+            self._fork_server_lost()
+            return
+        for kind, body, _ in messages:
+            record = wire.decode(kind, body)
+            if isinstance(record, wire.Spawned):
+                self._spawned(record)
+            elif isinstance(record, wire.Exited):
+                self._exited(record.worker, record.status, record.max_rss_kb, "")
+
+    def _spawned(self, record: wire.Spawned) -> None:
+        worker = self._workers[record.worker]
+        if not record.pid:
+            self._last_words = record.reason
+            self._exited(record.worker, 1, 0, record.reason)
+            return
+        worker.pid = record.pid
+        self._report(wire.WorkerUp(self.name, record.worker, self.host, record.pid))
+        if worker.condemned:
+            worker.signal(worker.condemned)
+
+    def _fork_server_lost(self) -> None:
+        """Its workers end with it. None of that is a task's fault."""
+        self._loop.remove(self._fork_server.fileno())
+        self._fork_server.close()
+        status = launch.wait(self._fork_server_pid)
+        if self._stopping:
+            for number in list(self._workers):
+                self._exited(number, status, 0, "")
+            return
+        reason = f"the fork server ended ({launch.describe_status(status)})"
+        self._last_words = reason
+        self._report(wire.Notice(30, f"manager {self.name}: {reason}; starting it again"))
+        for worker in self._workers.values():
+            worker.signal(signal.SIGKILL)
+        old = list(self._workers)
+        self._start_fork_server()
+        for number in old:
+            self._exited(number, -signal.SIGKILL, 0, reason)
+
+    def _from_worker(self, worker: WorkerHandle) -> None:
+        try:
+            messages = worker.stream.receive()
+        except stream.PeerGone:
+            self._loop.remove(worker.stream.fileno())
+            worker.hung_up = True
+            # Usually it is dying, and the fork server will say so. If not, a task closed our socket.
+            self._loop.call_at(monotonic() + 1.0, lambda: worker.signal(signal.SIGKILL))
+            return
+        except BadMessage as problem:
+            self._report(wire.Notice(40, f"worker {worker.number} sent rubbish ({problem}); it is ended"))
+            worker.signal(signal.SIGKILL)
+            return
+        for kind, body, descriptors in messages:
+            self._handle(worker, kind, body, descriptors)
+
+    def _handle(self, worker: WorkerHandle, kind: int, body: bytes, descriptors: list[int]) -> None:
+        record = wire.decode(kind, body)
+        if isinstance(record, wire.Flush):
+            self._read_page(worker, record.nanoseconds, bool(record.idle), record.committed)
+        elif isinstance(record, wire.Bulk):
+            self._report(wire.result_of(record.task, record.status, record.data, descriptors or None))
+            self._finished(worker, [(record.task, record.status)], record.nanoseconds, False)
+        elif isinstance(record, wire.Need):
+            data = self._functions.get(record.number)
+            if data is not None:
+                self._put(worker, wire.frame(wire.Function(record.number, data)))
+            else:
+                self._wanted.setdefault(record.number, []).append(worker.number)
+        elif isinstance(record, wire.Up):
+            self._perform(self.core.worker_ready(worker.number, monotonic_ns()))
+        elif isinstance(record, wire.InitializerFailed):
+            self._broken = True
+            self._report(wire.Broken("initializer", record.text, record.traceback_text))
+
+    def _read_page(self, worker: WorkerHandle, nanoseconds: int, idle: bool, committed: int | None = None) -> None:
+        """Take the results that are in the ring, and pass them on."""
+        page = worker.page
+        try:
+            records = page.take(page.words[OUT] if committed is None else max(committed, page.position))
+            done, ids, records = split_records(records)
+        except ValueError as problem:
+            self._report(wire.Notice(40, f"worker {worker.number}: its page is damaged ({problem}); it is ended"))
+            worker.signal(signal.SIGKILL)
+            return
+        if records:
+            worker.unreleased = True
+            self._report(wire.Results(len(ids) // 8, ids, records))
+        if done or idle:
+            self._finished(worker, done, nanoseconds, idle)
+
+    def _finished(self, worker: WorkerHandle, done: list[tuple[int, int]], nanoseconds: int, idle: bool) -> None:
+        self._perform(self.core.finished(worker.number, done, nanoseconds, idle, monotonic_ns()))
+
+    def page_descriptor(self, worker: int) -> int:
+        """The shared memory of a worker's page."""
+        return self._workers[worker].page.fd
+
+    def release_pages(self) -> None:
+        """The client has all that we reported: workers may overwrite it."""
+        for worker in self._workers.values():
+            if worker.unreleased:
+                worker.unreleased = False
+                worker.page.release()
+
+    def _from_stderr(self, worker: WorkerHandle) -> None:
+        if not worker.forward_stderr():
+            self._loop.remove(worker.stderr)
+
+    def _put(self, worker: WorkerHandle, frame: bytes) -> None:
+        worker.stream.put(frame)
+        self._dirty[worker.number] = worker
+
+    def _flush(self) -> None:
+        if not self._dirty:
+            return
+        dirty, self._dirty = self._dirty, {}
+        for number, worker in dirty.items():
+            if number in self._workers and not worker.hung_up:
+                self._flush_worker(worker)
+
+    def _flush_worker(self, worker: WorkerHandle) -> None:
+        try:
+            done = worker.stream.flush()
+        except stream.PeerGone:
+            return  # its end is handled where we read
+        fd = worker.stream.fileno()
+        self._loop.want_write(fd, None if done else lambda: self._flush_worker(worker))
+
+    # -- the end of a worker
+
+    def _exited(self, number: int, status: int, max_rss_kb: int, place: str) -> None:
+        """A worker is gone. `place`: why, if it isn't the doing of the task that it ran."""
+        worker = self._workers.get(number)
+        if worker is None:
+            return
+        self._last_rites(worker)
+        running = worker.page.words[TASK]
+        del self._workers[number]
+        self._report(wire.WorkerGone(self.name, number, status, worker.expected or self._stopping))
+        for effect in (effects := self.core.worker_ended(number, running, monotonic_ns())):
+            if type(effect) is core.Lost:
+                self._report(self._lost_result(worker, effect.task, status, max_rss_kb, place))
+        self._perform(effects)
+        self._last_words = bytes(worker.tail).decode(errors="replace") or self._last_words
+        self._loop.remove(worker.stderr)
+        worker.close()
+        self._finish_if_empty()
+
+    def _last_rites(self, worker: WorkerHandle) -> None:
+        """Read what it had still said: messages, results, stderr."""
+        if not worker.hung_up:
+            fd = worker.stream.fileno()
+            try:
+                while messages := worker.stream.receive():
+                    for message in messages:
+                        self._handle(worker, *message)
+            except (stream.PeerGone, BadMessage):
+                pass  # that was all
+            self._loop.remove(fd)
+        self._read_page(worker, 0, idle=False)
+        worker.forward_stderr()
+
+    def _lost_result(self, worker: WorkerHandle, task: int, status: int, rss_kb: int, place: str) -> wire.Results:
+        verdict = wire.LOST
+        reason = place
+        if worker.verdict is not None and worker.verdict[0] == task:
+            _, verdict, reason = worker.verdict
+        facts = facts_of(worker, self.host, status, rss_kb, self._oom.risen())
+        if place:
+            facts["cause"] = "place"
+        if reason:
+            facts["reason"] = reason
+        record = wire.Facts(list(facts), list(facts.values()))
+        return wire.result_of(task, verdict, wire.encode(record))
+
+    def _watch_stopped(self) -> None:
+        """A worker in SIGSTOP with a task counts as lost after a while. Runs only while there are tasks."""
+        self._watching = False
+        now = monotonic()
+        for number, seat in self.core.seats.items():
+            worker = self._workers.get(number)
+            if worker is None or not worker.pid:
+                continue
+            if not seat.held or not worker.is_stopped():
+                worker.stopped_since = None
+            elif worker.stopped_since is None:
+                worker.stopped_since = now
+            elif now - worker.stopped_since >= _STOPPED_S:
+                task = worker.page.words[TASK]
+                worker.verdict = (task, wire.LOST, f"it had been stopped (SIGSTOP) for {_STOPPED_S:.0f} s")
+                worker.signal(signal.SIGKILL)
+        if any(seat.held for seat in self.core.seats.values()):
+            self._watching = True
+            self._loop.call_at(now + 1.0, self._watch_stopped)
+
+
+def split_records(records: bytes) -> tuple[list[tuple[int, int]], bytes, bytes]:
+    """From the records of a ring: pairs (id, status), the ids as a column, and the records for the client.
+
+    Raises:
+        ValueError: they are no records.
+    """
+    done: list[tuple[int, int]] = []
+    position, end = 0, len(records)
+    unpack = wire.RECORD.unpack_from
+    skipped = False
+    while position < end:
+        if end - position < 13:
+            raise ValueError("a record is cut")
+        task, size, status = unpack(records, position)
+        position += 13 + size
+        done.append((task, status))
+        if status == wire.SKIPPED:
+            skipped = True
+    if position != end:
+        raise ValueError("a record is longer than what there is")
+    if not skipped:
+        return done, b"".join([task.to_bytes(8, "little") for task, _ in done]), records
+    kept, position = [], 0
+    for _, status in done:
+        size = 13 + unpack(records, position)[1]
+        if status != wire.SKIPPED:
+            kept.append(records[position : position + size])
+        position += size
+    ids = b"".join(record[:8] for record in kept)
+    return done, ids, b"".join(kept)
+
+
+def python_version() -> str:
+    """What must agree between client and workers: major.minor."""
+    return f"{sys.version_info.major}.{sys.version_info.minor}"

@@ -1,0 +1,372 @@
+"""Which worker gets which tasks: the decisions of a manager, without sockets, processes or clocks.
+
+Each method is an event; it returns effects, which the shell (manager.py) performs. Not thread-safe: one owner.
+
+A worker gets several tasks at once only while they are known to be short (about a millisecond of work), and is
+sent more before it is done only then. When it makes no progress, what it has not begun is taken back, so that
+no task waits behind a long one while a worker is free.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from enum import Enum
+from struct import unpack_from
+from typing import NamedTuple, Union
+
+from parsl_pool.interchange.wire import SKIPPED, Tasks
+
+NS = 1_000_000_000
+BATCH_NS = 1_000_000
+"""A batch holds about so much work, judged by the slowest recent calls."""
+
+BATCH_MOST = 64
+STUCK_NS = 2_000_000
+"""Without any result for so long, a worker's waiting tasks are taken back."""
+
+WINDOW_NS = 8_000_000
+WINDOW_MOST = 1024
+
+
+class SeatState(Enum):
+    """Where a worker is in its life."""
+
+    STARTING = "its process is being started and initialised"
+    READY = "it takes tasks"
+    LEAVING = "it has been told to end, or has run as many tasks as it may"
+
+
+class Send(NamedTuple):
+    """Give a worker these tasks."""
+
+    worker: int
+    tasks: Tasks
+
+
+class Start(NamedTuple):
+    """Start a worker process under this number."""
+
+    worker: int
+
+
+class TakeBack(NamedTuple):
+    """Keep a worker from beginning its tasks from index `first` up to `last`; report by `taken_back`."""
+
+    worker: int
+    first: int
+    last: int
+
+
+class Lost(NamedTuple):
+    """This task was running in a worker that ended."""
+
+    worker: int
+    task: int
+
+
+class GiveUp(NamedTuple):
+    """No worker can be kept alive long enough to become ready."""
+
+    reason: str
+
+
+class SetWindow(NamedTuple):
+    """Tell the broker how many tasks we want to hold."""
+
+    tasks: int
+
+
+Effect = Union[Send, Start, TakeBack, Lost, GiveUp, SetWindow]
+
+
+class Seat:
+    """A worker, as the core sees it."""
+
+    __slots__ = ("held", "number", "progress", "sent", "state", "taking_back")
+
+    def __init__(self, number: int, now: int) -> None:
+        self.number = number
+        self.state = SeatState.STARTING
+        # task -> its frame, its place there, and the index of the frame's first task among all that this
+        # worker was ever sent; in the order of sending
+        self.held: dict[int, tuple[Tasks, int, int]] = {}
+        self.sent = 0
+        self.progress = now  # when it last finished something, or began to hold something
+        self.taking_back = False  # from TakeBack until the worker says that it is idle
+
+
+class ManagerCore:
+    """The bookkeeping of one manager."""
+
+    def __init__(self, workers: int, max_tasks_per_child: int = 0, start_failures: int = 3) -> None:
+        self.workers = workers
+        self.max_tasks = max_tasks_per_child
+        self.start_failures = start_failures
+        self.queue: deque[Tasks] = deque()
+        self.queued = 0
+        self.seats: dict[int, Seat] = {}
+        self.idle: dict[int, Seat] = {}  # ready, and holding nothing
+        self.estimates: dict[int, int] = {}  # function -> nanoseconds, a decaying maximum
+        self.window = workers
+        self.stopping = False
+        self.failures = 0  # workers in a row that ended before they were ready
+        self._next = 0
+
+    # -- the life of workers
+
+    def begin(self, now: int) -> list[Effect]:
+        """The manager starts: so do its workers."""
+        return [*self._fill(now), SetWindow(self.window)]
+
+    def _fill(self, now: int) -> list[Effect]:
+        effects: list[Effect] = []
+        if self.stopping:
+            return effects
+        alive = sum(seat.state is not SeatState.LEAVING for seat in self.seats.values())
+        for _ in range(self.workers - alive):
+            seat = Seat(self._next, now)
+            self.seats[seat.number] = seat
+            self._next += 1
+            effects.append(Start(seat.number))
+        return effects
+
+    def worker_ready(self, worker: int, now: int) -> list[Effect]:
+        """A worker has initialised."""
+        seat = self.seats.get(worker)
+        if seat is None or seat.state is not SeatState.STARTING:
+            return []
+        seat.state = SeatState.READY
+        seat.progress = now
+        self.failures = 0
+        self.idle[worker] = seat
+        return self._dispatch(now)
+
+    def worker_ended(self, worker: int, running: int, now: int) -> list[Effect]:
+        """A worker's process is gone; `running` is the task that it had begun and not finished, or 0.
+
+        Everything else that it held goes back to the head of the queue.
+        """
+        seat = self.seats.pop(worker, None)
+        self.idle.pop(worker, None)
+        if seat is None:
+            return []
+        effects: list[Effect] = []
+        if running in seat.held:
+            effects.append(Lost(worker, running))
+            del seat.held[running]
+        self._requeue(seat, list(seat.held))
+        if seat.state is SeatState.STARTING and not self.stopping:
+            self.failures += 1
+            if self.failures >= self.start_failures:
+                return [*effects, GiveUp(f"{self.failures} workers in a row ended before they were ready")]
+        return effects + self._fill(now) + self._dispatch(now)
+
+    def stop(self) -> None:
+        """Start nothing any more."""
+        self.stopping = True
+        self.queue.clear()
+        self.queued = 0
+
+    # -- tasks
+
+    def tasks_arrived(self, tasks: Tasks, now: int) -> list[Effect]:
+        """The broker sends tasks."""
+        self.queue.append(tasks)
+        self.queued += tasks.count
+        return self._dispatch(now)
+
+    def finished(
+        self, worker: int, done: list[tuple[int, int]], nanoseconds: int, idle: bool, now: int
+    ) -> list[Effect]:
+        """A worker has finished tasks: pairs of id and status. SKIPPED ones go back to the queue.
+
+        `nanoseconds` is the work that went into them, 0 if not known.
+        """
+        seat = self.seats.get(worker)
+        if seat is None:
+            return []
+        seat.progress = now
+        functions: set[int] = set()
+        skipped: list[int] = []
+        for task, status in done:
+            place = seat.held.get(task)
+            if place is None:
+                continue  # taken back before the worker could skip it
+            if status == SKIPPED:
+                skipped.append(task)
+            else:
+                functions.add(unpack_from("<I", place[0].functions, 4 * place[1])[0])
+                del seat.held[task]
+        if nanoseconds and functions:
+            self._learn(functions, nanoseconds // len(done))
+        self._requeue(seat, skipped)
+        if idle:
+            seat.taking_back = False
+        if self.max_tasks and seat.sent >= self.max_tasks and not seat.held:
+            seat.state = SeatState.LEAVING
+            self.idle.pop(worker, None)
+            return self._fill(now) + self._dispatch(now)
+        # After a TakeBack its SKIPPED records are still to come: until it says that it is idle, one of them
+        # could be taken for the answer to the same task given to it again.
+        if not seat.held and seat.state is SeatState.READY and not seat.taking_back:
+            self.idle[worker] = seat
+        return self._dispatch(now)
+
+    def _learn(self, functions: set[int], average: int) -> None:
+        for number in functions:
+            known = self.estimates.get(number, 0)
+            self.estimates[number] = max(average, (7 * known + average) // 8)
+
+    def forget(self, numbers: list[int]) -> None:
+        """These functions will not come again."""
+        for number in numbers:
+            self.estimates.pop(number, None)
+
+    def _requeue(self, seat: Seat, ids: list[int]) -> None:
+        back = []
+        for task in ids:
+            frame, place, _ = seat.held.pop(task)
+            back.append(single(frame, place))
+        self.queue.extendleft(reversed(back))
+        self.queued += len(back)
+
+    def _expected(self, tasks: Tasks) -> int:
+        """Nanoseconds that one of these tasks may take; 0 if nobody knows."""
+        worst = 0
+        for number in tasks.function_numbers():
+            known = self.estimates.get(number, 0)
+            if not known:
+                return 0
+            worst = max(worst, known)
+        return worst
+
+    def _batch(self, tasks: Tasks, share: int) -> int:
+        expected = self._expected(tasks)
+        if not expected or expected >= BATCH_NS or tasks.descriptors:
+            return 1
+        return max(1, min(BATCH_MOST, BATCH_NS // expected, share, tasks.count))
+
+    def _dispatch(self, now: int) -> list[Effect]:
+        effects: list[Effect] = []
+        while self.queue and self.idle:
+            number, seat = self.idle.popitem()
+            share = -(-self.queued // max(1, self.workers))
+            effects.append(self._give(seat, self._batch(self.queue[0], share), now))
+        if self.queue:
+            self._prefetch(effects, now)
+        if self.queue or effects:
+            self._resize(effects)
+        return effects
+
+    def _prefetch(self, effects: list[Effect], now: int) -> None:
+        """Give busy workers the next batch before they ask, if it is short work that they are at."""
+        expected = self._expected(self.queue[0])
+        if not expected or expected >= BATCH_NS:
+            return
+        for seat in self.seats.values():
+            if not self.queue:
+                return
+            if seat.state is not SeatState.READY or seat.taking_back or self.max_tasks:
+                continue
+            batch = self._batch(self.queue[0], self.queued)
+            if len(seat.held) <= batch:
+                effects.append(self._give(seat, batch, now))
+
+    def _give(self, seat: Seat, count: int, now: int) -> Send:
+        if self.max_tasks:
+            count = min(count, self.max_tasks - seat.sent)
+        tasks = self.queue.popleft()
+        if count < tasks.count:
+            tasks, rest = tasks.split(count)
+            self.queue.appendleft(rest)
+        self.queued -= tasks.count
+        if not seat.held:
+            seat.progress = now
+        base = seat.sent
+        for place, task in enumerate(tasks.task_ids()):
+            seat.held[task] = (tasks, place, base)
+        seat.sent = base + tasks.count
+        return Send(seat.number, tasks)
+
+    def _resize(self, effects: list[Effect]) -> None:
+        """Ask for as much as keeps the workers busy for some milliseconds, and no more."""
+        expected = max(self.estimates.values(), default=0) if not self.queue else self._expected(self.queue[0])
+        depth = 1 if not expected else max(1, min(WINDOW_MOST, WINDOW_NS // expected))
+        wanted = self.workers * (depth if depth > 4 else 1)
+        if wanted >= 2 * self.window or 2 * wanted <= self.window:
+            self.window = wanted
+            effects.append(SetWindow(wanted))
+
+    # -- taking back
+
+    def watched(self) -> list[int]:
+        """Workers that hold more than what they run: look at their pages, then call `tick`."""
+        return [number for number, seat in self.seats.items() if len(seat.held) > 1 and not seat.taking_back]
+
+    def tick(self, now: int) -> list[Effect]:
+        """Time has passed. Take back what waits behind a task that turned out to be long."""
+        effects: list[Effect] = []
+        for seat in self.seats.values():
+            if len(seat.held) > 1 and not seat.taking_back and now - seat.progress >= STUCK_NS:
+                seat.taking_back = True
+                _, place, base = next(iter(seat.held.values()))
+                effects.append(TakeBack(seat.number, base + place + 1, seat.sent))
+        return effects
+
+    def taken_back(self, worker: int, started: int, now: int) -> list[Effect]:
+        """The worker can no longer begin what had an index of at least `started`."""
+        seat = self.seats.get(worker)
+        if seat is None:
+            return []
+        ids = [task for task, (_, place, base) in seat.held.items() if base + place >= started]
+        if ids:  # the one before them runs longer than we thought
+            frame, place, _ = next(iter(seat.held.values()))
+            number = unpack_from("<I", frame.functions, 4 * place)[0]
+            self.estimates[number] = max(self.estimates.get(number, 0), now - seat.progress)
+        self._requeue(seat, ids)
+        return self._dispatch(now)
+
+    # -- questions
+
+    def holder(self, task: int) -> int | None:
+        """The worker that holds a task."""
+        for number, seat in self.seats.items():
+            if task in seat.held:
+                return number
+        return None
+
+    def remove_queued(self, task: int) -> bool:
+        """Drop a task that no worker has. False if it isn't there."""
+        for position, frame in enumerate(self.queue):
+            ids = frame.task_ids()
+            if task in ids:
+                place = ids.index(task)
+                rest = [single(frame, other) for other in range(frame.count) if other != place]
+                del self.queue[position]
+                for other in reversed(rest):
+                    self.queue.insert(position, other)
+                self.queued -= 1
+                return True
+        return False
+
+    def held_tasks(self) -> list[int]:
+        """Every task that is here, running or waiting."""
+        ids = [task for seat in self.seats.values() for task in seat.held]
+        for frame in self.queue:
+            ids.extend(frame.task_ids())
+        return ids
+
+
+def single(frame: Tasks, place: int) -> Tasks:
+    """One task of a frame, as a frame."""
+    lengths = unpack_from(f"<{place + 1}I", frame.lengths)
+    end = sum(lengths)
+    return Tasks(
+        frame.priority,
+        1,
+        frame.ids[8 * place : 8 * place + 8],
+        frame.functions[4 * place : 4 * place + 4],
+        frame.lengths[4 * place : 4 * place + 4],
+        frame.payload[end - lengths[place] : end],
+        frame.descriptors,
+    )

@@ -1,0 +1,126 @@
+"""What a worker and its manager share: one page of numbers and a ring of results, and the claims table.
+
+The worker writes down what it does *before* it does it, so that after its death the manager knows what it ran,
+and finds the results it had not yet announced. Nobody waits for anybody: each number has one writer.
+
+    words:  STARTED, TASK, SINCE, OUT (worker)   CONSUMED, SKIP_FROM, SKIP_TO (manager)   WRAP (worker)
+    ring:   records as in a RESULTS frame, from position `committed % RING_SIZE` on
+
+The claims table has two bytes for each task: the worker marks the first when it takes the task, the client
+marks the second to cancel it. Both sides write their mark first and read the other's after that, so at least
+one of them sees the other. See `ClaimsTable.cancel` for why no memory barrier is needed.
+"""
+
+from __future__ import annotations
+
+import platform
+from mmap import mmap
+from time import perf_counter_ns
+
+from parsl_pool.interchange.shared_memory import map_shared
+
+# Positions of the words.
+STARTED = 0  # how many tasks the worker has begun, in its life
+TASK = 1  # the id of the running task, 0 for none
+SINCE = 2  # time.monotonic_ns() when it began
+OUT = 3  # bytes committed to the ring, since the worker began
+CONSUMED = 4  # bytes of the ring that may be overwritten
+SKIP_FROM = 5  # tasks with an index from SKIP_FROM up to SKIP_TO are not to be begun:
+SKIP_TO = 6  # the manager has taken them back
+WRAP = 7  # offset at which data ended when the ring last began anew
+
+RING_START = 4096
+RING_SIZE = 1 << 16
+PAGE_SIZE = RING_START + RING_SIZE
+
+STRONG_ORDER = platform.machine().lower() in ("x86_64", "amd64", "i386", "i686")
+"""Stores become visible in program order, so another process may look into a page at any time. Elsewhere a
+worker announces every result by a message, and pages are read only after that or after its death."""
+
+
+class Page:
+    """The manager's side of one worker's page."""
+
+    __slots__ = ("_map", "fd", "position", "words")
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self._map = map_shared(fd, PAGE_SIZE)
+        self.words = memoryview(self._map)[: 8 * 16].cast("Q")
+        self.position = 0  # of the ring: what we have read so far
+
+    def take(self, committed: int) -> bytes:
+        """The records from where we stopped reading up to `committed`. They stay valid in the ring."""
+        start, end = self.position, committed
+        if start == end:
+            return b""
+        if not start < end <= start + RING_SIZE:
+            raise ValueError(f"ring positions {start} and {end}")  # a task wrote over our memory
+        self.position = end
+        first, last = start % RING_SIZE, end % RING_SIZE
+        if start // RING_SIZE == end // RING_SIZE:
+            return self._map[RING_START + first : RING_START + last]
+        return self._map[RING_START + first : RING_START + self.words[WRAP]] + self._map[
+            RING_START : RING_START + last
+        ]
+
+    def release(self) -> None:
+        """Allow the worker to overwrite what we have read: the client has it."""
+        self.words[CONSUMED] = self.position
+
+    def close(self) -> None:
+        """Unmap."""
+        self.words.release()
+        self._map.close()
+
+
+CLAIM_SLOTS = 1 << 22
+CLAIM_MASK = CLAIM_SLOTS - 1
+CLAIMS_SIZE = 2 * CLAIM_SLOTS
+_SETTLE_NS = 20_000
+
+
+class ClaimsTable:
+    """Who came first for a task: the worker that begins it, or the client that cancels it.
+
+    A mark holds the low bits of the task's number above the slot's, so a slot needs no clearing. Ids that are
+    CLAIM_SLOTS apart share a slot; the client never has two of them outstanding at once without noticing.
+    """
+
+    __slots__ = ("_map", "cancels", "claims")
+
+    def __init__(self, memory: mmap) -> None:
+        self._map = memory
+        view = memoryview(memory)
+        self.claims = view[:CLAIM_SLOTS]
+        self.cancels = view[CLAIM_SLOTS:CLAIMS_SIZE]
+
+    def is_claimed(self, task: int) -> bool:
+        """True if a worker has taken this task."""
+        return self.claims[task & CLAIM_MASK] == mark_of(task)
+
+    def cancel(self, task: int) -> bool:
+        """Mark a task as cancelled. True: no worker will begin it. False: a worker may have.
+
+        A worker writes its claim, then reads the cancel mark. If it read the mark too early to see ours, its
+        claim was already on the way out of its processor, and is visible to us long before we look: stores
+        stay in a processor's buffer for nanoseconds, we look after 20 us. So no barrier is needed.
+        """
+        if self.is_claimed(task):
+            return False
+        self.cancels[task & CLAIM_MASK] = mark_of(task)
+        end = perf_counter_ns() + _SETTLE_NS
+        while perf_counter_ns() < end:
+            pass
+        return not self.is_claimed(task)
+
+    def close(self) -> None:
+        """Unmap."""
+        self.claims.release()
+        self.cancels.release()
+        self._map.close()
+
+
+def mark_of(task: int) -> int:
+    """What both tables hold for a task: 1 to 255."""
+    return (task >> 22) % 255 + 1

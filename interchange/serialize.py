@@ -1,0 +1,336 @@
+"""Objects to bytes and back: payloads of tasks, of functions and of results.
+
+The first byte of a payload tells its form:
+
+    0x80  a pickle (that is how pickles of protocol 2 and later begin)
+    B     a pickle with its large buffers beside it (protocol 5, out of band)
+    M     another payload, in the shared memory whose descriptor travels beside the frame; u64 size
+    C     a chunk of calls: a pickle of a list of argument tuples (for one function)
+    D     arguments in which futures were found: their results travel along as payloads
+    P     results of a chunk that broke off: a pickle of the list so far, and the envelope of what stopped it
+
+A task's pickle is a tuple of positional arguments, or a list [args, kwargs] if there are keywords.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+from collections.abc import Callable, Sequence
+from pickle import PickleBuffer, dumps, loads
+from struct import Struct
+from typing import Any
+
+from parsl_pool.errors import RemoteError, SerializationError
+from parsl_pool.interchange import shared_memory
+
+Payload = bytes | memoryview
+
+LARGE = 1 << 16
+"""From this size on a payload goes through shared memory on one host, and buffers leave the pickle."""
+
+_U32 = Struct("<I")
+_U64 = Struct("<Q")
+_ALIGN = 64  # arrays in shared memory begin on a cache line
+
+# Their pickles hold no buffers and no references by name: the cheapest way is good.
+_PLAIN = frozenset({int, float, bool, str, type(None), complex})
+
+
+# ---- writing
+
+
+def dump_value(value: object, name: str) -> bytes | list[Any]:
+    """A value as a payload, or as a list of parts (see `join` and `to_shared_memory`) when it is large.
+
+    pickle is tried first, cloudpickle (by value, for what can't be imported) when it fails.
+
+    Raises:
+        SerializationError: neither can; it says which part of the value is to blame.
+    """
+    if type(value) in _PLAIN:
+        return dumps(value, 5)
+    buffers: list[PickleBuffer] = []
+    try:
+        data = dumps(value, 5, buffer_callback=lambda buffer: _keep_in_band(buffer, buffers))
+    except Exception as problem:  # whatever a __reduce__ raises; the next try, or its error, tells the user
+        buffers.clear()
+        data = dump_by_value(value, name, problem, buffers)
+    return _with_buffers(data, buffers) if buffers else data
+
+
+def dump_by_value(
+    value: object, name: str, problem: BaseException | None, buffers: list[PickleBuffer] | None = None
+) -> bytes:
+    """A pickle by cloudpickle: functions and classes that can't be imported go by value.
+
+    Raises:
+        SerializationError: it can't be pickled; `problem` is what pickle said before.
+    """
+    import cloudpickle  # on first need: 20 ms that most workers never spend
+
+    try:
+        if buffers is None:
+            data: bytes = cloudpickle.dumps(value, 5)
+        else:
+            data = cloudpickle.dumps(value, 5, buffer_callback=lambda b: _keep_in_band(b, buffers))
+        return data
+    except Exception as second:  # whatever user code raises while it is pickled
+        from parsl_pool.interchange.diagnose import unpicklable_part  # only when something is wrong
+
+        path, reason = unpicklable_part(value, second if problem is None else problem)
+        raise SerializationError(name, path, reason) from second
+
+
+def _keep_in_band(buffer: PickleBuffer, buffers: list[PickleBuffer]) -> bool:
+    try:
+        if buffer.raw().nbytes < LARGE:
+            return True
+    except BufferError:  # not contiguous: pickle copies it
+        return True
+    buffers.append(buffer)
+    return False
+
+
+def _with_buffers(data: bytes, buffers: Sequence[PickleBuffer]) -> list[Any]:
+    """B | u32 count | u64 size of the pickle | u64 sizes of the buffers | pickle | padding, buffer, ..."""
+    views = [buffer.raw() for buffer in buffers]
+    head = b"B" + _U32.pack(len(views)) + _U64.pack(len(data)) + b"".join(_U64.pack(v.nbytes) for v in views)
+    parts: list[Any] = [head, data]
+    position = len(head) + len(data)
+    for view in views:
+        padding = -position % _ALIGN
+        parts += (bytes(padding), view)
+        position += padding + view.nbytes
+    return parts
+
+
+def size_of(payload: bytes | list[Any]) -> int:
+    """Bytes of a payload, whole or in parts."""
+    if type(payload) is bytes:
+        return len(payload)
+    return sum(part.nbytes if isinstance(part, memoryview) else len(part) for part in payload)
+
+
+def join(payload: bytes | list[Any]) -> bytes:
+    """A payload in one piece."""
+    return payload if type(payload) is bytes else b"".join(payload)
+
+
+def to_shared_memory(payload: bytes | list[Any], label: str) -> tuple[bytes, int]:
+    """The payload written to new shared memory: the short payload that stands for it, and the descriptor.
+
+    Raises:
+        OSError: out of memory or descriptors; the caller sends it through the socket then.
+    """
+    size = size_of(payload)
+    fd = shared_memory.create(size, label)
+    try:
+        write_all(fd, [payload] if type(payload) is bytes else payload)
+    except OSError:
+        os.close(fd)
+        raise
+    return b"M" + _U64.pack(size), fd
+
+
+def write_all(fd: int, parts: Sequence[Any]) -> None:
+    """Write the parts one after the other: no page faults on our side, and no copy in between."""
+    views = [memoryview(part).cast("B") for part in parts if len(part)]
+    while views:
+        written = os.writev(fd, views[:512])
+        while views and written >= views[0].nbytes:
+            written -= views.pop(0).nbytes
+        if written:
+            views[0] = views[0][written:]
+
+
+def from_shared_memory(fd: int) -> memoryview:
+    """The payload that a descriptor holds, copy-on-write; the descriptor is closed."""
+    try:
+        return memoryview(shared_memory.map_private(fd))
+    finally:
+        os.close(fd)
+
+
+def dump_chunk(calls: list[tuple[Any, ...]], name: str) -> bytes | list[Any]:
+    """The payload of several calls of one function: C | u8 where the inner payload begins | ... | it.
+
+    Raises:
+        SerializationError: an argument can't be pickled.
+    """
+    inner = dump_value(calls, name)
+    if type(inner) is bytes:
+        return b"C\x02" + inner
+    return [b"C" + bytes([_ALIGN]) + bytes(_ALIGN - 2), *inner]  # so that arrays stay on their cache lines
+
+
+def dump_with_results(arguments: bytes, results: Sequence[Payload]) -> list[Any]:
+    """D | u32 count | u32 size of the arguments' pickle | it | for each result: u64 size, [padding,] payload."""
+    parts: list[Any] = [b"D" + _U32.pack(len(results)) + _U32.pack(len(arguments)), arguments]
+    position = 9 + len(arguments)
+    for result in results:
+        size = len(result)
+        padding = -(position + 8) % _ALIGN if size >= LARGE else 0
+        parts += (_U64.pack(size) + bytes(padding), result)
+        position += 8 + padding + size
+    return parts
+
+
+# ---- reading
+
+
+def load_value(payload: Payload) -> Any:
+    """The object in a payload (not M: see `from_shared_memory`). Raises whatever unpickling raises."""
+    form = payload[0]
+    if form == 0x80:
+        return loads(payload)
+    if form == 0x42:  # B
+        return _load_with_buffers(memoryview(payload))
+    raise pickle.UnpicklingError(f"unknown form of payload {form:#x}")
+
+
+def _load_with_buffers(view: memoryview) -> Any:
+    (count,) = _U32.unpack_from(view, 1)
+    sizes = [_U64.unpack_from(view, 5 + 8 * i)[0] for i in range(count + 1)]
+    position = 5 + 8 * (count + 1)
+    data = view[position : position + sizes[0]]
+    position += sizes[0]
+    buffers = []
+    for size in sizes[1:]:
+        position += -position % _ALIGN
+        piece = view[position : position + size]
+        # What came inside a message is immutable bytes; arrays must be writable, as everywhere.
+        buffers.append(bytearray(piece) if piece.readonly else piece)
+        position += size
+    return loads(data, buffers=buffers)
+
+
+def load_arguments(payload: Payload) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Positional and keyword arguments of a task (not of a chunk). Raises whatever unpickling raises."""
+    arguments = _load_with_results(memoryview(payload)) if payload[0] == 0x44 else load_value(payload)
+    if type(arguments) is tuple:
+        return arguments, {}
+    args, kwargs = arguments
+    return args, kwargs
+
+
+def load_chunk(payload: Payload) -> list[tuple[Any, ...]]:
+    """The argument tuples of a chunk. Raises whatever unpickling raises."""
+    calls: list[tuple[Any, ...]] = load_value(memoryview(payload)[payload[1] :])
+    return calls
+
+
+class _ArgumentUnpickler(pickle.Unpickler):
+    """Opens arguments in which persistent ids stand for results of other tasks."""
+
+    def __init__(self, data: Payload, results: Sequence[memoryview]) -> None:
+        super().__init__(io.BytesIO(data))
+        self._results = results
+        self._opened: dict[int, Any] = {}
+
+    def persistent_load(self, token: tuple[int, tuple[tuple[str, Any], ...]]) -> Any:
+        """Result number token[0], and what the path token[1] leads to inside of it."""
+        number, path = token
+        if number not in self._opened:
+            self._opened[number] = load_value(self._results[number])
+        value = self._opened[number]
+        for how, key in path:
+            value = value[key] if how == "item" else getattr(value, key)
+        return value
+
+
+def _load_with_results(view: memoryview) -> Any:
+    count, size = _U32.unpack_from(view, 1)[0], _U32.unpack_from(view, 5)[0]
+    position = 9 + size
+    results = []
+    for _ in range(count):
+        (length,) = _U64.unpack_from(view, position)
+        position += 8
+        if length >= LARGE:
+            position += -position % _ALIGN
+        results.append(view[position : position + length])
+        position += length
+    return _ArgumentUnpickler(view[9 : 9 + size], results).load()
+
+
+# ---- exceptions
+
+
+def dump_exception(error: BaseException, skip_frames: int = 0) -> bytes:
+    """An exception with its traceback text and its chain of causes, so that reading it can't fail.
+
+    Each link is pickled by itself and read back once, here: one that doesn't survive becomes a `RemoteError`.
+    """
+    import traceback  # on first need: it costs 8 ms
+
+    frames = error.__traceback__
+    for _ in range(skip_frames):
+        frames = frames.tb_next if frames is not None and frames.tb_next is not None else frames
+    try:
+        text = "".join(traceback.format_exception(type(error), error, frames))
+    except Exception as problem:  # a __str__ of the user's: say so in place of the traceback
+        text = f"(the traceback of a {type(error).__name__} can't be formatted: {problem!r})"
+    links = []
+    link: BaseException | None = error
+    seen: set[int] = set()
+    while link is not None and id(link) not in seen and len(links) < 100:
+        seen.add(id(link))
+        links.append(_dump_link(link))
+        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
+    return dumps((text, links), 5)
+
+
+def _dump_link(error: BaseException) -> tuple[bytes | None, str, str, str]:
+    cls = type(error)
+    name = cls.__qualname__ if cls.__module__ in ("builtins", "__main__") else f"{cls.__module__}.{cls.__qualname__}"
+    try:
+        text = str(error)
+    except Exception as problem:  # a __str__ of the user's
+        text = f"(str() of it raises {type(problem).__name__})"
+    try:
+        try:
+            data = dumps(error, 5)
+        except Exception:  # not importable, perhaps: by value then, or the error below
+            data = dump_by_value(error, "the exception", None)
+        if not isinstance(loads(data), BaseException):
+            return None, name, text, "it unpickles to something else"
+        return data, name, text, ""
+    except Exception as problem:  # the reason goes to the user in the RemoteError
+        return None, name, text, f"{type(problem).__name__}: {problem}"
+
+
+def load_exception(envelope: Payload, wrap: Callable[[str], BaseException]) -> BaseException:
+    """The exception in an envelope, its `__cause__` being `wrap(traceback text)`, the user's chain behind that."""
+    text, links = loads(envelope)
+    chain = [_load_link(*link, text) for link in links]
+    error = chain[0]
+    cause = wrap(text)
+    error.__cause__ = cause
+    for above, below in zip([cause, *chain[1:]], chain[1:]):
+        above.__cause__ = below
+    return error
+
+
+def _load_link(data: bytes | None, name: str, text: str, reason: str, traceback_text: str) -> BaseException:
+    if data is not None:
+        try:
+            error = loads(data)
+        except Exception as problem:  # importable there, not here
+            reason = f"{type(problem).__name__} here: {problem}"
+        else:
+            if isinstance(error, BaseException):
+                return error
+            reason = "it unpickles to something else here"
+    return RemoteError(name, text, traceback_text, reason)
+
+
+# ---- functions
+
+REUSE = b"R"  # an unpickled function may serve many tasks
+ANEW = b"A"  # it has state: each task gets its own copy
+
+
+def load_function(data: Payload) -> Any:
+    """The callable in the bytes of a Function record, after its first byte."""
+    return load_value(data)

@@ -1,0 +1,176 @@
+"""Frames over unix stream sockets, with descriptors beside them, without ever blocking.
+
+A `Stream` belongs to one thread or loop. Whoever owns it asks `wants_write`, calls `receive` when the socket is
+readable and `flush` when it is writable; a peer that does not read can never make us wait, only grow our buffer.
+"""
+
+from __future__ import annotations
+
+import array
+import os
+import socket
+from collections import deque
+from typing import Any
+
+from parsl_pool.errors import BadMessage
+from parsl_pool.interchange import wire
+
+_CHUNK = 1 << 18
+_ANCILLARY = socket.CMSG_SPACE(4 * 64)
+
+
+class PeerGone(Exception):
+    """The other side closed the connection, or is no more."""
+
+
+def read_descriptors(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
+    """The descriptors in what recvmsg() returned beside the data."""
+    numbers = array.array("i")
+    for level, kind, data in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            numbers.frombytes(data[: len(data) - len(data) % numbers.itemsize])
+    return list(numbers)
+
+
+class Stream:
+    """One end of a connection that carries frames."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        self.sock = sock
+        self._out: deque[bytes | memoryview] = deque()
+        self._fds_out: deque[tuple[int, list[int]]] = deque()  # frames with descriptors: position, which
+        self._queued = 0  # frames ever put into _out
+        self._sent = 0  # frames that have left it
+        self._data = bytearray()
+        self._fds_in: deque[int] = deque()
+        self.bytes_waiting = 0
+
+    def fileno(self) -> int:
+        """For selectors."""
+        return self.sock.fileno()
+
+    # -- out
+
+    @property
+    def wants_write(self) -> bool:
+        """True while something waits to be sent."""
+        return bool(self._out)
+
+    def put(self, frame: bytes, descriptors: list[int] | None = None) -> None:
+        """Queue a frame; `flush` sends it. The descriptors are closed once they are sent."""
+        if descriptors:
+            self._fds_out.append((self._queued, descriptors))
+        self._out.append(frame)
+        self._queued += 1
+        self.bytes_waiting += len(frame)
+
+    def flush(self) -> bool:
+        """Send what the socket takes now. True if nothing is left.
+
+        Raises:
+            PeerGone: nobody is there to read.
+        """
+        out = self._out
+        try:
+            while out:
+                if self._fds_out and self._fds_out[0][0] == self._sent:
+                    sent = self._send_with_descriptors()
+                else:
+                    # Up to 16 frames a call, and never beyond the next one that has descriptors.
+                    limit = min(16, self._fds_out[0][0] - self._sent) if self._fds_out else 16
+                    sent = self.sock.sendmsg([out[i] for i in range(min(limit, len(out)))])
+                self.bytes_waiting -= sent
+                while sent:
+                    size = len(out[0])
+                    if sent < size:
+                        out[0] = memoryview(out[0])[sent:]
+                        break
+                    sent -= size
+                    out.popleft()
+                    self._sent += 1
+        except BlockingIOError:
+            return False
+        except OSError:
+            raise PeerGone from None
+        return True
+
+    def _send_with_descriptors(self) -> int:
+        descriptors = self._fds_out[0][1]
+        sent = socket.send_fds(self.sock, [self._out[0]], descriptors)
+        self._fds_out.popleft()
+        for fd in descriptors:
+            os.close(fd)
+        return sent
+
+    # -- in
+
+    def receive(self) -> list[tuple[int, bytes, list[int]]]:
+        """The messages that are complete now: kind, body, descriptors.
+
+        Raises:
+            PeerGone: the connection has ended, and everything that came before its end has been returned.
+            BadMessage: what comes is not our format; the connection is of no more use.
+        """
+        ended = False
+        try:
+            while True:
+                data, ancillary, _, _ = self.sock.recvmsg(_CHUNK, _ANCILLARY)
+                if ancillary:
+                    self._fds_in.extend(read_descriptors(ancillary))
+                if not data:
+                    ended = True
+                    break
+                self._data += data
+                if len(data) < _CHUNK // 2:
+                    break
+        except BlockingIOError:
+            pass
+        except OSError:
+            ended = True
+        messages = self._split()
+        if ended and not messages:
+            raise PeerGone
+        return messages
+
+    def _split(self) -> list[tuple[int, bytes, list[int]]]:
+        data = self._data
+        messages: list[tuple[int, bytes, list[int]]] = []
+        position, end = 0, len(data)
+        while end - position >= 6:
+            size, kind, count = wire.HEAD.unpack_from(data, position)
+            if not 2 <= size <= wire.MAX_FRAME:
+                raise BadMessage(f"a frame of {size} bytes")
+            after = position + 4 + size
+            if after > end:
+                break
+            if count > len(self._fds_in):
+                raise BadMessage(f"a frame with {count} descriptors, {len(self._fds_in)} came")
+            body = bytes(memoryview(data)[position + 6 : after])
+            messages.append((kind, body, [self._fds_in.popleft() for _ in range(count)]))
+            position = after
+        if position:
+            del data[:position]
+        return messages
+
+    def close(self) -> None:
+        """Close the socket and every descriptor that is still on its way."""
+        self.sock.close()
+        for _, descriptors in self._fds_out:
+            for fd in descriptors:
+                os.close(fd)
+        for fd in self._fds_in:
+            os.close(fd)
+        self._fds_out.clear()
+        self._fds_in.clear()
+        self._out.clear()
+
+
+def pair() -> tuple[socket.socket, socket.socket]:
+    """Two connected ends, private to whoever holds their descriptors."""
+    return socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+
+
+def from_descriptor(fd: int) -> Any:
+    """A socket object for an inherited descriptor."""
+    return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, fileno=fd)

@@ -1,0 +1,583 @@
+"""The messages between the processes of a pool, written down once.
+
+A *frame* is one message: a kind byte, a count of file descriptors that travel beside it, and a body.
+On a stream it is preceded by its length. Control messages are the records below, encoded field by field
+(nothing is ever executed by decoding); tasks and results are columns of fixed-width numbers followed by
+payloads, which only a worker and the client open.
+
+    stream:  u32 size of the rest | u8 kind | u8 descriptors | body
+    zmq:     u8 kind | u8 descriptors (0) | body
+    TASKS:   i32 priority | u32 n | n * u64 id | n * u32 function | n * u32 length | payloads
+    RESULTS: u32 n | n * u64 id | records, each: u64 id | u32 length | u8 status | payload
+
+All integers are little-endian. A decoder accepts any bytes, and raises `BadMessage` for those that are wrong.
+"""
+
+from __future__ import annotations
+
+from struct import Struct, error, pack, unpack_from
+from typing import Any, NamedTuple, Union
+
+from parsl_pool.errors import BadMessage
+
+PROTOCOL = 1
+"""Version of everything in this file; peers with another one are refused."""
+
+MAX_FRAME = 1 << 31
+"""A longer frame is taken for rubbish. Large data travels in shared memory or in pieces below this."""
+
+LENGTH = Struct("<I")
+HEAD = Struct("<IBB")
+RECORD = Struct("<QIB")
+TASKS_HEAD = Struct("<iI")
+
+# Kinds of frames which are not records.
+TASKS = 1
+RESULTS = 2
+
+# Statuses of a result.
+OK = 0  # payload: a pickled value
+RAISED = 1  # payload: an exception envelope (serialize.py)
+CANCELLED = 2  # skipped, because it was cancelled before it began
+SKIPPED = 3  # skipped, because its manager had taken it back (never leaves the manager)
+UNREADABLE = 4  # the task could not be rebuilt from its payload; payload: an exception envelope
+UNSENDABLE = 5  # the result could not be pickled; payload: an exception envelope
+LOST = 6  # the worker died while it ran; payload: a Facts record
+KILLED = 7  # the worker was ended on request while it ran; payload: a Facts record
+TIMED_OUT = 8  # the worker was ended because the task ran beyond its walltime; payload: a Facts record
+
+NO_TASK = 0
+"""Ids of tasks begin with 1."""
+
+
+class Hello(NamedTuple):
+    """Client to interchange, first: who it is and how the pool is to be."""
+
+    KIND = 16
+    FORMAT = "isii"
+    protocol: int
+    key: str
+    client_pid: int
+    inside: int
+
+
+class Settings(NamedTuple):
+    """What a manager needs to know to run workers. Client to interchange to managers."""
+
+    KIND = 17
+    FORMAT = "isbiSSii"
+    workers: int
+    start_method: str
+    initializer: bytes
+    max_tasks_per_child: int  # 0: no limit
+    preload: list[str]
+    sys_path: list[str]
+    descriptors: int  # how many file descriptors the initializer's arguments need
+    debug: int
+
+
+class Ready(NamedTuple):
+    """Interchange to client: settings taken, managers may connect here ("" if the manager is inside)."""
+
+    KIND = 18
+    FORMAT = "is"
+    pid: int
+    address: str
+
+
+class Function(NamedTuple):
+    """A function's bytes, under the number by which tasks name it. Down to managers; to a worker on Need."""
+
+    KIND = 19
+    FORMAT = "ib"
+    number: int
+    data: bytes
+
+
+class Forget(NamedTuple):
+    """These functions will not be named again."""
+
+    KIND = 20
+    FORMAT = "I"
+    numbers: list[int]
+
+
+class Kill(NamedTuple):
+    """Stop this task if it runs, by ending its worker."""
+
+    KIND = 21
+    FORMAT = "iis"
+    task: int
+    status: int  # KILLED or TIMED_OUT
+    reason: str
+
+
+class KillWorkers(NamedTuple):
+    """End every worker now, by this signal. Tasks that run end as KILLED."""
+
+    KIND = 22
+    FORMAT = "i"
+    signal: int
+
+
+class Stop(NamedTuple):
+    """Finish. Nothing is outstanding, or what is does not matter."""
+
+    KIND = 23
+    FORMAT = "i"
+    now: int  # 1: do not let workers run their exit handlers
+
+
+class Ping(NamedTuple):
+    """Are you there? Answered by Pong with the same number."""
+
+    KIND = 24
+    FORMAT = "i"
+    number: int
+
+
+class Pong(NamedTuple):
+    """The answer to a Ping."""
+
+    KIND = 25
+    FORMAT = "i"
+    number: int
+
+
+class Register(NamedTuple):
+    """Manager to interchange, first, and again after each reconnection: who it is and what it holds."""
+
+    KIND = 26
+    FORMAT = "issiisssI"
+    protocol: int
+    manager: str
+    host: str
+    pid: int
+    workers: int
+    python: str
+    version: str
+    block: str
+    held: list[int]
+
+
+class Refused(NamedTuple):
+    """Interchange to manager: you can't join. The manager ends, with this text on its stderr."""
+
+    KIND = 27
+    FORMAT = "s"
+    reason: str
+
+
+class Welcome(NamedTuple):
+    """Interchange to manager: registered. `known` are the held tasks that are still wanted."""
+
+    KIND = 28
+    FORMAT = "Iii"
+    known: list[int]
+    heartbeat_ms: int
+    threshold_ms: int
+
+
+class Window(NamedTuple):
+    """Manager to broker: hold up to so many of my tasks' results outstanding. The credit of flow control."""
+
+    KIND = 29
+    FORMAT = "i"
+    tasks: int
+
+
+class Returned(NamedTuple):
+    """Manager to broker: tasks given back without having been started."""
+
+    KIND = 30
+    FORMAT = "I"
+    tasks: list[int]
+
+
+class WorkerUp(NamedTuple):
+    """A worker runs. To the client with the descriptor of its page if the manager is on the same host."""
+
+    KIND = 31
+    FORMAT = "sisi"
+    manager: str
+    worker: int
+    host: str
+    pid: int
+
+
+class WorkerGone(NamedTuple):
+    """A worker ended. status is as from `Popen.returncode`; expected: it was told to."""
+
+    KIND = 32
+    FORMAT = "siii"
+    manager: str
+    worker: int
+    status: int
+    expected: int
+
+
+class ManagerUp(NamedTuple):
+    """Interchange to client: a manager registered."""
+
+    KIND = 33
+    FORMAT = "ssiis"
+    manager: str
+    host: str
+    pid: int
+    workers: int
+    block: str
+
+
+class ManagerGone(NamedTuple):
+    """Interchange to client: a manager went away, and these tasks with it."""
+
+    KIND = 34
+    FORMAT = "ssssI"
+    manager: str
+    host: str
+    block: str
+    reason: str
+    tasks: list[int]
+
+
+class Broken(NamedTuple):
+    """No worker can work (its initializer fails, or it does not start): the pool is at its end."""
+
+    KIND = 35
+    FORMAT = "sss"
+    cause: str  # "initializer" or "start"
+    text: str
+    traceback_text: str
+
+
+class Notice(NamedTuple):
+    """A line for the client's log. level is as in `logging`."""
+
+    KIND = 36
+    FORMAT = "is"
+    level: int
+    text: str
+
+
+class Ask(NamedTuple):
+    """Client to interchange: tell me your state. Answered by State."""
+
+    KIND = 37
+    FORMAT = "i"
+    number: int
+
+
+class State(NamedTuple):
+    """A snapshot of the interchange. `managers`: one line each, fields joined by tabs."""
+
+    KIND = 38
+    FORMAT = "iiiiS"
+    number: int
+    waiting: int
+    placed: int
+    dropped_frames: int
+    managers: list[str]
+
+
+class Facts(NamedTuple):
+    """What is known about the end of a worker: names and values, by position."""
+
+    KIND = 39
+    FORMAT = "SS"
+    names: list[str]
+    values: list[str]
+
+
+class Spawn(NamedTuple):
+    """Manager to fork server: start a worker. Beside it travel its socket, its page and its stderr."""
+
+    KIND = 48
+    FORMAT = "i"
+    worker: int
+
+
+class Spawned(NamedTuple):
+    """Fork server to manager: the worker's process id, 0 and a reason if it could not be started."""
+
+    KIND = 49
+    FORMAT = "iis"
+    worker: int
+    pid: int
+    reason: str
+
+
+class Exited(NamedTuple):
+    """Fork server to manager: a worker ended. status is as from `Popen.returncode`."""
+
+    KIND = 50
+    FORMAT = "iiii"
+    worker: int
+    pid: int
+    status: int
+    max_rss_kb: int
+
+
+class Up(NamedTuple):
+    """Worker to manager: initialised, ready for tasks."""
+
+    KIND = 51
+    FORMAT = "i"
+    pid: int
+
+
+class Flush(NamedTuple):
+    """Worker to manager: look into your copy of my page; `nanoseconds` were spent on those tasks."""
+
+    KIND = 52
+    FORMAT = "iii"
+    committed: int
+    idle: int
+    nanoseconds: int
+
+
+class Need(NamedTuple):
+    """Worker to manager: send me this function."""
+
+    KIND = 53
+    FORMAT = "i"
+    number: int
+
+
+class InitializerFailed(NamedTuple):
+    """Worker to manager, then it ends: the initializer raised."""
+
+    KIND = 54
+    FORMAT = "ss"
+    text: str
+    traceback_text: str
+
+
+class Bulk(NamedTuple):
+    """Worker to manager: one result too large for the page, whole or (data empty) in a descriptor."""
+
+    KIND = 55
+    FORMAT = "iiib"
+    task: int
+    status: int
+    nanoseconds: int
+    data: bytes
+
+
+Record = Union[
+    Hello, Settings, Ready, Function, Forget, Kill, KillWorkers, Stop, Ping, Pong, Register, Refused, Welcome,
+    Window, Returned, WorkerUp, WorkerGone, ManagerUp, ManagerGone, Broken, Notice, Ask, State, Facts, Spawn,
+    Spawned, Exited, Up, Flush, Need, InitializerFailed, Bulk,
+]  # fmt: skip
+
+RECORDS: dict[int, Any] = {record.KIND: record for record in Record.__args__}  # type: ignore[attr-defined]  # a Union's members
+
+_INT = Struct("<q")
+
+
+def encode(record: Record) -> bytes:
+    """The body of a record's frame."""
+    parts: list[bytes] = []
+    for code, value in zip(record.FORMAT, record):
+        if code == "i":
+            parts.append(_INT.pack(value))
+        elif code == "s" or code == "b":
+            data = value.encode("utf-8", "surrogatepass") if code == "s" else value
+            parts += (LENGTH.pack(len(data)), data)
+        elif code == "I":
+            parts.append(pack(f"<I{len(value)}q", len(value), *value))
+        else:  # "S"
+            parts.append(LENGTH.pack(len(value)))
+            for item in value:
+                data = item.encode("utf-8", "surrogatepass")
+                parts += (LENGTH.pack(len(data)), data)
+    return b"".join(parts)
+
+
+class _Reader:
+    """Takes fields from a body, checking every bound."""
+
+    __slots__ = ("body", "position")
+
+    def __init__(self, body: bytes) -> None:
+        self.body, self.position = body, 0
+
+    def integer(self) -> int:
+        value: int = _INT.unpack_from(self.body, self.position)[0]
+        self.position += 8
+        return value
+
+    def data(self) -> bytes:
+        (size,) = LENGTH.unpack_from(self.body, self.position)
+        start = self.position + 4
+        self.position = start + size
+        if self.position > len(self.body):
+            raise BadMessage(f"a field of {size} bytes in a body of {len(self.body)}")
+        return self.body[start : self.position]
+
+    def text(self) -> str:
+        return self.data().decode("utf-8", "surrogatepass")
+
+    def integers(self) -> list[int]:
+        (count,) = LENGTH.unpack_from(self.body, self.position)
+        if self.position + 4 + 8 * count > len(self.body):
+            raise BadMessage(f"{count} integers in a body of {len(self.body)} bytes")
+        values = list(unpack_from(f"<{count}q", self.body, self.position + 4))
+        self.position += 4 + 8 * count
+        return values
+
+    def texts(self) -> list[str]:
+        (count,) = LENGTH.unpack_from(self.body, self.position)
+        if 4 * count > len(self.body):
+            raise BadMessage(f"{count} texts in a body of {len(self.body)} bytes")
+        self.position += 4
+        return [self.text() for _ in range(count)]
+
+
+_TAKE = {"i": _Reader.integer, "s": _Reader.text, "b": _Reader.data, "I": _Reader.integers, "S": _Reader.texts}
+
+
+def decode(kind: int, body: bytes) -> Record:
+    """The record in a frame.
+
+    Raises:
+        BadMessage: an unknown kind, or a body that is not of that kind.
+    """
+    cls = RECORDS.get(kind)
+    if cls is None:
+        raise BadMessage(f"unknown kind of message {kind}")
+    reader = _Reader(body)
+    try:
+        values = [_TAKE[code](reader) for code in cls.FORMAT]
+    except (error, UnicodeDecodeError) as problem:
+        raise BadMessage(f"{cls.__name__}: {problem}") from None
+    if reader.position != len(body):
+        raise BadMessage(f"{cls.__name__}: {len(body) - reader.position} bytes too many")
+    record: Record = cls(*values)
+    return record
+
+
+def frame(record: Record, descriptors: int = 0) -> bytes:
+    """A record as bytes for a stream."""
+    body = encode(record)
+    return HEAD.pack(len(body) + 2, record.KIND, descriptors) + body
+
+
+class Tasks:
+    """A run of tasks with one priority: columns of ids, functions and lengths, and the payloads.
+
+    Splitting it is slicing: no payload is looked at.
+    """
+
+    __slots__ = ("count", "descriptors", "functions", "ids", "lengths", "payload", "priority")
+
+    def __init__(
+        self,
+        priority: int,
+        count: int,
+        ids: bytes,
+        functions: bytes,
+        lengths: bytes,
+        payload: bytes,
+        descriptors: list[int] | None = None,
+    ) -> None:
+        self.priority, self.count = priority, count
+        self.ids, self.functions, self.lengths, self.payload = ids, functions, lengths, payload
+        # Open file descriptors that its one task refers to; such a frame has one task and is never split.
+        self.descriptors = descriptors
+
+    @classmethod
+    def decode(cls, body: bytes, descriptors: list[int] | None = None) -> Tasks:
+        """Raises BadMessage if the columns do not fit the body."""
+        try:
+            priority, count = TASKS_HEAD.unpack_from(body)
+        except error as problem:
+            raise BadMessage(f"Tasks: {problem}") from None
+        ids_end = 8 + 8 * count
+        functions_end = ids_end + 4 * count
+        lengths_end = functions_end + 4 * count
+        if not count or len(body) < lengths_end:
+            raise BadMessage(f"Tasks: {count} tasks in {len(body)} bytes")
+        lengths = body[functions_end:lengths_end]
+        if sum(unpack_from(f"<{count}I", lengths)) != len(body) - lengths_end:
+            raise BadMessage(f"Tasks: lengths do not add up to {len(body) - lengths_end}")
+        return cls(
+            priority, count, body[8:ids_end], body[ids_end:functions_end], lengths, body[lengths_end:], descriptors
+        )
+
+    def encode(self) -> bytes:
+        """The body of the frame."""
+        return b"".join(
+            (TASKS_HEAD.pack(self.priority, self.count), self.ids, self.functions, self.lengths, self.payload)
+        )
+
+    def frame(self) -> bytes:
+        """The bytes for a stream."""
+        size = 10 + 16 * self.count + len(self.payload)
+        head = HEAD.pack(size, TASKS, len(self.descriptors or ())) + TASKS_HEAD.pack(self.priority, self.count)
+        return b"".join((head, self.ids, self.functions, self.lengths, self.payload))
+
+    def split(self, count: int) -> tuple[Tasks, Tasks]:
+        """The first `count` tasks, and the rest; both have at least one."""
+        if not 0 < count < self.count:
+            raise ValueError(f"cannot split {self.count} tasks at {count}")
+        size = sum(unpack_from(f"<{count}I", self.lengths))
+        return (
+            Tasks(
+                self.priority, count, self.ids[: 8 * count], self.functions[: 4 * count],
+                self.lengths[: 4 * count], self.payload[:size],
+            ),
+            Tasks(
+                self.priority, self.count - count, self.ids[8 * count :], self.functions[4 * count :],
+                self.lengths[4 * count :], self.payload[size:],
+            ),
+        )  # fmt: skip
+
+    def task_ids(self) -> tuple[int, ...]:
+        """The ids, as numbers."""
+        return unpack_from(f"<{self.count}Q", self.ids)
+
+    def function_numbers(self) -> set[int]:
+        """The functions that its tasks call."""
+        if self.functions == self.functions[:4] * self.count:  # the usual case, at the price of a memcmp
+            return {LENGTH.unpack_from(self.functions)[0]}
+        return set(unpack_from(f"<{self.count}I", self.functions))
+
+
+class Results:
+    """A run of results: the ids for those who keep books, the records for the client."""
+
+    __slots__ = ("count", "descriptors", "ids", "records")
+
+    def __init__(self, count: int, ids: bytes, records: bytes, descriptors: list[int] | None = None) -> None:
+        self.count, self.ids, self.records = count, ids, records
+        self.descriptors = descriptors
+
+    @classmethod
+    def decode(cls, body: bytes, descriptors: list[int] | None = None) -> Results:
+        """Raises BadMessage if the column does not fit the body. Records are checked by who reads them."""
+        if len(body) < 4:
+            raise BadMessage("Results: no count")
+        (count,) = LENGTH.unpack_from(body)
+        end = 4 + 8 * count
+        if not count or len(body) < end + RECORD.size * count:
+            raise BadMessage(f"Results: {count} results in {len(body)} bytes")
+        return cls(count, body[4:end], body[end:], descriptors)
+
+    def encode(self) -> bytes:
+        """The body of the frame."""
+        return LENGTH.pack(self.count) + self.ids + self.records
+
+    def frame(self) -> bytes:
+        """The bytes for a stream."""
+        size = 6 + len(self.ids) + len(self.records)
+        head = HEAD.pack(size, RESULTS, len(self.descriptors or ())) + LENGTH.pack(self.count)
+        return b"".join((head, self.ids, self.records))
+
+    def task_ids(self) -> tuple[int, ...]:
+        """The ids, as numbers."""
+        return unpack_from(f"<{self.count}Q", self.ids)
+
+
+def result_of(task: int, status: int, payload: bytes, descriptors: list[int] | None = None) -> Results:
+    """One result as a frame."""
+    return Results(1, pack("<Q", task), RECORD.pack(task, len(payload), status) + payload, descriptors)

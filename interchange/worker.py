@@ -1,0 +1,399 @@
+"""A worker: runs one task at a time, from the first message to the last.
+
+    manager --frames: TASKS, Function, Stop--> worker --its page: results;  frames: Flush, Bulk, Need--> manager
+
+Everything the manager must know after this process has died stands in the page (page.py) before the task begins
+and as soon as it ends; a Flush message only says "look". There is no second thread: it could not run while a
+task holds the interpreter's lock, and would make `os.fork()` in a task dangerous.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import signal
+import socket
+import sys
+from collections import deque
+from struct import pack, unpack_from
+from time import monotonic_ns
+from typing import Any, NamedTuple
+
+from parsl_pool.errors import BadMessage, SerializationError
+from parsl_pool.interchange import serialize, wire
+from parsl_pool.interchange.page import (
+    CLAIM_MASK,
+    CLAIM_SLOTS,
+    CLAIMS_SIZE,
+    CONSUMED,
+    OUT,
+    PAGE_SIZE,
+    RING_SIZE,
+    RING_START,
+    SINCE,
+    SKIP_FROM,
+    SKIP_TO,
+    STARTED,
+    STRONG_ORDER,
+    TASK,
+    WRAP,
+)
+from parsl_pool.interchange.shared_memory import map_shared
+from parsl_pool.interchange.stream import read_descriptors
+
+FLUSH_NS = 500_000
+"""Results wait at most so long for others that are about to be finished."""
+
+
+class Setup(NamedTuple):
+    """What every worker of a manager has in common."""
+
+    initializer: bytes  # a payload of (initializer, initargs); b"" for none
+    max_tasks: int  # 0: no limit
+    claims: int  # descriptor of the claims table, -1 for none
+    descriptors: list[int]  # those that the initializer's arguments need
+
+
+class StopWork(Exception):
+    """The manager wants no more of us, or is gone."""
+
+
+class Connection:
+    """The worker's end of the socket to its manager."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._data = b""
+        self._descriptors: deque[int] = deque()
+
+    def send(self, frame: bytes) -> None:
+        """Send a whole frame; blocks until the manager has room for it."""
+        try:
+            self._sock.sendall(frame)
+        except OSError:
+            raise StopWork from None
+
+    def send_descriptor(self, frame: bytes, fd: int) -> None:
+        """Send a frame and a descriptor beside its first byte."""
+        try:
+            sent = socket.send_fds(self._sock, [frame], [fd])
+            if sent < len(frame):
+                self._sock.sendall(frame[sent:])
+        except OSError:
+            raise StopWork from None
+
+    def has_more(self) -> bool:
+        """True if another message, or part of one, has arrived."""
+        if self._data:
+            return True
+        try:
+            return self._receive(socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+
+    def _receive(self, flags: int = 0) -> bool:
+        try:
+            data, ancillary, _, _ = self._sock.recvmsg(1 << 18, socket.CMSG_SPACE(4 * 16), flags)
+        except BlockingIOError:
+            raise
+        except OSError:
+            raise StopWork from None
+        if ancillary:
+            self._descriptors.extend(read_descriptors(ancillary))
+        if not data:
+            raise StopWork  # the manager is gone
+        self._data += data
+        return True
+
+    def next(self) -> tuple[int, bytes, list[int]]:
+        """The next message: kind, body, descriptors. Blocks."""
+        while True:
+            if len(self._data) >= 6:
+                size, kind, count = wire.HEAD.unpack_from(self._data)
+                if len(self._data) >= size + 4:
+                    body = self._data[6 : size + 4]
+                    self._data = self._data[size + 4 :]
+                    return kind, body, [self._descriptors.popleft() for _ in range(count)]
+            self._receive()
+
+
+class Worker:
+    """The loop of one worker process."""
+
+    def __init__(self, sock: socket.socket, page_fd: int, setup: Setup) -> None:
+        self._connection = Connection(sock)
+        self._map = map_shared(page_fd, PAGE_SIZE)
+        self._words = memoryview(self._map)[: 8 * 16].cast("Q")
+        self._max_tasks = setup.max_tasks
+        if setup.claims >= 0:
+            table = memoryview(map_shared(setup.claims, CLAIMS_SIZE))
+            self._claims, self._cancels = table[:CLAIM_SLOTS], table[CLAIM_SLOTS:]
+        else:  # the client is on another host: claims are told by messages
+            self._claims = self._cancels = memoryview(bytearray(CLAIM_SLOTS))
+        self._functions: dict[int, tuple[Any, bytes]] = {}  # number -> callable or None, bytes to open anew
+        self._later: deque[tuple[int, bytes, list[int]]] = deque()  # arrived while waiting for a function
+        self._committed = 0
+        self._unsaid = 0  # nanoseconds of work not yet announced
+        self._said_at = monotonic_ns()
+
+    # -- messages
+
+    def run(self) -> None:
+        """Work until told to stop, or until the manager is gone."""
+        self._connection.send(wire.frame(wire.Up(os.getpid())))
+        try:
+            while True:
+                if self._later:
+                    kind, body, descriptors = self._later.popleft()
+                else:
+                    kind, body, descriptors = self._connection.next()
+                self._handle(kind, body, descriptors)
+        except StopWork:
+            return
+
+    def _handle(self, kind: int, body: bytes, descriptors: list[int]) -> None:
+        if kind == wire.TASKS:
+            self._run_batch(body, descriptors)
+            if self._max_tasks and self._words[STARTED] >= self._max_tasks:
+                self._flush(idle=True)
+                raise StopWork
+            if not self._later and not self._connection.has_more():
+                self._flush(idle=True)
+        elif kind == wire.Function.KIND:
+            self._learn(body)
+        elif kind == wire.Stop.KIND:
+            raise StopWork
+        else:
+            raise BadMessage(f"a worker was sent a message of kind {kind}")
+
+    def _learn(self, body: bytes) -> None:
+        record = wire.decode(wire.Function.KIND, body)
+        assert isinstance(record, wire.Function)
+        self._functions[record.number] = (None, record.data)
+
+    def _flush(self, idle: bool) -> None:
+        self._connection.send(wire.frame(wire.Flush(self._words[OUT], idle, self._unsaid)))
+        self._unsaid = 0
+        self._said_at = monotonic_ns()
+
+    # -- functions
+
+    def _function(self, number: int) -> Any:
+        """The callable of that number. Raises whatever unpickling it raises."""
+        known = self._functions.get(number)
+        if known is None:
+            self._fetch(number)
+            known = self._functions[number]
+        call, data = known
+        if call is None:
+            call = serialize.load_function(memoryview(data)[1:])
+            if data[:1] == serialize.REUSE:
+                self._functions[number] = (call, b"")
+        return call
+
+    def _fetch(self, number: int) -> None:
+        self._flush(idle=False)  # others may wait for what is finished
+        self._connection.send(wire.frame(wire.Need(number)))
+        while number not in self._functions:
+            kind, body, descriptors = self._connection.next()
+            if kind == wire.Function.KIND:
+                self._learn(body)
+            else:
+                self._later.append((kind, body, descriptors))
+                if kind == wire.Stop.KIND:
+                    raise StopWork
+
+    # -- tasks
+
+    def _run_batch(self, body: bytes, descriptors: list[int]) -> None:
+        """Run the tasks of one frame, in order. The hot loop: a task costs little more than its pickling."""
+        count = wire.TASKS_HEAD.unpack_from(body)[1]
+        numbers = unpack_from(f"<{count}Q{2 * count}I", body, 8)
+        position = 8 + 16 * count
+        view = memoryview(body)
+        words, claims, cancels = self._words, self._claims, self._cancels
+        functions = self._functions
+        before = monotonic_ns()
+        for index in range(count):
+            task = numbers[index]
+            length = numbers[2 * count + index]
+            payload: Any = view[position : position + length]
+            position += length
+            words[TASK] = task
+            words[SINCE] = before
+            started = words[STARTED]
+            words[STARTED] = started + 1
+            slot, mark = task & CLAIM_MASK, (task >> 22) % 255 + 1
+            if words[SKIP_FROM] <= started < words[SKIP_TO]:
+                status, result = wire.SKIPPED, b""
+            else:
+                claims[slot] = mark
+                if cancels[slot] == mark:
+                    status, result = wire.CANCELLED, b""
+                else:
+                    known = functions.get(numbers[count + index])
+                    call = known[0] if known is not None else None
+                    status, result = self._call(call, numbers[count + index], payload, descriptors)
+            del payload
+            now = monotonic_ns()
+            self._unsaid += now - before
+            before = now
+            self._put(task, status, result)
+            words[TASK] = 0
+            if now - self._said_at > FLUSH_NS or not STRONG_ORDER:
+                if index + 1 < count:
+                    self._flush(idle=False)
+
+    def _call(self, call: Any, number: int, payload: Any, descriptors: list[int]) -> tuple[int, Any]:
+        """Run one task: its status, and the payload of its result (whole, or in parts)."""
+        pid = os.getpid()
+        try:
+            if payload[0] == 0x4D:  # M
+                payload = serialize.from_shared_memory(descriptors.pop(0))
+            if call is None:
+                call = self._function(number)
+            if payload[0] == 0x43:  # C
+                return self._call_chunk(call, serialize.load_chunk(payload))
+            args, kwargs = serialize.load_arguments(payload)
+        except StopWork:
+            raise
+        except BaseException as problem:  # told to the client; it is user code that unpickles
+            return wire.UNREADABLE, serialize.dump_exception(problem)
+        payload = None
+        try:
+            value = call(*args, **kwargs)
+        except BaseException as problem:  # the task's own error, SystemExit and KeyboardInterrupt included
+            _leave_if_forked(pid)
+            return wire.RAISED, _envelope(problem)
+        _leave_if_forked(pid)
+        return _dump_result(value)
+
+    def _call_chunk(self, call: Any, calls: list[tuple[Any, ...]]) -> tuple[int, Any]:
+        values: list[Any] = []
+        pid = os.getpid()
+        try:
+            for args in calls:
+                values.append(call(*args))
+        except BaseException as problem:  # the results before it are not lost by it
+            _leave_if_forked(pid)
+            envelope = _envelope(problem)
+            status, before = _dump_result(values)
+            if status != wire.OK:
+                return status, before
+            data = serialize.join(before)
+            return wire.OK, b"P" + pack("<Q", len(data)) + data + envelope
+        _leave_if_forked(pid)
+        return _dump_result(values)
+
+    # -- results
+
+    def _put(self, task: int, status: int, result: Any) -> None:
+        """Make a result safe: in the ring, or handed to the manager if it is too large for that."""
+        words = self._words
+        if type(result) is bytes:
+            size = 13 + len(result)
+            if size <= RING_SIZE // 4:
+                start = self._committed % RING_SIZE
+                gap = RING_SIZE - start if start + size > RING_SIZE else 0
+                end = self._committed + gap + size
+                if end - words[CONSUMED] <= RING_SIZE:
+                    if gap:
+                        words[WRAP] = start
+                        start = 0
+                    offset = RING_START + start
+                    self._map[offset : offset + size] = wire.RECORD.pack(task, len(result), status) + result
+                    self._committed = end
+                    words[OUT] = end
+                    return
+        self._send_bulk(task, status, result)
+
+    def _send_bulk(self, task: int, status: int, result: Any) -> None:
+        """A result by the socket, after those in the ring; large ones in shared memory."""
+        self._flush(idle=False)
+        if serialize.size_of(result) >= serialize.LARGE:
+            try:
+                short, fd = serialize.to_shared_memory(result, "result")
+            except OSError:
+                pass  # no shared memory left: through the socket
+            else:
+                self._connection.send_descriptor(wire.frame(wire.Bulk(task, status, 0, short), 1), fd)
+                os.close(fd)
+                return
+        self._connection.send(wire.frame(wire.Bulk(task, status, 0, serialize.join(result))))
+
+
+def _dump_result(value: object) -> tuple[int, Any]:
+    try:
+        return wire.OK, serialize.dump_value(value, "the result")
+    except SerializationError as problem:
+        return wire.UNSENDABLE, _envelope(problem, 0)
+    except BaseException as problem:  # SystemExit and the like from a __reduce__
+        error = SerializationError("the result", "", f"{type(problem).__name__}: {problem}")
+        error.__cause__ = problem
+        return wire.UNSENDABLE, _envelope(error, 0)
+
+
+def _envelope(problem: BaseException, skip_frames: int = 1) -> bytes:
+    try:
+        return serialize.dump_exception(problem, skip_frames)
+    except BaseException as second:  # the user's exception defends itself: its name must do
+        name = type(problem).__name__
+        return serialize.dumps(("", [(None, name, "", f"{type(second).__name__} while it was described")]), 5)
+
+
+def _leave_if_forked(pid: int) -> None:
+    """A child that the task forked, and that came back from it, must not go on as a second worker."""
+    if os.getpid() != pid:
+        os._exit(0)
+
+
+# ---- start
+
+
+def _initialize(setup: Setup, connection: Connection) -> None:
+    """Run the user's initializer. Ends the process if it raises, having told the manager."""
+    if not setup.initializer:
+        return
+    try:
+        if setup.descriptors:
+            from parsl_pool.interchange import inherited  # only pools with multiprocessing locks need it
+
+            inherited.provide(setup.descriptors)
+        function, args = serialize.load_value(setup.initializer)
+        function(*args)
+    except BaseException as problem:  # reported to the client, on this process's stderr and to its logger
+        import logging
+        import traceback
+
+        logging.getLogger("concurrent.futures").critical("Exception in initializer:", exc_info=True)
+        text = traceback.format_exc()
+        connection.send(wire.frame(wire.InitializerFailed(f"{type(problem).__name__}: {problem}", text)))
+        raise StopWork from None
+
+
+def main(worker: int, sock: socket.socket, page_fd: int, stacks_fd: int, setup: Setup) -> None:
+    """Be a worker: returns when there is no more work. Runs in a process of its own, in a session of its own."""
+    # A handler, not SIG_IGN: what a task starts must not inherit that Ctrl-C is ignored.
+    signal.signal(signal.SIGINT, lambda signum, frame: None)
+    faulthandler.enable(stacks_fd, all_threads=True)
+    os.environ["PARSL_WORKER_RANK"] = str(worker)
+    try:
+        _initialize(setup, Connection(sock))
+        Worker(sock, page_fd, setup).run()
+    except StopWork:
+        pass
+
+
+def end(code: int = 0) -> None:
+    """Leave as a Python program does, its exit handlers run and its output written, but without the teardown."""
+    import atexit
+
+    try:
+        atexit._run_exitfuncs()
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except (OSError, ValueError, AttributeError):
+                continue  # closed or replaced by the user
+        os._exit(code)

@@ -1,0 +1,35 @@
+"""parsl_pool: Python functions and shell commands in parallel, from a laptop to a supercomputer.
+
+A table of contents: names are loaded when they are first used, so that importing the package costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from parsl_pool._version import __version__
+
+if TYPE_CHECKING:
+    from parsl_pool.executor import ParslPoolExecutor as ParslPoolExecutor
+    from parsl_pool.executors.high_throughput.executor import HighThroughputExecutor as HighThroughputExecutor
+    from parsl_pool.futures import AppFuture as AppFuture
+
+_HOMES = {
+    "AppFuture": "parsl_pool.futures",
+    "HighThroughputExecutor": "parsl_pool.executors.high_throughput.executor",
+    "ParslPoolExecutor": "parsl_pool.executor",
+}
+
+__all__ = ["AppFuture", "HighThroughputExecutor", "ParslPoolExecutor", "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_HOMES[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

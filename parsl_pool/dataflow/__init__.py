@@ -1,0 +1,1 @@
+"""What the user's process knows about tasks: records, retries, dependencies."""

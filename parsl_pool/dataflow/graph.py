@@ -1,0 +1,80 @@
+"""Who waits for whom: the core of the dataflow kernel, without futures, threads or clocks.
+
+Each method is an event; it returns effects. Not thread-safe: `kernel.py` calls it under its lock. A task with n
+dependencies costs O(n) in all, whenever and in whatever order they settle.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Union
+
+
+class Launch(NamedTuple):
+    """Everything that this task needs is there."""
+
+    task: int
+
+
+class Refuse(NamedTuple):
+    """This task can't run: these dependencies of its failed."""
+
+    task: int
+    failed: list[int]
+
+
+Effect = Union[Launch, Refuse]
+
+
+class _Waiting:
+    """A task that waits."""
+
+    __slots__ = ("failed", "missing")
+
+    def __init__(self, missing: int) -> None:
+        self.missing = missing
+        self.failed: list[int] = []
+
+
+class Graph:
+    """Tasks that wait for dependencies. A settled dependency, and a task that moved on, are forgotten."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[int, _Waiting] = {}
+        self._dependents: dict[int, list[int]] = {}
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def submitted(self, task: int, dependencies: set[int]) -> list[Effect]:
+        """A task that needs these; none of them has been reported as settled while somebody waited for it."""
+        if task in self._waiting:
+            raise ValueError(f"task {task} waits already")
+        if not dependencies:
+            return [Launch(task)]
+        self._waiting[task] = _Waiting(len(dependencies))
+        for dependency in dependencies:
+            self._dependents.setdefault(dependency, []).append(task)
+        return []
+
+    def settled(self, dependency: int, failed: bool) -> list[Effect]:
+        """A dependency has ended. Nobody may wait for it: then nothing happens."""
+        effects: list[Effect] = []
+        for task in self._dependents.pop(dependency, ()):
+            waiting = self._waiting.get(task)
+            if waiting is None:
+                continue  # withdrawn meanwhile
+            waiting.missing -= 1
+            if failed:
+                waiting.failed.append(dependency)
+            if not waiting.missing:
+                del self._waiting[task]
+                effects.append(Refuse(task, waiting.failed) if waiting.failed else Launch(task))
+        return effects
+
+    def withdrawn(self, task: int) -> bool:
+        """A task is not to run after all. True if it was waiting."""
+        return self._waiting.pop(task, None) is not None
+
+    def is_awaited(self, dependency: int) -> bool:
+        """True if a settled() for this dependency is still to come."""
+        return dependency in self._dependents

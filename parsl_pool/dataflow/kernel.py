@@ -1,0 +1,227 @@
+"""The dataflow kernel: tasks wait here for the futures among their arguments.
+
+Whoever submits, and whoever brings a result, calls in; what is to be done is decided under one lock, and done
+after it. Results travel on as the bytes that came. Only what has been opened, or comes from another executor's
+future, has to be pickled (again): that is user code, and runs in a helper thread of its own.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import CancelledError, Future
+from queue import SimpleQueue
+from typing import Any, Protocol
+
+from parsl_pool.dataflow import graph
+from parsl_pool.errors import DependencyError, SerializationError
+from parsl_pool.futures import AppFuture, Failure
+from parsl_pool.interchange import serialize
+
+
+class Launcher(Protocol):
+    """Where a task goes when it has all that it needs."""
+
+    def launch(self, future: AppFuture[Any], arguments: bytes, results: list[Any]) -> None:
+        """Run it. The results are payloads, in the order of the tokens in the arguments."""
+
+
+class _Task:
+    """A task that waits."""
+
+    __slots__ = ("arguments", "future", "futures", "launcher")
+
+    def __init__(
+        self, future: AppFuture[Any], arguments: bytes, futures: list[Future[Any]], launcher: Launcher
+    ) -> None:
+        self.future, self.arguments, self.futures, self.launcher = future, arguments, futures, launcher
+
+
+class DependencyFailure:
+    """The outcome of a task whose dependencies failed; the error is made when somebody asks."""
+
+    __slots__ = ("failed", "task")
+
+    def __init__(self, task: int, failed: list[Future[Any]]) -> None:
+        self.task, self.failed = task, failed
+
+    def open(self) -> Any:
+        """Raises the DependencyError."""
+        pairs = [(_error_of(future), _name_of(future)) for future in self.failed]
+        error = DependencyError(pairs, self.task)
+        error.__cause__ = error.root_cause
+        raise error
+
+
+class Kernel:
+    """Holds the tasks of one pool that wait for something."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # guards _graph and _tasks, nothing else
+        self._graph = graph.Graph()
+        self._tasks: dict[int, _Task] = {}  # id(future) -> task
+        self._helper: threading.Thread | None = None
+        self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def is_waiting(self) -> bool:
+        """True while any task waits here."""
+        return bool(self._tasks)
+
+    def submit(
+        self, future: AppFuture[Any], arguments: bytes, futures: list[Future[Any]], launcher: Launcher
+    ) -> None:
+        """Run the task when all these futures are done."""
+        future._owner = self
+        me = id(future)
+        with self._lock:
+            self._tasks[me] = _Task(future, arguments, futures, launcher)
+            known = [self._graph.is_awaited(id(needed)) for needed in futures]
+            effects = self._graph.submitted(me, {id(needed) for needed in futures})
+        self._perform(effects)
+        for needed, already in zip(futures, known):
+            if not already:
+                needed.add_done_callback(self._settled)
+
+    def _settled(self, needed: Future[Any]) -> None:
+        failed = _has_failed(needed)
+        with self._lock:
+            effects = self._graph.settled(id(needed), failed)
+        self._perform(effects)
+
+    def _perform(self, effects: list[graph.Effect]) -> None:
+        for effect in effects:
+            with self._lock:
+                task = self._tasks.get(effect.task)
+            if task is None:
+                continue
+            if isinstance(effect, graph.Refuse):
+                bad = set(effect.failed)
+                self._forget(effect.task)
+                number = task.future.tid
+                task.future._owner = None
+                task.future.finish(DependencyFailure(number, [f for f in task.futures if id(f) in bad]))
+            else:
+                self._launch(effect.task, task)
+
+    def _launch(self, me: int, task: _Task) -> None:
+        payloads = [_payload_of(needed) for needed in task.futures]
+        if any(payload is None for payload in payloads):
+            self._in_helper(lambda: self._pickle_and_launch(me, task))
+        else:
+            self._hand_over(me, task, payloads)
+
+    def _pickle_and_launch(self, me: int, task: _Task) -> None:
+        try:
+            payloads = [_payload_of(needed) or _pickled(needed) for needed in task.futures]
+        except BaseException as error:  # the result's own __reduce__; the dependent sees it
+            self._forget(me)
+            task.future._owner = None
+            task.future.finish(Failure(error))
+        else:
+            self._hand_over(me, task, payloads)
+
+    def _hand_over(self, me: int, task: _Task, payloads: list[Any]) -> None:
+        if task.future.done():  # cancelled at the last moment
+            self._forget(me)
+            return
+        try:
+            task.launcher.launch(task.future, task.arguments, payloads)
+        except BaseException as error:  # the pool is broken or has ended; the future says so
+            task.future.finish(Failure(error))
+        finally:
+            self._forget(me)  # only now: a pool that is shutting down waits for those it finds here
+
+    def _forget(self, me: int) -> None:
+        with self._lock:
+            self._tasks.pop(me, None)
+
+    def _in_helper(self, job: Callable[[], None]) -> None:
+        with self._lock:
+            if self._helper is None:
+                self._helper = threading.Thread(target=self._help, name="parsl-pool-kernel", daemon=True)
+                self._helper.start()
+        self._jobs.put(job)
+
+    def _help(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            job()
+            del job
+
+    def close(self) -> None:
+        """End the helper thread, when nothing waits any more."""
+        with self._lock:
+            helper, self._helper = self._helper, None
+        if helper is not None:
+            self._jobs.put(None)
+            if helper is not threading.current_thread():
+                helper.join()
+
+    # -- the Owner of its futures
+
+    def cancel(self, future: AppFuture[Any]) -> bool:
+        """Withdraw a task that waits."""
+        with self._lock:
+            if not self._graph.withdrawn(id(future)):
+                return False
+            del self._tasks[id(future)]
+        return True
+
+    def kill(self, future: AppFuture[Any]) -> bool:
+        """It does not run: there is nothing to stop."""
+        return False
+
+    def is_running(self, future: AppFuture[Any]) -> bool:
+        """It does not."""
+        return False
+
+    def pump(self, future: AppFuture[Any], deadline: float | None) -> bool:
+        """Results are brought by others; but if this thread is one of those, let it."""
+        with self._lock:
+            task = self._tasks.get(id(future))
+        pump = getattr(task.launcher, "pump", None) if task is not None else None
+        return bool(pump(future, deadline)) if pump is not None else False
+
+
+def _has_failed(future: Future[Any]) -> bool:
+    if future.cancelled():
+        return True
+    if isinstance(future, AppFuture):
+        data = future._data
+        return type(data) is Failure or type(data) is DependencyFailure or getattr(data, "failed", False)
+    return future.exception() is not None
+
+
+def _payload_of(future: Future[Any]) -> Any:
+    """The result as a payload, if it is one; None if it has to be pickled."""
+    if isinstance(future, AppFuture):
+        data = future._data
+        if type(data) is bytes:
+            return data
+        return getattr(data, "view", None)
+    return None
+
+
+def _pickled(future: Future[Any]) -> bytes:
+    value = future.result()
+    try:
+        return serialize.join(serialize.dump_value(value, "a result that another task needs"))
+    except SerializationError:
+        raise
+    except BaseException as problem:  # SystemExit and the like from a __reduce__
+        raise SerializationError("a result that another task needs", "", repr(problem)) from problem
+
+
+def _error_of(future: Future[Any]) -> BaseException:
+    try:
+        return future.exception(0) or SerializationError("a result", "", "it failed, and then did not")
+    except CancelledError as error:
+        return error
+
+
+def _name_of(future: Future[Any]) -> str:
+    return f"task {future.tid}" if isinstance(future, AppFuture) else repr(future)
+
+

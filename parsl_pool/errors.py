@@ -1,0 +1,298 @@
+"""Every error that the project raises, under one root.
+
+The one module that all rooms may import. It loads nothing: the classes that also derive from
+`concurrent.futures.process.BrokenProcessPool` live in `parsl_pool.lost` and are fetched when first named,
+because their base costs a process 20 ms of imports that a worker never needs.
+
+An error's constructor arguments are its attributes and its `args`, so that it survives pickling.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pickle import PicklingError
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from parsl_pool.lost import (
+        DeserializationError,
+        InitializerError,
+        InterchangeLost,
+        ManagerLost,
+        PlaceLost,
+        PoolBroken,
+        WorkerKilled,
+        WorkerLost,
+    )
+
+_LAZY = {
+    "DeserializationError",
+    "InitializerError",
+    "InterchangeLost",
+    "ManagerLost",
+    "PlaceLost",
+    "PoolBroken",
+    "WorkerKilled",
+    "WorkerLost",
+}
+
+
+class ParslPoolError(Exception):
+    """Base of every error of this project."""
+
+
+class InternalError(ParslPoolError):
+    """A bug in parsl_pool itself: an invariant did not hold. Please report it."""
+
+
+class ConfigurationError(ParslPoolError, ValueError):
+    """An option is wrong; the text says which, what was given, and what would be right."""
+
+
+class OptionalModuleMissing(ParslPoolError, ImportError):
+    """A feature needs a package that is not installed."""
+
+    def __init__(self, module_names: Sequence[str], reason: str) -> None:
+        super().__init__(module_names, reason)
+        self.module_names, self.reason = module_names, reason
+
+    def __str__(self) -> str:
+        return f"{self.reason}: needs {', '.join(self.module_names)}, which is not installed"
+
+
+class UnsupportedPlatform(ParslPoolError, ImportError):
+    """The pool cannot run on this operating system."""
+
+
+# ---- tasks
+
+
+class SerializationError(ParslPoolError, PicklingError):
+    """A function, argument, result or exception cannot be pickled; the text names the offending part.
+
+    Attributes:
+        name: what was being pickled, for example ``"argument 1 of fit"``.
+        path: attribute path from there to the part that cannot be pickled, for example ``".model.lock"``.
+        reason: what pickle said.
+    """
+
+    def __init__(self, name: str, path: str = "", reason: str = "") -> None:
+        super().__init__(name, path, reason)
+        self.name, self.path, self.reason = name, path, reason
+
+    def __str__(self) -> str:
+        where = f"{self.name}{self.path}" if self.path else self.name
+        return f"cannot pickle {where}" + (f": {self.reason}" if self.reason else "")
+
+
+class RemoteError(ParslPoolError):
+    """Stands for an exception that cannot itself travel from a worker.
+
+    Attributes:
+        type_name: qualified name of the original class.
+        text: what ``str()`` of it gave.
+        traceback_text: the formatted traceback on the worker.
+        reason: why the original could not travel.
+    """
+
+    def __init__(self, type_name: str, text: str, traceback_text: str = "", reason: str = "") -> None:
+        super().__init__(type_name, text, traceback_text, reason)
+        self.type_name, self.text = type_name, text
+        self.traceback_text, self.reason = traceback_text, reason
+
+    def __str__(self) -> str:
+        why = f" (the original could not be sent: {self.reason})" if self.reason else ""
+        return f"{self.type_name}: {self.text}{why}"
+
+
+class AppException(ParslPoolError):
+    """Base of errors in the execution of an app."""
+
+
+class AppTimeout(AppException, TimeoutError):
+    """A task ran longer than its walltime and was stopped."""
+
+
+# ---- dataflow
+
+
+class DataFlowException(ParslPoolError):
+    """Base of errors of the dataflow layer."""
+
+
+class DependencyError(DataFlowException):
+    """A task could not run because something that it depends on failed.
+
+    Attributes:
+        dependent_exceptions_tids: pairs (exception, identifier of the failed dependency).
+        task_id: the task that did not run.
+    """
+
+    def __init__(
+        self, dependent_exceptions_tids: Sequence[tuple[BaseException, str]], task_id: int | str
+    ) -> None:
+        super().__init__(dependent_exceptions_tids, task_id)
+        self.dependent_exceptions_tids = dependent_exceptions_tids
+        self.task_id = task_id
+
+    @property
+    def root_cause(self) -> BaseException:
+        """The error at the start of the chain of failed dependencies."""
+        error: BaseException = self
+        while isinstance(error, DependencyError) and error.dependent_exceptions_tids:
+            error = error.dependent_exceptions_tids[0][0]
+        return error
+
+    def _path(self) -> list[str]:
+        path, error = [str(self.task_id)], self
+        while error.dependent_exceptions_tids:
+            cause, name = error.dependent_exceptions_tids[0]
+            path.append(str(name))
+            if not isinstance(cause, DependencyError):
+                break
+            error = cause
+        return path
+
+    def __str__(self) -> str:
+        root = self.root_cause
+        others = len(self.dependent_exceptions_tids) - 1
+        more = f" (and {others} more of its dependencies failed)" if others > 0 else ""
+        return (
+            f"task {self.task_id} did not run: {' needs '.join(self._path())}, "
+            f"which failed with {type(root).__name__}: {root}{more}"
+        )
+
+
+# ---- executors
+
+
+class ExecutorError(ParslPoolError):
+    """Base of errors of an executor.
+
+    Attributes:
+        executor: the executor's label.
+        reason: what happened.
+    """
+
+    def __init__(self, executor: object, reason: str) -> None:
+        label = getattr(executor, "label", executor)
+        super().__init__(label, reason)
+        self.executor, self.reason = label, reason
+
+    def __str__(self) -> str:
+        return f"executor {self.executor}: {self.reason}"
+
+
+class BadStateException(ExecutorError):
+    """The executor cannot recover; all of its tasks fail with this."""
+
+
+class UnsupportedFeatureError(ExecutorError):
+    """The executor lacks a feature that was asked for."""
+
+
+class InvalidResourceSpecification(ExecutorError, ValueError):
+    """A resource specification has unknown keys or impossible values."""
+
+
+class ScalingFailed(ExecutorError):
+    """The provider could not give blocks."""
+
+
+class StartError(ExecutorError):
+    """A process of the pool did not start; the text has its command and the tail of its stderr."""
+
+
+class BadMessage(ParslPoolError):
+    """A frame that is not of our wire format; it was dropped."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class VersionMismatch(ParslPoolError):
+    """Two processes of one pool run versions that cannot work together; the text names both."""
+
+
+# ---- providers
+
+
+class ExecutionProviderException(ParslPoolError):
+    """Base of providers' errors."""
+
+
+class ScaleOutFailed(ExecutionProviderException):
+    """A provider could not start a block."""
+
+    def __init__(self, provider: object, reason: str) -> None:
+        label = getattr(provider, "label", provider)
+        super().__init__(label, reason)
+        self.provider, self.reason = label, reason
+
+    def __str__(self) -> str:
+        return f"provider {self.provider} could not start a block: {self.reason}"
+
+
+class SubmitException(ExecutionProviderException):
+    """A scheduler's submit command failed.
+
+    Attributes:
+        job_name, command: what was submitted, and how.
+        exit_code, stdout, stderr: what came of it.
+    """
+
+    def __init__(
+        self, job_name: str, command: str, exit_code: int | None = None, stdout: str = "", stderr: str = ""
+    ) -> None:
+        super().__init__(job_name, command, exit_code, stdout, stderr)
+        self.job_name, self.command = job_name, command
+        self.exit_code, self.stdout, self.stderr = exit_code, stdout, stderr
+
+    def __str__(self) -> str:
+        return (
+            f"could not submit {self.job_name} by {self.command!r} (exit code {self.exit_code}): "
+            f"{(self.stderr or self.stdout).strip()}"
+        )
+
+
+class ScriptPathError(ExecutionProviderException):
+    """A submit script could not be written."""
+
+    def __init__(self, script_path: str, reason: str) -> None:
+        super().__init__(script_path, reason)
+        self.script_path, self.reason = script_path, reason
+
+    def __str__(self) -> str:
+        return f"cannot write the submit script {self.script_path}: {self.reason}"
+
+
+class BadLauncher(ExecutionProviderException, TypeError):
+    """What was given as a launcher is none."""
+
+    def __init__(self, launcher: object, reason: str = "") -> None:
+        text = launcher if isinstance(launcher, str) else repr(launcher)
+        super().__init__(text, reason)
+        self.launcher, self.reason = text, reason
+
+    def __str__(self) -> str:
+        return f"{self.launcher} is no launcher" + (f": {self.reason}" if self.reason else "")
+
+
+def describe_fields(fields: Mapping[str, object]) -> str:
+    """Facts as one line, empty ones left out: ``"exit code 3, host n1"``."""
+    return ", ".join(f"{name} {value}" for name, value in fields.items() if value not in (None, "", b""))
+
+
+_ALIASES = {"ParslError": "ParslPoolError", "InternalConsistencyError": "InternalError"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ALIASES:
+        return globals()[_ALIASES[name]]
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import parsl_pool.lost  # here and not above: it loads concurrent.futures.process, see the module's head
+
+    value = globals()[name] = getattr(parsl_pool.lost, name)
+    return value

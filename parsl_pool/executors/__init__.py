@@ -1,0 +1,1 @@
+"""The backends: where tasks run."""

@@ -1,0 +1,69 @@
+"""What every backend is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+from parsl_pool.dataflow.record import Options
+from parsl_pool.futures import AppFuture
+
+
+class ParslExecutor(ABC):
+    """A place where tasks run.
+
+    Attributes:
+        label: name of the executor, unique within a Config.
+    """
+
+    label: str
+
+    @abstractmethod
+    def start(self) -> None:
+        """Begin to work. Raises StartError."""
+
+    @abstractmethod
+    def call(
+        self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], options: Options | None
+    ) -> AppFuture[Any]:
+        """Run a call; options None: the pool's own. Bad arguments make a future that has failed."""
+
+    @abstractmethod
+    def begin_shutdown(self, kill: bool) -> None:
+        """Take no more; end when all is done. kill: end at once. Returns without waiting."""
+
+    @abstractmethod
+    def join(self, timeout: float | None = None) -> bool:
+        """Wait for the end. True if it has come."""
+
+    def submit(
+        self, func: Callable[..., Any], resource_specification: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> Future[Any]:
+        """Run `func(*args, **kwargs)`, as Parsl's executors do it.
+
+        Raises:
+            InvalidResourceSpecification: it has keys that this executor doesn't know.
+        """
+        self.check_resources(resource_specification)
+        return self.call(func, args, kwargs, None)
+
+    def check_resources(self, specification: dict[str, Any]) -> None:
+        """Raise InvalidResourceSpecification for what this executor can't give."""
+        from parsl_pool.errors import InvalidResourceSpecification  # rarely needed
+
+        if specification:
+            raise InvalidResourceSpecification(self, f"it takes no resource specification, got {specification!r}")
+
+    def shutdown(self, block: bool = True) -> None:
+        """End, when all tasks are done."""
+        self.begin_shutdown(kill=False)
+        if block:
+            self.join()
+
+    def __enter__(self) -> ParslExecutor:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.shutdown()

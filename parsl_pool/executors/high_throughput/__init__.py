@@ -1,0 +1,1 @@
+"""The pilot-job backend: an interchange, managers and their workers."""

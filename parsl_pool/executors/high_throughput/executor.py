@@ -1,0 +1,226 @@
+"""`HighThroughputExecutor`: tasks go to worker processes through an interchange."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from itertools import count
+from pickle import dumps
+from types import BuiltinFunctionType, FunctionType
+from typing import Any
+
+from parsl_pool.dataflow.kernel import Kernel
+from parsl_pool.dataflow.record import Options, TaskRecord
+from parsl_pool.errors import ConfigurationError, SerializationError
+from parsl_pool.executors.base import ParslExecutor
+from parsl_pool.executors.high_throughput.arguments import Dependent, dump_arguments, finish_payload
+from parsl_pool.executors.high_throughput.link import Link, Stage
+from parsl_pool.executors.high_throughput.workers import Workers
+from parsl_pool.futures import PENDING, AppFuture, Failure
+from parsl_pool.interchange import serialize, wire
+
+_PLAIN = frozenset({int, float, bool, str, type(None), complex})
+_FIXED_KINDS = frozenset({FunctionType, BuiltinFunctionType, type})
+_START_METHODS = ("fork", "forkserver", "spawn")
+
+
+class HighThroughputExecutor(ParslExecutor):
+    """Runs tasks in the worker processes of managers, one manager a node.
+
+    Args:
+        label: name of the executor.
+        max_workers_per_node: worker processes on each node.
+        start_method: "forkserver" (workers are forked from a clean process; "fork" means the same) or "spawn" (a
+            fresh interpreter each).
+        initializer, initargs: called in each worker before its first task.
+        max_tasks_per_child: a worker is replaced after so many tasks; None: never.
+        preload: modules that the fork server imports once for all its workers.
+        manager_inside: the manager runs inside the interchange process; only on one host. None: if it can.
+        retries, lost_retries, priority: for calls that don't say otherwise.
+    """
+
+    def __init__(
+        self,
+        label: str = "HighThroughputExecutor",
+        *,
+        max_workers_per_node: int | None = None,
+        start_method: str = "forkserver",
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+        max_tasks_per_child: int | None = None,
+        preload: Iterable[str] = (),
+        manager_inside: bool | None = None,
+        retries: int = 0,
+        lost_retries: int = 3,
+    ) -> None:
+        if start_method not in _START_METHODS:
+            raise ConfigurationError(f"start_method must be one of {_START_METHODS}, got {start_method!r}")
+        for name, value in (("retries", retries), ("lost_retries", lost_retries)):
+            if type(value) is not int or value < 0:
+                raise ConfigurationError(f"{name} must be a whole number of at least 0, got {value!r}")
+        self.label = label
+        self.max_workers_per_node = max_workers_per_node or available_cores()
+        self.start_method = start_method
+        self.preload = _module_names(preload)
+        self.manager_inside = manager_inside is not False
+        self.options = Options(retries, lost_retries)
+        self._initializer, self._initargs = initializer, tuple(initargs)
+        self._max_tasks = max_tasks_per_child or 0
+        self.workers = Workers()
+        self.kernel = Kernel()
+        self.link = Link(label, self.options, self._settings, self.manager_inside, self.workers)
+        self.link.is_awaited = self.kernel.is_waiting
+        self._fixed = self.link.functions.fixed
+        self._waiting_ids = count(1)
+
+    # -- life
+
+    def start(self) -> None:
+        """Start the interchange. Raises StartError."""
+        self.link.open()
+
+    def _settings(self) -> tuple[wire.Settings, list[int]]:
+        initializer, descriptors = b"", list[int]()
+        if self._initializer is not None:
+            from parsl_pool.executors.high_throughput.initargs import dump_initializer  # rarely needed
+
+            initializer, descriptors = dump_initializer(self._initializer, self._initargs)
+        path = [os.path.abspath(entry) if entry == "" else entry for entry in sys.path]
+        settings = wire.Settings(
+            self.max_workers_per_node,
+            self.start_method,
+            initializer,
+            self._max_tasks,
+            self.preload,
+            [entry for entry in path if isinstance(entry, str)],
+            len(descriptors),
+            0,
+        )
+        return settings, descriptors
+
+    def begin_shutdown(self, kill: bool = False) -> None:
+        """Take no more tasks; end when all is done. kill: end at once."""
+        self.link.begin_shutdown(kill)
+
+    def join(self, timeout: float | None = None) -> bool:
+        """Wait for the end. True if it has come."""
+        ended = self.link.join(timeout)
+        if ended and threading.current_thread() is not self.link._thread:
+            self.kernel.close()
+        return ended
+
+    # -- calls
+
+    def call(
+        self,
+        fn: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        options: Options | None = None,
+    ) -> AppFuture[Any]:
+        """Run `fn(*args, **kwargs)`. What can't be pickled makes a future that has failed already."""
+        number = self._fixed.get(fn) if type(fn) in _FIXED_KINDS else None
+        if number is not None and not kwargs and options is None:
+            for argument in args:
+                if type(argument) not in _PLAIN:
+                    break
+            else:
+                data = dumps(args, 5)
+                if len(data) < serialize.LARGE and b"__main__" not in data:
+                    return self.link.submit(number, data)
+        return self._call(fn, args, dict(kwargs), options)
+
+    def _call(
+        self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], options: Options | None
+    ) -> AppFuture[Any]:
+        name = name_of(fn)
+        try:
+            number = self._number(fn, name)
+            payload = dump_arguments(args, kwargs, name, self.manager_inside)
+        except SerializationError as error:
+            return _failed(error)
+        record = None if options is None else self._record(options, name)
+        if isinstance(payload, Dependent):
+            return self._wait_for(number, payload, record)
+        return self.link.submit(number, payload, record)
+
+    def call_chunk(self, fn: Callable[..., Any], calls: list[tuple[Any, ...]]) -> AppFuture[Any]:
+        """Run several calls of one function as one task; the result is the list of theirs.
+
+        Raises:
+            FutureInArguments: there are futures among the arguments.
+        """
+        name = name_of(fn)
+        try:
+            number = self._number(fn, name)
+            payload = finish_payload(serialize.dump_chunk(calls, f"arguments of {name}"), self.manager_inside)
+        except SerializationError as error:
+            return _failed(error)
+        return self.link.submit(number, payload)
+
+    def _number(self, fn: Callable[..., Any], name: str) -> int:
+        number = self._fixed.get(fn) if type(fn) in _FIXED_KINDS else None
+        if number is None:
+            number = self.link.functions.number_of(fn)
+            self.link.names[number] = name
+        return number
+
+    def _record(self, options: Options, name: str) -> TaskRecord:
+        if options.priority:
+            self.link.uses_priorities = True
+        return TaskRecord(next(self._waiting_ids), options, name, 0.0)
+
+    def _wait_for(self, number: int, payload: Dependent, record: TaskRecord | None) -> AppFuture[Any]:
+        future: AppFuture[Any] = AppFuture()
+        future._state = PENDING
+        future._fn = number
+        future._record = record
+        future._tid = next(self.link._ids)
+        self.kernel.submit(future, payload.arguments, payload.futures, self)
+        self.link.wake()
+        return future
+
+    def launch(self, future: AppFuture[Any], arguments: bytes, results: list[Any]) -> None:
+        """The kernel has all that a task needs."""
+        payload = finish_payload(serialize.dump_with_results(arguments, results), self.manager_inside)
+        if self.link.stage in (Stage.STOPPING, Stage.CLOSED):
+            raise self.link.broken or RuntimeError("the pool has ended")
+        self.link.launch(future, payload)
+
+    def pump(self, future: AppFuture[Any], deadline: float | None) -> bool:
+        """See `Link.pump`."""
+        return self.link.pump(future, deadline)
+
+
+def available_cores() -> int:
+    """Processors that this process may use."""
+    if hasattr(os, "process_cpu_count"):
+        return os.process_cpu_count() or 1
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def name_of(fn: Callable[..., Any]) -> str:
+    """A callable's name, for messages."""
+    return str(getattr(fn, "__qualname__", None) or getattr(fn, "__name__", None) or type(fn).__name__)
+
+
+def _failed(error: BaseException) -> AppFuture[Any]:
+    future: AppFuture[Any] = AppFuture()
+    future.finish(Failure(error))
+    return future
+
+
+def _module_names(preload: Iterable[str]) -> list[str]:
+    if isinstance(preload, str):
+        raise ConfigurationError(f"preload must be a list of module names, got the string {preload!r}")
+    names = list(preload)
+    for name in names:
+        if not isinstance(name, str):
+            raise ConfigurationError(f"preload must be a list of module names, got {name!r} in it")
+    return names
+
+

@@ -1,0 +1,116 @@
+"""What a try can come to, as a future keeps it until somebody asks."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from concurrent.futures.process import _RemoteTraceback  # type: ignore[attr-defined]  # CPython's tests ask for it
+from typing import Any
+
+from parsl_pool.errors import AppTimeout, DeserializationError, RemoteError, WorkerKilled, WorkerLost
+from parsl_pool.interchange import serialize, wire
+
+
+def open_value(data: bytes) -> Any:
+    """The value in a result's payload.
+
+    Raises:
+        DeserializationError: it can't be rebuilt here.
+    """
+    try:
+        if data[0] == 0x80:
+            return pickle.loads(data)
+        if data[0] == 0x50:  # P
+            return open_chunk(data)
+        return serialize.load_value(data)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as problem:  # user code that unpickles; SystemExit must not end the caller
+        raise DeserializationError(
+            f"the result can't be rebuilt in this process: {type(problem).__name__}: {problem}"
+        ) from problem
+
+
+class SharedValue:
+    """A large result: its payload lies in memory shared with nobody any more."""
+
+    __slots__ = ("view",)
+    failed = False
+
+    def __init__(self, view: memoryview) -> None:
+        self.view = view
+
+    def open(self) -> Any:
+        """The value; large buffers in it are parts of that memory."""
+        return open_value(self.view)  # type: ignore[arg-type]  # a view of bytes is as good
+
+
+class Failed:
+    """A try that did not return: the status, and what came with it."""
+
+    __slots__ = ("data", "describe", "status")
+    failed = True
+
+    def __init__(self, status: int, data: bytes, describe: Callable[[], dict[str, str]]) -> None:
+        self.status, self.data = status, data
+        self.describe = describe  # facts about the task, for the text of a WorkerLost
+
+    def open(self) -> Any:
+        """Raises the error."""
+        raise self.error()
+
+    def error(self) -> BaseException:
+        """The error as the user sees it."""
+        if self.status in (wire.LOST, wire.KILLED, wire.TIMED_OUT):
+            return _place_error(self.status, {**self.describe(), **facts_in(self.data)})
+        try:
+            error = serialize.load_exception(self.data, _remote_traceback)
+        except Exception as problem:  # an envelope that can't be read at all
+            return DeserializationError(f"the task's error can't be read: {type(problem).__name__}: {problem}")
+        if self.status == wire.UNREADABLE:
+            text = str(getattr(error.__cause__, "tb", ""))
+            told = DeserializationError(
+                f"the task could not be rebuilt in the worker: {type(error).__name__}: {error}", text
+            )
+            told.__cause__ = error
+            return told
+        return error
+
+
+def _remote_traceback(text: str) -> BaseException:
+    return _RemoteTraceback(f'\n"""\n{text}"""')
+
+
+def facts_in(data: bytes) -> dict[str, str]:
+    """What is known about the end of a worker."""
+    record = wire.decode(wire.Facts.KIND, data)
+    assert isinstance(record, wire.Facts)
+    return dict(zip(record.names, record.values))
+
+
+def _place_error(status: int, facts: dict[str, str]) -> BaseException:
+    reason = facts.pop("reason", "")
+    facts.pop("cause", None)
+    if status == wire.TIMED_OUT:
+        return AppTimeout(reason or "the task ran longer than its walltime")
+    return (WorkerKilled if status == wire.KILLED else WorkerLost)(dict(facts), reason)
+
+
+class PartialChunk:
+    """A chunk that broke off: values up to there, and the error."""
+
+    __slots__ = ("error", "values")
+
+    def __init__(self, values: list[Any], error: BaseException) -> None:
+        self.values, self.error = values, error
+
+
+def open_chunk(payload: bytes) -> PartialChunk:
+    """From a P payload."""
+    size = int.from_bytes(payload[1:9], "little")
+    values = open_value(payload[9 : 9 + size])
+    try:
+        error = serialize.load_exception(payload[9 + size :], _remote_traceback)
+    except Exception as problem:  # an envelope that can't be read at all
+        error = RemoteError(type(problem).__name__, str(problem))
+    return PartialChunk(values, error)

@@ -1,0 +1,206 @@
+"""The tries that are under way, as the client knows them: what came of each, and what to do about it.
+
+`table` is the arbiter: whoever pops a try's id from it decides the future's end, be it the thread that reads
+results, or one that cancels.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from collections.abc import Callable
+from typing import Any
+
+from parsl_pool import futures
+from parsl_pool.dataflow.record import Fault, Options, TaskRecord
+from parsl_pool.errors import BadMessage, InternalError
+from parsl_pool.executors.high_throughput import outcomes
+from parsl_pool.futures import FINISHED, AppFuture, Failure
+from parsl_pool.interchange import serialize, wire
+
+futures.set_opener(outcomes.open_value)
+
+
+class Tries:
+    """Every try that has no result yet."""
+
+    def __init__(self, options: Options, send: Callable[[AppFuture[Any]], None], name_of: Callable[[int], str]) -> None:
+        self.table: dict[int, AppFuture[Any]] = {}
+        self.options = options
+        self._send = send  # gives a future a new id, enters it here, and queues it
+        self._name_of = name_of
+        self.finished = 0
+        self.failed = 0
+        self.retried = 0
+        self.late = 0
+
+    def results(self, body: bytes, descriptors: list[int]) -> None:
+        """A RESULTS frame has come. Futures that nobody watches end in one go, under one lock.
+
+        Raises:
+            BadMessage: it is no such frame.
+        """
+        count = wire.LENGTH.unpack_from(body)[0]
+        position = 4 + 8 * count
+        unpack = wire.RECORD.unpack_from
+        pop = self.table.pop
+        watched: list[tuple[AppFuture[Any], bytes]] = []
+        others: list[tuple[AppFuture[Any], int, int, bytes]] = []
+        if position + 13 * count > len(body):
+            raise BadMessage(f"{count} results in {len(body)} bytes")
+        with futures._BURST:
+            for _ in range(count):
+                task, size, status = unpack(body, position)
+                position += 13
+                data = body[position : position + size]
+                position += size
+                future = pop(task, None)
+                if future is None:
+                    self.late += 1  # of a try that was given up, or cancelled
+                elif status or data[0] == 0x4D:  # not OK, or M
+                    others.append((future, task, status, data))
+                elif future._cond is None:
+                    future._data = data
+                    future._state = FINISHED
+                else:
+                    watched.append((future, data))
+        self.finished += count
+        for future, data in watched:
+            future.finish(data)
+        for future, task, status, data in others:
+            self._not_plain(future, task, status, data, descriptors)
+
+    def _not_plain(self, future: AppFuture[Any], task: int, status: int, data: bytes, descriptors: list[int]) -> None:
+        if status == wire.OK:
+            future.finish(outcomes.SharedValue(serialize.from_shared_memory(descriptors.pop(0))))
+        elif status == wire.CANCELLED:
+            future._become_cancelled()
+        else:
+            if data[:1] == b"M":
+                data = bytes(serialize.from_shared_memory(descriptors.pop(0)))
+            self._try_failed(future, status, data)
+
+    def _try_failed(self, future: AppFuture[Any], status: int, data: bytes) -> None:
+        if status == wire.KILLED and future._record is not None and future._record.label == _KILLED:
+            future._become_cancelled()
+            return
+        facts = outcomes.facts_in(data) if status in (wire.LOST, wire.KILLED, wire.TIMED_OUT) else {}
+        fault = Fault.PLACE if facts.get("cause") == "place" else Fault.TASK
+        failure = outcomes.Failed(status, data, self._describer(future))
+        if status in (wire.KILLED, wire.TIMED_OUT) or not self._again(future, fault, facts.get("host", ""), failure):
+            self.failed += 1
+            future.finish(failure)
+
+    def _describer(self, future: AppFuture[Any]) -> Callable[[], dict[str, str]]:
+        task, number, record = future._tid, future._fn, future._record
+
+        def describe() -> dict[str, str]:
+            facts = {"task": f"{task} ({record.label if record is not None else self._name_of(number)})"}
+            if record is not None and len(record.attempts) > 1:
+                facts["tries"] = "\n".join(
+                    f"{attempt.number}: {attempt.host or '?'}, {attempt.ended - attempt.began:.3f} s: {attempt.error}"
+                    for attempt in record.attempts
+                )
+            return facts
+
+        return describe
+
+    def _again(self, future: AppFuture[Any], fault: Fault, host: str, failure: Any) -> bool:
+        """Note the failed try, and begin another one if a budget has room."""
+        record = future._record
+        if record is None:
+            if fault is Fault.TASK and not self.options.retries:
+                return False
+            record = future._record = TaskRecord(
+                future._tid, self.options, self._name_of(future._fn), time.time()
+            )
+        error = _first_line(failure) if fault is not Fault.NONE else ""
+        if not record.failed(fault, host, error, time.time()):
+            return False
+        self.retried += fault is not Fault.NONE
+        self._send(future)
+        return True
+
+    def place_lost(self, task: int, began: bool, host: str, error: BaseException) -> None:
+        """What held this try is gone. It runs again elsewhere, for free unless it had begun."""
+        future = self.table.pop(task, None)
+        if future is None:
+            return
+        if not self._again(future, Fault.PLACE if began else Fault.NONE, host, Failure(error)):
+            self.failed += 1
+            future.finish(Failure(error))
+
+    def fail_all(self, error: Callable[[], BaseException]) -> None:
+        """Nothing can run any more. Each future gets an error of its own: tracebacks pile up on shared ones."""
+        while self.table:
+            try:
+                _, future = self.table.popitem()
+            except KeyError:
+                return  # a thread that cancels was faster
+            self.failed += 1
+            future.finish(Failure(error()))
+
+    def mark_killed(self, future: AppFuture[Any]) -> None:
+        """The user has asked for this running task to be stopped: it ends as cancelled."""
+        options = self.options._replace(retries=0, label=_KILLED)
+        future._record = TaskRecord(future.tid, options, "", time.time())
+
+
+_KILLED = "\0killed"
+
+
+def _first_line(failure: Any) -> str:
+    try:
+        error = failure.error if type(failure) is Failure else failure.error()
+        return f"{type(error).__name__}: {error}".split("\n", 1)[0][:200]
+    except Exception as problem:  # a __str__ of the user's; the try is still to be noted
+        return f"an error that can't be shown ({type(problem).__name__})"
+
+
+def frames_of(batch: list[AppFuture[Any]], priorities: bool) -> list[tuple[bytes, list[int] | None]]:
+    """Futures as TASKS frames of at most 256, in order. Those cancelled meanwhile are left out."""
+    frames: list[tuple[bytes, list[int] | None]] = []
+    for start in range(0, len(batch), 256):
+        run = batch[start : start + 256]
+        if not priorities:
+            try:
+                payload = b"".join([future._data for future in run])
+            except TypeError:
+                pass  # one is in shared memory, or cancelled
+            else:
+                frames.append((_frame(run, 0, payload), None))
+                continue
+        for future in run:
+            _add_single(frames, future)
+    return frames
+
+
+def _frame(run: list[AppFuture[Any]], priority: int, payload: bytes) -> bytes:
+    count = len(run)
+    columns = wire.Struct(f"<{count}Q{2 * count}I").pack(
+        *[future._tid for future in run],
+        *[future._fn for future in run],
+        *[len(future._data) for future in run],
+    )
+    size = 10 + 16 * count + len(payload)
+    return wire.HEAD.pack(size, wire.TASKS, 0) + wire.TASKS_HEAD.pack(priority, count) + columns + payload
+
+
+def _add_single(frames: list[tuple[bytes, list[int] | None]], future: AppFuture[Any]) -> None:
+
+
+    data = future._data
+    priority = future._record.options.priority if future._record is not None else 0
+    if type(data) is bytes:
+        frames.append((_frame([future], priority, data), None))
+    elif data is not None:
+        if not hasattr(data, "fd"):
+            raise InternalError(f"a task's payload is a {type(data).__name__}")
+        tasks = wire.Tasks(
+            priority, 1, wire.Struct("<Q").pack(future._tid), wire.LENGTH.pack(future._fn),
+            wire.LENGTH.pack(len(data.short)), data.short, [os.dup(data.fd)],
+        )  # fmt: skip
+        frames.append((tasks.frame(), tasks.descriptors))
+
+

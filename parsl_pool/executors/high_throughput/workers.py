@@ -1,0 +1,91 @@
+"""The workers, as handles that look like `multiprocessing` processes: what programs read from `_processes`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+
+from parsl_pool.interchange import wire
+
+
+class WorkerProcess:
+    """One worker process, perhaps on another host.
+
+    Attributes:
+        pid: its process id there.
+        host: where it runs.
+        exitcode: None while it runs, then as from `multiprocessing.Process.exitcode`.
+    """
+
+    def __init__(self, record: wire.WorkerUp) -> None:
+        self.pid, self.host = record.pid, record.host
+        self.name = f"worker {record.worker} of manager {record.manager}"
+        self.exitcode: int | None = None
+        self._gone = threading.Event()
+
+    def is_alive(self) -> bool:
+        """True until its end has been noticed."""
+        return self.exitcode is None
+
+    def terminate(self) -> None:
+        """Send SIGTERM."""
+        self._signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Send SIGKILL."""
+        self._signal(signal.SIGKILL)
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait for its end."""
+        self._gone.wait(timeout)
+
+    def _signal(self, signum: int) -> None:
+        if self.exitcode is None and self.host == socket.gethostname():
+            try:
+                os.kill(self.pid, signum)
+            except ProcessLookupError:
+                return
+
+    def ended(self, status: int) -> None:
+        """Its end has been noticed."""
+        self.exitcode = status
+        self._gone.set()
+
+    def __repr__(self) -> str:
+        state = "running" if self.exitcode is None else f"ended with {self.exitcode}"
+        return f"<{self.name}, pid {self.pid} on {self.host}, {state}>"
+
+
+class Workers:
+    """The live workers of one executor. Written by the I/O thread only; readers see whole entries."""
+
+    def __init__(self) -> None:
+        self.processes: dict[int, WorkerProcess] = {}  # by pid
+        self._by_name: dict[tuple[str, int], WorkerProcess] = {}
+        self.managers: dict[str, wire.ManagerUp] = {}
+        self.started = 0
+        self.lost = 0
+
+    def worker_up(self, record: wire.WorkerUp) -> None:
+        """A worker runs."""
+        process = WorkerProcess(record)
+        self.processes[record.pid] = process
+        self._by_name[record.manager, record.worker] = process
+        self.started += 1
+
+    def worker_gone(self, record: wire.WorkerGone) -> None:
+        """A worker has ended."""
+        process = self._by_name.pop((record.manager, record.worker), None)
+        if process is not None:
+            self.processes.pop(process.pid, None)
+            process.ended(record.status)
+            self.lost += not record.expected
+
+    def other(self, record: wire.Record) -> None:
+        """News of managers."""
+        if isinstance(record, wire.ManagerUp):
+            self.managers[record.manager] = record
+        elif isinstance(record, wire.ManagerGone):
+            self.managers.pop(record.manager, None)

@@ -1,0 +1,314 @@
+"""`AppFuture`: a `concurrent.futures.Future` that costs little until somebody waits for it.
+
+A plain Future makes a condition, a lock and two lists at birth: most of a small task's price. Here they are made
+on first use, through the very attributes that the standard library's `wait`, `as_completed` and
+`asyncio.wrap_future` touch, so that those work unchanged, also on mixtures with other executors' futures.
+
+The rule that keeps this safe: whoever finds `_cond` to be None may only act under `_BURST`, a lock under which
+nothing else is ever taken and no user code runs. A reply thread finishes many futures under one hold of it.
+
+A result stays the bytes that came until somebody asks: they are opened in that thread, for unpickling runs user
+code, imports and takes locks.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import CancelledError, Future
+from concurrent.futures import TimeoutError as FuturesTimeoutError
+from concurrent.futures._base import (
+    CANCELLED,
+    CANCELLED_AND_NOTIFIED,
+    FINISHED,
+    PENDING,
+    RUNNING,
+    InvalidStateError,
+)
+from time import monotonic
+from typing import Any, Generic, Protocol, TypeVar
+
+from parsl_pool.errors import InternalError
+
+T = TypeVar("T")
+
+_BURST = threading.Lock()  # guards every `_cond` that is None, and the change from unopened to opened
+
+_OVER = frozenset({FINISHED, CANCELLED, CANCELLED_AND_NOTIFIED})
+
+
+class FutureInArguments(Exception):
+    """Raised when a future is pickled: the arguments have a dependency among them."""
+
+
+class Owner(Protocol):
+    """Who moves a future forward."""
+
+    def cancel(self, future: AppFuture[Any]) -> bool:
+        """Make sure that the task won't start, and forget it. False if it may have started."""
+
+    def kill(self, future: AppFuture[Any]) -> bool:
+        """Stop the task if it runs. False if there was nothing to stop."""
+
+    def is_running(self, future: AppFuture[Any]) -> bool:
+        """True if a worker has begun the task."""
+
+    def pump(self, future: AppFuture[Any], deadline: float | None) -> bool:
+        """If this thread is the one that brings results, bring them until the future is done. Else False."""
+
+
+class Unopened(Protocol):
+    """An outcome that is still to be opened."""
+
+    def open(self) -> Any:
+        """The value.
+
+        Raises:
+            BaseException: the task's error.
+        """
+
+
+class Failure:
+    """An outcome that is an error."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+
+class Value:
+    """An outcome that is a value."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: object) -> None:
+        self.value = value
+
+
+class AppFuture(Future, Generic[T]):  # type: ignore[type-arg]  # Future is generic for checkers only
+    """The result to come of one task.
+
+    Attributes:
+        tid: number of the task, unique within its pool.
+    """
+
+    __slots__ = ("_cond", "_data", "_fn", "_owner", "_record", "_state", "_tid")
+
+    _state: str
+    _tid: int
+    _fn: int
+    _owner: Owner | None
+    _data: Any  # first what is to be sent; then bytes of a value, an Unopened, a Value or a Failure
+    _cond: threading.Condition | None
+    _record: Any  # what the kernel knows about a task that is not the simplest kind; else None
+
+    def __init__(self) -> None:
+        self._state = PENDING
+        self._tid = self._fn = 0
+        self._owner = self._data = self._cond = self._record = None
+
+    # -- what the standard library touches
+
+    @property
+    def _condition(self) -> threading.Condition:  # type: ignore[override]  # an attribute there
+        condition = self._cond
+        if condition is None:
+            with _BURST:
+                condition = self._cond
+                if condition is None:
+                    condition = self._cond = threading.Condition()
+        return condition
+
+    @property
+    def _waiters(self) -> list[Any]:  # type: ignore[override]  # an attribute there
+        waiters: list[Any] = self.__dict__.setdefault("waiters", [])
+        return waiters
+
+    @property
+    def _done_callbacks(self) -> list[Callable[[Any], object]]:  # type: ignore[override]  # an attribute there
+        callbacks: list[Callable[[Any], object]] = self.__dict__.setdefault("callbacks", [])
+        return callbacks
+
+    @property
+    def _result(self) -> Any:  # type: ignore[override]  # an attribute there
+        outcome = self._outcome() if self._state == FINISHED else None
+        return outcome.value if type(outcome) is Value else None
+
+    @property
+    def _exception(self) -> BaseException | None:  # type: ignore[override]  # an attribute there
+        outcome = self._outcome() if self._state == FINISHED else None
+        return outcome.error if type(outcome) is Failure else None
+
+    # -- questions
+
+    @property
+    def tid(self) -> int:
+        """Number of the task, unique within its pool."""
+        return self._record.task if self._record is not None else self._tid
+
+    def done(self) -> bool:
+        """True if the task has finished, failed or been cancelled."""
+        return self._state in _OVER
+
+    def cancelled(self) -> bool:
+        """True if the task was cancelled before it began."""
+        return self._state in (CANCELLED, CANCELLED_AND_NOTIFIED)
+
+    def running(self) -> bool:
+        """True if a worker has begun the task and not finished it, as far as can be seen from here."""
+        if self._state in _OVER:
+            return False
+        return self._state == RUNNING or (self._owner is not None and self._owner.is_running(self))
+
+    def result(self, timeout: float | None = None) -> T:
+        """What the task returned, waiting for it at most `timeout` seconds.
+
+        Raises:
+            TimeoutError: it has not finished by then.
+            CancelledError: it was cancelled.
+            BaseException: whatever the task raised.
+        """
+        if self._state != FINISHED:
+            self._wait(timeout)
+        outcome = self._outcome()
+        if type(outcome) is Value:
+            value: T = outcome.value
+            return value
+        try:
+            raise outcome.error
+        finally:
+            self = outcome = None  # type: ignore[assignment]  # break the cycle of frame and traceback
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """What the task raised, or None; waits at most `timeout` seconds. Raises as `result`."""
+        if self._state != FINISHED:
+            self._wait(timeout)
+        outcome = self._outcome()
+        return None if type(outcome) is Value else outcome.error
+
+    def _wait(self, timeout: float | None) -> None:
+        deadline = None if timeout is None else monotonic() + timeout
+        if not (self._owner is not None and self._owner.pump(self, deadline)):
+            condition = self._condition
+            with condition:
+                while self._state not in _OVER:
+                    left = None if deadline is None else deadline - monotonic()
+                    if left is not None and left <= 0:
+                        break
+                    condition.wait(left)
+        if self._state == FINISHED:
+            return
+        if self._state in _OVER:
+            raise CancelledError
+        raise FuturesTimeoutError(f"the task did not finish within {timeout} s")
+
+    def _outcome(self) -> Any:
+        """The Value or Failure; opened in this thread if nobody has yet."""
+        data = self._data
+        if type(data) is Value or type(data) is Failure:
+            return data
+        opened: Value | Failure
+        try:
+            opened = Value(_open_bytes(data) if type(data) is bytes else data.open())
+        except BaseException as error:  # the task's own error, or one of opening; the caller raises it
+            if isinstance(error, KeyboardInterrupt) and not getattr(error, "__cause__", None):
+                raise  # Ctrl-C while opening: nothing is known yet
+            opened = Failure(error)
+        with _BURST:
+            if self._data is data:
+                self._data = opened
+            else:
+                opened = self._data  # another thread was faster; all must see one object
+        return opened
+
+    # -- what moves it
+
+    def cancel(self) -> bool:
+        """Keep the task from starting, wherever it waits.
+
+        Returns:
+            True if it will never run; False if it has begun, or is over.
+        """
+        if self._state in (CANCELLED, CANCELLED_AND_NOTIFIED):
+            return True
+        if self._state == FINISHED or (self._owner is not None and not self._owner.cancel(self)):
+            return self.cancelled()
+        return self._become_cancelled()
+
+    def _become_cancelled(self) -> bool:
+        with self._condition:
+            if self._state in _OVER:
+                return self._state != FINISHED
+            self._state = CANCELLED_AND_NOTIFIED
+            self._data = None
+            for waiter in self._waiters:
+                waiter.add_cancelled(self)
+            self._condition.notify_all()
+        self._invoke_callbacks()
+        return True
+
+    def kill(self) -> bool:
+        """Stop the task: cancel it if it has not begun, end the worker that runs it if it has.
+
+        Returns:
+            True if the task was cancelled or its worker is being ended; the future ends as cancelled.
+            False if it was over.
+        """
+        if self.cancel():
+            return True
+        return self._state != FINISHED and self._owner is not None and self._owner.kill(self)
+
+    def finish(self, data: object) -> None:
+        """End the future with an outcome; for whoever owns it. Waiters and callbacks are told."""
+        with self._condition:
+            if self._state in _OVER:
+                return
+            self._data = data
+            self._state = FINISHED
+            failed = type(data) is Failure or getattr(data, "failed", False)
+            for waiter in self._waiters:
+                (waiter.add_exception if failed else waiter.add_result)(self)
+            self._condition.notify_all()
+        self._invoke_callbacks()
+
+    def set_result(self, result: Any) -> None:
+        """End with a value; as in the base class, for executors and tests."""
+        self._check_not_over()
+        self.finish(Value(result))
+
+    def set_exception(self, exception: BaseException | None) -> None:
+        """End with an error; as in the base class, for executors and tests."""
+        self._check_not_over()
+        if exception is None:
+            raise InternalError("set_exception(None)")
+        self.finish(Failure(exception))
+
+    def _check_not_over(self) -> None:
+        if self._state in _OVER:
+            raise InvalidStateError(f"{self._state}: {self!r}")
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        # Seen by the pickler of a task's arguments, which then takes the way for tasks with dependencies.
+        raise FutureInArguments("a future can't be pickled; as an argument of submit() or map() it is awaited")
+
+    def __repr__(self) -> str:
+        state = {CANCELLED_AND_NOTIFIED: "cancelled", CANCELLED: "cancelled"}.get(self._state, self._state.lower())
+        if self._state == FINISHED:
+            data = self._data
+            if type(data) is Value:
+                state = f"finished returned {type(data.value).__name__}"
+            elif type(data) is Failure:
+                state = f"finished raised {type(data.error).__name__}"
+        return f"<AppFuture task {self.tid} at {id(self):#x} state={state}>"
+
+
+def _open_bytes(data: bytes) -> Any:
+    """A value that came as bytes. Replaced at start-up by the executor that knows their format."""
+    raise InternalError(f"{len(data)} bytes of a result, and nobody to open them")
+
+
+def set_opener(opener: Callable[[bytes], Any]) -> None:
+    """Say how results that are plain bytes are opened; there is one format in a process."""
+    global _open_bytes
+    _open_bytes = opener

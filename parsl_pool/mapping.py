@@ -1,0 +1,137 @@
+"""`Executor.map`, in all its forms."""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import TimeoutError as FuturesTimeoutError
+from time import monotonic
+from typing import Any
+
+from parsl_pool.executors.high_throughput.outcomes import PartialChunk
+
+
+def map_over(
+    pool: Any,
+    fn: Callable[..., Any],
+    iterables: tuple[Iterable[Any], ...],
+    *,
+    timeout: float | None,
+    chunksize: int,
+    buffersize: int | None,
+    unordered: bool,
+    star: bool = False,
+) -> Iterator[Any]:
+    """See `ParslPoolExecutor.map`. star: the one iterable's items are argument tuples."""
+    if not isinstance(chunksize, int) or chunksize < 1:
+        raise ValueError(f"chunksize must be >= 1, got {chunksize!r}")
+    if buffersize is not None and not isinstance(buffersize, int):
+        raise TypeError("buffersize must be an integer or None")
+    if buffersize is not None and buffersize < 1:
+        raise ValueError("buffersize must be None or > 0")
+    deadline = None if timeout is None else timeout + monotonic()
+    calls: Iterator[tuple[Any, ...]] = map(tuple, iterables[0]) if star else zip(*iterables)
+    futures = _submissions(pool, fn, calls, chunksize)
+    if unordered:
+        return _unordered(deque(itertools.islice(futures, buffersize)), futures, deadline, chunksize)
+    # Submitted here, not when the first result is asked for: the generator below begins to run only then.
+    return _ordered(deque(itertools.islice(futures, buffersize)), futures, deadline, chunksize)
+
+
+def _submissions(
+    pool: Any, fn: Callable[..., Any], calls: Iterator[tuple[Any, ...]], chunksize: int
+) -> Iterator[Future[Any]]:
+    if chunksize == 1 or "submit" in pool.__dict__:  # somebody has put their own submit there, and counts on it
+        submit = pool.submit
+        for args in calls:
+            yield submit(fn, *args)
+        return
+    while chunk := list(itertools.islice(calls, chunksize)):
+        yield pool._submit_chunk(fn, chunk)
+
+
+def _ordered(
+    started: deque[Future[Any]], more: Iterator[Future[Any]], deadline: float | None, chunksize: int
+) -> Iterator[Any]:
+    try:
+        while started:
+            future = started.popleft()
+            result = _result(future, deadline)
+            following = next(more, None)
+            if following is not None:
+                started.append(following)
+            if chunksize == 1:
+                del future
+                yield result
+            else:
+                del future
+                yield from _items(result)
+            del result
+    finally:
+        _cancel(started)
+
+
+def _result(future: Future[Any], deadline: float | None) -> Any:
+    try:
+        return future.result(None if deadline is None else deadline - monotonic())
+    finally:
+        future.cancel()
+
+
+def _items(result: Any) -> Iterator[Any]:
+    if type(result) is PartialChunk:
+        yield from result.values
+        raise result.error
+    result.reverse()
+    while result:
+        yield result.pop()
+
+
+def _unordered(
+    started: deque[Future[Any]], more: Iterator[Future[Any]], deadline: float | None, chunksize: int
+) -> Iterator[Any]:
+    pending = set(started)
+    started.clear()
+    try:
+        while pending:
+            left = None if deadline is None else max(0.0, deadline - monotonic())
+            done, pending = wait(pending, left, FIRST_COMPLETED)
+            if not done:
+                raise FuturesTimeoutError()
+            while done:
+                result = done.pop().result()
+                following = next(more, None)
+                if following is not None:
+                    pending.add(following)
+                if chunksize == 1:
+                    yield result
+                else:
+                    yield from _items(result)
+    finally:
+        _cancel(pending)
+
+
+def _cancel(futures: Iterable[Future[Any]]) -> None:
+    for future in futures:
+        future.cancel()
+
+
+
+
+def gather(futures: list[Future[Any]]) -> Future[list[Any]]:
+    """One future of all their results, for a chunk that could not be sent as one."""
+    whole: Future[list[Any]] = Future()
+    left = itertools.count(1)
+
+    def one_done(_: Future[Any]) -> None:
+        if next(left) == len(futures):
+            try:
+                whole.set_result([future.result() for future in futures])
+            except BaseException as error:  # the first call's error is the chunk's
+                whole.set_exception(error)
+
+    for future in futures:
+        future.add_done_callback(one_done)
+    return whole
