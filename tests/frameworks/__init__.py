@@ -1,0 +1,1 @@
+"""Other people's programs: frameworks that take an Executor from their user."""
