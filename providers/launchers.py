@@ -107,7 +107,7 @@ class SingleNodeLauncher(Launcher):
         self.fail_on_any = fail_on_any
 
     def __call__(self, command: str, tasks_per_node: int, nodes_per_block: int) -> str:
-        say = f'echo "starting {tasks_per_node} copies, CORES=$CORES"\n' if self.debug else ""
+        say = f'echo "copies: {tasks_per_node}, CORES: $CORES"\n' if self.debug else ""
         return _CORES + say + _COPY.format(command=command) + self._run(tasks_per_node)
 
     def _run(self, copies: int) -> str:

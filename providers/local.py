@@ -113,12 +113,14 @@ class LocalProvider(ExecutionProvider):
         return [self._status(job_id) for job_id in job_ids]
 
     def cancel(self, job_ids: Sequence[str]) -> list[bool]:
-        """Ends the jobs' process groups. Returns within `cmd_timeout`, with who has ended by then.
+        """Ends the jobs' process groups: by SIGTERM, then SIGKILL; a job that has only just begun by SIGKILL.
+
+        Returns within `cmd_timeout`, with who has ended by then.
 
         False: an id that is not known, or a process that not even SIGKILL ends (it hangs in the kernel).
         """
         blocks = {job_id: self._blocks[job_id] for job_id in job_ids if job_id in self._blocks}
-        running = [block for block in blocks.values() if block.group.poll() is None]
+        running = [b for b in blocks.values() if b.group.poll() is None and not b.group.is_inherited]
         for block in running:
             block.cancelled = True
         terminate_all(

@@ -52,7 +52,7 @@ def write_script(directory: str | os.PathLike[str], job_name: str, text: str) ->
         except BaseException:
             path.unlink(missing_ok=True)
             raise
-    except (OSError, UnicodeEncodeError) as error:
+    except (OSError, ValueError) as error:
         raise ScriptPathError(str(path), describe_failure(error)) from error
     return path
 
