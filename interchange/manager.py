@@ -282,7 +282,8 @@ class Manager:
         if isinstance(record, wire.Flush):
             self._read_page(worker, record.nanoseconds, bool(record.idle), record.committed)
         elif isinstance(record, wire.Bulk):
-            self._report(wire.result_of(record.task, record.status, record.data, descriptors or None))
+            if record.status != wire.SKIPPED:
+                self._report(wire.result_of(record.task, record.status, record.data, descriptors or None))
             self._finished(worker, [(record.task, record.status)], record.nanoseconds, False)
         elif isinstance(record, wire.Need):
             data = self._functions.get(record.number)

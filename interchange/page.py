@@ -58,6 +58,8 @@ class Page:
             raise ValueError(f"ring positions {start} and {end}")  # a task wrote over our memory
         self.position = end
         first, last = start % RING_SIZE, end % RING_SIZE
+        if last == 0:  # the last record ended where the ring does
+            return self._map[RING_START + first : RING_START + RING_SIZE]
         if start // RING_SIZE == end // RING_SIZE:
             return self._map[RING_START + first : RING_START + last]
         return self._map[RING_START + first : RING_START + self.words[WRAP]] + self._map[

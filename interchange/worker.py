@@ -39,7 +39,7 @@ from parsl_pool.interchange.page import (
     WRAP,
 )
 from parsl_pool.interchange.shared_memory import map_shared
-from parsl_pool.interchange.stream import read_descriptors
+from parsl_pool.interchange.stream import receive_into_buffer
 
 FLUSH_NS = 500_000
 """Results wait at most so long for others that are about to be finished."""
@@ -93,13 +93,12 @@ class Connection:
 
     def _receive(self, flags: int = 0) -> bool:
         try:
-            data, ancillary, _, _ = self._sock.recvmsg(1 << 18, socket.CMSG_SPACE(4 * 16), flags)
+            data, descriptors = receive_into_buffer(self._sock, flags)
         except BlockingIOError:
             raise
         except OSError:
             raise StopWork from None
-        if ancillary:
-            self._descriptors.extend(read_descriptors(ancillary))
+        self._descriptors.extend(descriptors)
         if not data:
             raise StopWork  # the manager is gone
         self._data += data
@@ -297,8 +296,8 @@ class Worker:
                 gap = RING_SIZE - start if start + size > RING_SIZE else 0
                 end = self._committed + gap + size
                 if end - words[CONSUMED] <= RING_SIZE:
-                    if gap:
-                        words[WRAP] = start
+                    if gap or start == 0:
+                        words[WRAP] = start or RING_SIZE
                         start = 0
                     offset = RING_START + start
                     self._map[offset : offset + size] = wire.RECORD.pack(task, len(result), status) + result
