@@ -77,7 +77,7 @@ def left_behind(before: Mapping[Thing, str], within: float | None = None) -> dic
         late = time.monotonic() >= deadline
         left = {thing: text for thing, text in census().items() if thing not in before}
         if late and any(thing.kind == "shared memory" for thing in left):
-            strangers = {Thing("shared memory", name) for name in _mapped_by_others()}
+            strangers = {Thing("shared memory", name) for name in _used_by_others()}
             left = {thing: text for thing, text in left.items() if thing not in strangers}
         if late or not left:
             return left
@@ -185,15 +185,22 @@ def _shared_memory() -> dict[Thing, str]:
     return {Thing("shared memory", name): f"shared memory {SHARED_MEMORY / name}" for name in entries}
 
 
-def _mapped_by_others() -> set[str]:
-    """The names in /dev/shm, which is the whole machine's, that processes not ours have mapped."""
+def _used_by_others() -> set[str]:
+    """The names in /dev/shm, which is the whole machine's, that processes not ours have mapped or open.
+
+    By inode: a semaphore's file is made under one name and mapped, and only then gets the name it has.
+    """
     ours = {thing.identity.pid for thing in _processes() if isinstance(thing.identity, psutil.Process)}
-    names: set[str] = set()
+    used: set[int] = set()
     for pid in set(psutil.pids()) - ours - {os.getpid()}:
         with contextlib.suppress(OSError):  # it ended, or belongs to another user
-            lines = Path(f"/proc/{pid}/maps").read_text().splitlines()
-            names.update(line.rpartition("/")[2] for line in lines if str(SHARED_MEMORY) in line)
-    return names
+            for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+                if f"{SHARED_MEMORY}/" in line:
+                    used.add(int(line.split()[4]))
+            for descriptor in os.scandir(f"/proc/{pid}/fd"):
+                if os.readlink(descriptor).startswith(f"{SHARED_MEMORY}/"):
+                    used.add(descriptor.stat().st_ino)
+    return {entry.name for entry in os.scandir(SHARED_MEMORY) if entry.inode() in used}
 
 
 def _temporary_files() -> dict[Thing, str]:

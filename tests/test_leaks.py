@@ -137,19 +137,31 @@ def test_threads_of_others_are_not_ours() -> None:
     thread.join()
 
 
-def test_shared_memory_that_a_stranger_uses_is_not_ours() -> None:
+@pytest.mark.parametrize(
+    "use",
+    [
+        "f = open(sys.argv[1], 'w+b')",
+        "f = open(sys.argv[1], 'w+b'); f.truncate(1); m = mmap.mmap(f.fileno(), 1); f.close()",
+        "f = open(sys.argv[1] + '-', 'w+b'); os.rename(f.name, sys.argv[1])",
+        "s = multiprocessing.get_context('spawn').Semaphore(); os.link(shm(s._semlock.name), sys.argv[1])",
+    ],
+    ids=["open", "mapped", "renamed", "semaphore"],
+)
+def test_shared_memory_that_a_stranger_uses_is_not_ours(use: str) -> None:
     """A stranger: not our child any more, and without our token."""
     before = leaks.census()
     path = leaks.SHARED_MEMORY / f"stranger-{leaks.TOKEN}"
-    use = f"import mmap, time; f = open({str(path)!r}, 'r+b'); m = mmap.mmap(f.fileno(), 1); time.sleep(60)"
+    code = f"import mmap, multiprocessing, os, sys, time; shm = lambda name: f'/dev/shm/sem.{{name[1:]}}'; {use}; time.sleep(60)"
     start = "import subprocess, sys; print(subprocess.Popen(sys.argv[1:], stdout=2, env={}).pid)"
-    path.write_bytes(b"1")
-    stranger = int(subprocess.check_output([sys.executable, "-c", start, sys.executable, "-c", use]))
+    command = [sys.executable, "-c", start, sys.executable, "-c", code, str(path)]
+    stranger = int(subprocess.check_output(command))
     try:
-        eventually(lambda: str(path) in Path(f"/proc/{stranger}/maps").read_text())
+        eventually(path.exists)
         assert leaks.left_behind(before, within=0) == {}
     finally:
         os.kill(stranger, signal.SIGKILL)
+        eventually(lambda: not psutil.pid_exists(stranger) or psutil.Process(stranger).status() == "zombie")
+        assert leaks.left_behind(before, within=0)
         path.unlink()
 
 

@@ -19,7 +19,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LINKS = {"parsl_pool/interchange": "../interchange", "parsl_pool/providers": "../providers"}
-BUILT_FROM = ["parsl_pool", "interchange", "providers", "docs", "tests", "examples"]
+BUILT_FROM = ["parsl_pool", "interchange", "providers", "docs", "tests", "benchmarks", "examples"]
 BUILT_FROM_FILES = ["setup.cfg", "pyproject.toml", "MANIFEST.in", "LICENSE", "README.md", "CONTRIBUTING.md"]
 
 OLDEST_SETUPTOOLS = 68
