@@ -172,6 +172,14 @@ def test_what_does_not_heed_sigterm_is_killed(start: Start) -> None:
     eventually(lambda: not members(group))
 
 
+def test_between_sigterm_and_sigkill_the_group_is_still_watched(start: Start) -> None:
+    group = start("trap '' TERM; sleep 1000; sleep 1000")
+    eventually(lambda: len(members(group)) == 4)
+    group.send_signal(signal.SIGTERM)
+    group._lifeline.close()  # as the end of this process would
+    eventually(lambda: not members(group))
+
+
 def test_a_stopped_group_is_killed(start: Start) -> None:
     group = start("sleep 1000")
     eventually(lambda: len(members(group)) == 4)
