@@ -33,17 +33,17 @@ _BEGINNING_S = 0.03
 
 # Argument 1 is the script's shell, 2 the script. Descriptor 3 is the lifeline, which the script does not get.
 # The guard handles SIGTERM (by doing nothing) so that the script can end first, in its own time, and leave an
-# exit code. It may not ignore it: what a shell ignores, its children ignore too. The watcher has no children.
+# exit code. It may not ignore it as the watcher does: what a shell ignores, its children ignore too.
 # The script runs in the foreground since what is started with `&` ignores SIGINT.
 _GUARD = """\
 exec 3<&0 </dev/null
-trap : HUP INT TERM
+trap '' HUP INT TERM
 {
-    trap '' HUP INT TERM
     read -r rest <&3
     kill -KILL 0
 } &
 watcher=$!
+trap : HUP INT TERM
 "$1" "$2" 3<&-
 echo "$?" >&3
 exec 2>/dev/null

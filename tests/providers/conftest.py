@@ -4,9 +4,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from parsl_pool.providers import LocalProvider
+from tests.eventually import eventually
 
 SHELLS = [shell for shell in ("/bin/sh", "/bin/bash") if Path(shell).exists()]
 
@@ -33,3 +35,12 @@ def new_provider(script_dir: Path) -> Iterator[Callable[..., LocalProvider]]:
 @pytest.fixture
 def provider(new_provider: Callable[..., LocalProvider]) -> LocalProvider:
     return new_provider()
+
+
+def pid_in(path: Path) -> psutil.Process:
+    """The process that has written its number there."""
+    return psutil.Process(int(eventually(lambda: path.exists() and path.read_text())))
+
+
+def is_gone(process: psutil.Process) -> bool:
+    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE

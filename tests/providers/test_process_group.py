@@ -236,6 +236,7 @@ def test_a_failed_start_leaves_no_process_and_no_descriptor(
 # ---- forks of this process
 
 
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_fork_of_this_process_can_do_nothing_to_a_group(start: Start) -> None:
     group = start("sleep 1000")
     child = os.fork()
