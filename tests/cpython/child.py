@@ -19,9 +19,9 @@ from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any, TextIO
 
-from tests.cpython import suite
+from tests.cpython import app_future, suite
 from tests.cpython.pools import POOLS
-from tests.cpython.suite import CONTEXTS
+from tests.cpython.suite import ALONE, CONTEXTS
 
 ROOT = Path(__file__).parents[2]
 Error = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
@@ -76,7 +76,7 @@ class Reporter(unittest.TestResult):
         text = "".join(traceback.format_exception(*err))
         if isinstance(test, unittest.TestCase):
             self._kind, self._detail = "failed", self._detail + text
-        else:    # setUpModule or a class: no test has started that could carry it
+        else:  # setUpModule or a class: no test has started that could carry it
             self._say(end=str(test), kind="failed", detail=text, seconds=0.0)
 
     def _say(self, **event: object) -> None:
@@ -90,7 +90,7 @@ def put_in_place(pool: str, path: list[str]) -> type[Executor]:
     # A few tests name futures.ProcessPoolExecutor itself. It must not be the same class as executor_type:
     # one test would skip itself then, since CPython's pool hangs there.
     named = type("ProcessPoolExecutor", (chosen,), {"__module__": __name__})
-    concurrent.futures.ProcessPoolExecutor = named    # type: ignore[misc,assignment]
+    concurrent.futures.ProcessPoolExecutor = named  # type: ignore[misc,assignment]
     script_helper: Any = importlib.import_module("test.support.script_helper")
     prelude = PRELUDE.format(path=[str(ROOT), *path], name=chosen.__name__, pool=pool)
     original = script_helper.assert_python_ok
@@ -114,8 +114,7 @@ def classes(modules: list[ModuleType], executor: type[Executor]) -> dict[str, ty
     return {
         name: value
         for name, value in found.items()
-        if issubclass(value, unittest.TestCase)
-        and (name.startswith("ProcessPool") or name == "FailingInitializerResourcesTest")
+        if issubclass(value, unittest.TestCase) and (name.startswith("ProcessPool") or name in ALONE)
     }
 
 
@@ -129,7 +128,7 @@ def main() -> None:
     parser.add_argument("tests", nargs="*")
     args = parser.parse_args()
     os.set_inheritable(args.events, False)
-    faulthandler.register(signal.SIGUSR1, all_threads=True)    # the runner asks for it when a test hangs
+    faulthandler.register(signal.SIGUSR1, all_threads=True)  # the runner asks for it when a test hangs
     sys.path[:0] = args.path
     executor = put_in_place(args.pool, args.path)
     found = classes(suite.load(), executor)
@@ -141,6 +140,8 @@ def main() -> None:
             support = importlib.import_module("test.support")
             test_class = found[args.class_name]
             tests = args.tests or names(test_class)
+            if args.class_name == "FutureTests" and args.pool != "stdlib":
+                app_future.put_in_place(sys.modules[test_class.__module__])
             unittest.TestSuite(map(test_class, tests)).run(Reporter(events, support))
 
 

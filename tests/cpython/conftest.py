@@ -10,7 +10,7 @@ import pytest
 from tests import leaks
 from tests.cpython import runner, suite
 
-COUNTS = "cpython_counts"    # the user property that carries (pool, run, excluded) of a class to the summary
+COUNTS = "cpython_counts"  # the user property that carries (pool, run, excluded) of a class to the summary
 
 
 @pytest.fixture(scope="session")
@@ -47,7 +47,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     run, excluded = Counter[str](), Counter[str]()
     for reports in terminalreporter.stats.values():
         for report in reports:
-            if getattr(report, "when", None) == "call":    # those of set-up and end carry the same properties
+            if getattr(report, "when", None) == "call":  # those of set-up and end carry the same properties
                 counts = [value for name, value in report.user_properties if name == COUNTS]
                 for pool, ran, left_out in counts:
                     run[pool] += ran

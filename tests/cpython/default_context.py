@@ -16,7 +16,7 @@ _FOUND: dict[str, Any] = {name: value for module in suite.load() for name, value
 _Base: Any = _FOUND["ExecutorMixin"]
 
 
-class ProcessPoolDefaultMixin(_Base):    # type: ignore[misc]    # only at run time it is known what it is
+class ProcessPoolDefaultMixin(_Base):  # type: ignore[misc]    # only at run time it is known what it is
     def get_context(self) -> BaseContext:
         return multiprocessing.get_context()
 

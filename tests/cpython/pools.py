@@ -8,7 +8,7 @@ from typing import Any
 def _inside() -> type[Executor]:
     from parsl_pool import ParslPoolExecutor  # here: the standard library's pool must run without the product
 
-    return ParslPoolExecutor    # unchanged, as a program gets it: a plain number of workers means inside
+    return ParslPoolExecutor  # unchanged, as a program gets it: a plain number of workers means inside
 
 
 def _apart() -> type[Executor]:

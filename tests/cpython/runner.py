@@ -22,10 +22,10 @@ from tests.cpython.exclusions import Exclusion, excluded
 from tests.cpython.suite import Suite
 
 ROOT = Path(__file__).parents[2]
-TEST_LIMIT_S = 90.0     # the slowest test takes 6 s alone; the rest is for a machine that others use too
-START_LIMIT_S = 60.0    # from the child's start, or its last word, to the next test or its end
-GONE_LIMIT_S = 15.0     # for the pool's processes to follow when a child has ended
-TOKEN = "CPYTHON_SUITE_TOKEN"    # in the environment of a child and of all that it starts
+TEST_LIMIT_S = 90.0  # the slowest test takes 6 s alone; the rest is for a machine that others use too
+START_LIMIT_S = 60.0  # from the child's start, or its last word, to the next test or its end
+GONE_LIMIT_S = 15.0  # for the pool's processes to follow when a child has ended
+TOKEN = "CPYTHON_SUITE_TOKEN"  # in the environment of a child and of all that it starts
 CHILD = "tests.cpython.child"
 
 
@@ -90,7 +90,7 @@ class Child:
         """
         deadline = time.monotonic() + START_LIMIT_S
         while True:
-            ended = self._process.poll() is not None    # before the read: so nothing comes after the last one
+            ended = self._process.poll() is not None  # before the read: so nothing comes after the last one
             for line in self._lines(0.0 if ended else 0.5):
                 event: dict[str, object] = json.loads(line)
                 deadline = time.monotonic() + (test_limit_s if "start" in event else START_LIMIT_S)
@@ -112,7 +112,7 @@ class Child:
             chunk = os.read(self._events, 65536)
         except BlockingIOError:
             return b""
-        if not chunk:    # its end is closed, so select returns at once from now on
+        if not chunk:  # its end is closed, so select returns at once from now on
             self._process.wait()
         return chunk
 
@@ -120,7 +120,7 @@ class Child:
         """The stacks of all its threads, by its own faulthandler."""
         before = os.fstat(self._output.fileno()).st_size
         self._process.send_signal(signal.SIGUSR1)
-        time.sleep(1)    # nothing tells when the dump is complete
+        time.sleep(1)  # nothing tells when the dump is complete
         return os.pread(self._output.fileno(), 100_000, before).decode(errors="replace")
 
     def output(self) -> str:
@@ -152,7 +152,7 @@ class Child:
             try:
                 if process.environ().get(TOKEN) == self._token and process.status() != psutil.STATUS_ZOMBIE:
                     found.append(process)
-            except psutil.Error:    # it ended meanwhile, or belongs to someone else
+            except psutil.Error:  # it ended meanwhile, or belongs to someone else
                 continue
         return found
 
@@ -172,7 +172,7 @@ class ClassRun:
     suite: Suite
     name: str
     module: str = CHILD
-    left: list[str] = field(default_factory=list)    # processes that outlived their child
+    left: list[str] = field(default_factory=list)  # processes that outlived their child
 
     def outcomes(self, tests: Sequence[str], limit_s: float = TEST_LIMIT_S) -> list[Outcome]:
         """How each of the tests ended, in order."""
@@ -217,7 +217,7 @@ def listing(suite: Suite) -> Mapping[str, Sequence[str]]:
     Raises:
         RuntimeError: the child could not import it; the text is its output.
     """
-    child = Child("stdlib", suite, ["--list"])    # the names don't depend on the pool
+    child = Child("stdlib", suite, ["--list"])  # the names don't depend on the pool
     try:
         found = [*child.events(START_LIMIT_S)]
         if not found:
@@ -251,7 +251,7 @@ def run_class(pool: str, suite: Suite, name: str, tests: Sequence[str]) -> Verdi
     exclusions = {} if pool == "stdlib" else excluded(name)
     run = ClassRun(pool, suite, name)
     outcomes = run.outcomes([test for test in tests if test not in exclusions])
-    left = list(run.left)    # what an excluded test leaves is part of its failure
+    left = list(run.left)  # what an excluded test leaves is part of its failure
     for test in tests:
         if test in exclusions:
             outcomes += run.outcomes([test], exclusions[test].limit_s)

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 
 SUITE = "test_concurrent_futures"
-ELSEWHERE = "PARSL_POOL_CPYTHON_TESTS"    # environment: a folder that holds `test/test_concurrent_futures`
+ELSEWHERE = "PARSL_POOL_CPYTHON_TESTS"  # environment: a folder that holds `test/test_concurrent_futures`
 MINOR = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 # How a pool is built in the suite: with a context of that start method. Default is ours: default_context.py.
@@ -28,6 +28,9 @@ MIXINS = (
 
 # Without a context its test looks for the initializer's log in this process, where only threads write it.
 NEEDS_CONTEXT = frozenset({"FailingInitializerMixin"})
+
+# Classes that concern us, and that are not made of a mixin and a context.
+ALONE = ("FutureTests", "FailingInitializerResourcesTest")
 
 
 class SuiteMissing(Exception):
@@ -68,9 +71,7 @@ def class_names() -> tuple[str, ...]:
         for context in CONTEXTS
         if not (context == "Default" and mixin in NEEDS_CONTEXT)
     ]
-    if sys.version_info >= (3, 12):
-        names.append("FailingInitializerResourcesTest")
-    return tuple(names)
+    return (*names, *(ALONE if sys.version_info >= (3, 12) else ALONE[:1]))
 
 
 def find(scratch: Path) -> Suite:

@@ -28,6 +28,6 @@ class Troubled(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    suite.load = list[types.ModuleType]    # the suite need not be here
+    suite.load = list[types.ModuleType]  # the suite need not be here
     child.classes = lambda modules, executor: {"Troubled": Troubled}
     child.main()

@@ -16,14 +16,14 @@ executors: Any = pytest.importorskip("apscheduler.executors.pool", reason="needs
 background: Any = pytest.importorskip("apscheduler.schedulers.background", reason="needs apscheduler<4")
 
 
-class OurJobs(executors.BasePoolExecutor):    # type: ignore[misc]
+class OurJobs(executors.BasePoolExecutor):  # type: ignore[misc]
     """What APScheduler's documentation tells users to write for a pool of their own."""
 
     def __init__(self, pool: Any) -> None:
         super().__init__(pool)
 
 
-class RebuildingJobs(executors.ProcessPoolExecutor):    # type: ignore[misc]
+class RebuildingJobs(executors.ProcessPoolExecutor):  # type: ignore[misc]
     """APScheduler's class for process pools, which makes a new pool when submit says it is broken."""
 
     def __init__(self, pool: Any) -> None:
@@ -56,7 +56,7 @@ class Jobs:
 def jobs(request: pytest.FixtureRequest, pool: Any) -> Iterator[Jobs]:
     jobs = Jobs(request.param(pool))
     yield jobs
-    jobs.scheduler.shutdown()    # ends the executor's pool as well: may be another one
+    jobs.scheduler.shutdown()  # ends the executor's pool as well: may be another one
 
 
 def test_jobs_run_on_workers(jobs: Jobs, ran_on_workers: Callable[..., bool]) -> None:
@@ -83,9 +83,9 @@ def test_a_job_that_ends_its_worker_costs_nothing_else(
         return [record.exc_info[1] for record in caplog.records if record.exc_info]
 
     jobs.run(work.kill_self)
-    (error,) = eventually(reported)    # APScheduler logs what did not come back, and has no event for it
+    (error,) = eventually(reported)  # APScheduler logs what did not come back, and has no event for it
     assert isinstance(error, BrokenProcessPool)
     for n in range(10):
         jobs.run(work.square, n)
     assert sorted(event.retval for event in jobs.ended(10)) == [n * n for n in range(10)]
-    assert STDLIB or jobs.executor._pool is pool    # no reason to build another one
+    assert STDLIB or jobs.executor._pool is pool  # no reason to build another one

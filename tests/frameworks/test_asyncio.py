@@ -65,7 +65,7 @@ def test_a_call_that_is_cancelled_in_time_never_runs(pool: Any, tmp_path: Path, 
         outcomes = await asyncio.gather(*waiting, return_exceptions=True)
         gate.touch()
         await asyncio.gather(*holding)
-        await _squares(pool, range(10))    # behind them in the queue: they would have run by now
+        await _squares(pool, range(10))  # behind them in the queue: they would have run by now
         return outcomes
 
     assert all(isinstance(outcome, asyncio.CancelledError) for outcome in asyncio.run(scenario()))

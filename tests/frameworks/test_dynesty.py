@@ -21,7 +21,7 @@ def prior(u: Any) -> Any:
 
 def test_a_run_on_the_pool(pool: Any, trace: TraceMaker, ran_on_workers: Callable[..., bool]) -> None:
     traced = trace(log_likelihood)
-    options = {"queue_size": 2} if STDLIB else {}    # ProcessPoolExecutor has no size
+    options = {"queue_size": 2} if STDLIB else {}  # ProcessPoolExecutor has no size
     sampler = dynesty.NestedSampler(
         traced, prior, 2, nlive=60, pool=pool, rstate=numpy.random.default_rng(3), **options
     )

@@ -15,7 +15,7 @@ pymoo: Any = pytest.importorskip("pymoo.parallelization.starmap", reason="needs 
 pytestmark = pytest.mark.skipif(STDLIB, reason="ProcessPoolExecutor has no starmap")
 
 
-class Bowl(problems.ElementwiseProblem):    # type: ignore[misc]
+class Bowl(problems.ElementwiseProblem):  # type: ignore[misc]
     """Two numbers, and as a second "objective" the process that looked at them."""
 
     def __init__(self, runner: Any) -> None:

@@ -53,7 +53,7 @@ def test_quad_vec(pool: Any, trace: TraceMaker, ran_on_workers: Callable[..., bo
     traced = trace(kink)
     value, _ = integrate.quad_vec(traced, 0, 1, epsabs=1e-12, epsrel=1e-12, workers=pool.map)
     assert value == pytest.approx(2 / 3 * (0.3**1.5 + 0.7**1.5))
-    assert ran_on_workers([pid for pid in traced.pids() if pid != os.getpid()])    # it starts here, alone
+    assert ran_on_workers([pid for pid in traced.pids() if pid != os.getpid()])  # it starts here, alone
 
 
 def test_the_error_of_the_users_function_is_what_the_user_sees(pool: Any) -> None:

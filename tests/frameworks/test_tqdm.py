@@ -17,7 +17,7 @@ tqdm: Any = pytest.importorskip("tqdm", reason="needs tqdm (extra 'frameworks')"
 contrib: Any = pytest.importorskip("tqdm.contrib.concurrent", reason="needs tqdm (extra 'frameworks')")
 
 
-class Bar(tqdm.tqdm):    # type: ignore[misc]
+class Bar(tqdm.tqdm):  # type: ignore[misc]
     """A class of its own: a lock that is set on tqdm's stays for the whole session."""
 
 
@@ -39,7 +39,7 @@ def process_map(pool_class: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..
 def spawn_lock() -> Iterator[None]:
     """A lock that reaches every process; tqdm makes one of the fork context if it finds none."""
     Bar.set_lock(multiprocessing.get_context("spawn").RLock())
-    yield    # and no name for it: it has to be gone when the test is
+    yield  # and no name for it: it has to be gone when the test is
     del Bar._lock
 
 
@@ -55,7 +55,7 @@ def test_process_map(
     results = process_map(step, range(20), max_workers=WORKERS, chunksize=chunksize, **bar)
     assert [value for value, _, _ in results] == [n * n for n in range(20)]
     assert ran_on_workers([pid for _, pid, _ in results])
-    assert {lock for _, _, lock in results} == {"RLock"}    # the initializer has set ours
+    assert {lock for _, _, lock in results} == {"RLock"}  # the initializer has set ours
     # The bar counts calls of submit, which process_map has replaced: one a chunk.
     assert f"{20 // chunksize}/20" in shown.getvalue()
 
