@@ -31,9 +31,10 @@ class Interchange:
         self._broker = broker.Broker()
         self._inside: Manager | None = None
         self._door: Any = None  # ManagersDoor, when managers are apart
-        self._key = ""
         self._dropped = 0
         self._stopping = False
+        self._run_dir = ""
+        self._remove_run_dir = False
         self._settings: wire.Settings | None = None
         loop.add_reader(client.fileno(), self._from_client)
         loop.after_reads.append(self._flush_client)
@@ -97,11 +98,11 @@ class Interchange:
     def _greet(self, hello: wire.Hello) -> None:
         if hello.protocol != wire.PROTOCOL:
             raise BadMessage(f"protocol {hello.protocol}, this is {wire.PROTOCOL}")
-        self._key = hello.key
+        self._run_dir = hello.run_dir
         if not hello.inside:
             from parsl_pool.interchange.managers_door import ManagersDoor  # zmq only where it is needed
 
-            self._door = ManagersDoor(self._loop, hello.key, self.from_manager, self.manager_gone)
+            self._door = ManagersDoor(self._loop, hello, self.from_manager, self.manager_gone)
 
     def _begin(self, settings: wire.Settings, descriptors: list[int]) -> None:
         self._settings = settings
@@ -152,7 +153,11 @@ class Interchange:
             self._perform(self._broker.window_set(name, message.tasks))
         elif isinstance(message, wire.Register):
             self._perform(self._broker.manager_registered(name, message.held))
-            self._tell(wire.ManagerUp(name, message.host, message.pid, message.workers, message.block))
+            self._tell(
+                wire.ManagerUp(
+                    name, message.host, message.pid, message.workers, message.block, message.shares, message.held
+                )
+            )
         elif isinstance(message, wire.WorkerUp) and name == INSIDE and self._inside is not None:
             self._tell(message, [os.dup(self._inside.page_descriptor(message.worker))])
         elif isinstance(message, (wire.WorkerUp, wire.WorkerGone, wire.Broken, wire.Notice)):
@@ -197,6 +202,7 @@ class Interchange:
 
     def _client_gone(self) -> None:
         self._loop.remove(self._client.fileno())
+        self._remove_run_dir = True
         self._stop(now=True)
 
     def _stop(self, now: bool) -> None:
@@ -217,6 +223,10 @@ class Interchange:
                 select.select([], [self._client], [], 0.05)
         except stream.PeerGone:
             pass
+        if self._remove_run_dir and self._run_dir:
+            import shutil  # only when the client could not do it
+
+            shutil.rmtree(self._run_dir, ignore_errors=True)
         self._loop.stop()
 
 

@@ -7,7 +7,9 @@ there is a backlog, without any of them waiting when there is none.
 from __future__ import annotations
 
 import heapq
+import os
 import select
+import signal
 from collections.abc import Callable
 from time import monotonic
 from typing import Any
@@ -27,8 +29,9 @@ class Loop:
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._count = 0
         self._running = True
+        self._signals: dict[int, Callable[[], None]] | None = None
         self.after_reads: list[Callable[[], None]] = []
-        """Called once a turn, when everything that was readable has been read."""
+        """Called once a turn, when everything that was readable has been read, and before the first turn."""
 
     def add_reader(self, fd: int, callback: Callable[[], None]) -> None:
         """Call back whenever the descriptor is readable or has ended."""
@@ -55,12 +58,32 @@ class Loop:
         self._count += 1
         heapq.heappush(self._timers, (when, self._count, callback))
 
+    def on_signal(self, number: int, callback: Callable[[], None]) -> None:
+        """Call back, in the loop, when a signal has come. Only in the main thread."""
+        if self._signals is None:
+            read, write = os.pipe()
+            os.set_blocking(read, False)
+            os.set_blocking(write, False)
+            self._signals = {}
+            signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+            self.add_reader(read, lambda: self._signalled(read))
+        self._signals[number] = callback
+        signal.signal(number, lambda signum, frame: None)  # the wake-up descriptor gets the number
+
+    def _signalled(self, fd: int) -> None:
+        for number in os.read(fd, 64):
+            callback = (self._signals or {}).get(number)
+            if callback is not None:
+                callback()
+
     def stop(self) -> None:
         """Let `run` return after this turn."""
         self._running = False
 
     def run(self) -> None:
         """Turn until stopped."""
+        for callback in self.after_reads:  # zmq sockets that were used before must be looked at before we sleep
+            callback()
         while self._running:
             self.turn()
 

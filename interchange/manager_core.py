@@ -254,8 +254,7 @@ class ManagerCore:
             effects.append(self._give(seat, self._batch(self.queue[0], share), now))
         if self.queue:
             self._prefetch(effects, now)
-        if self.queue or effects:
-            self._resize(effects)
+        self._resize(effects)
         return effects
 
     def _prefetch(self, effects: list[Effect], now: int) -> None:

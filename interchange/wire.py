@@ -54,18 +54,22 @@ class Hello(NamedTuple):
     """Client to interchange, first: who it is and how the pool is to be."""
 
     KIND = 16
-    FORMAT = "isii"
+    FORMAT = "iiisssss"
     protocol: int
-    key: str
     client_pid: int
-    inside: int
+    inside: int  # 1: the manager is to be inside the interchange; the rest is empty then
+    bind: str  # where managers are to connect: an address with a port, or one to choose a port for
+    server_secret: str  # keys for CURVE (z85): the interchange's own ...
+    server_public: str
+    manager_public: str  # ... and the one that every manager of this run has
+    run_dir: str  # a temporary directory to remove when the client is killed; "" for none
 
 
 class Settings(NamedTuple):
     """What a manager needs to know to run workers. Client to interchange to managers."""
 
     KIND = 17
-    FORMAT = "isbiSSii"
+    FORMAT = "isbiSSiisiiii"
     workers: int
     start_method: str
     initializer: bytes
@@ -74,6 +78,11 @@ class Settings(NamedTuple):
     sys_path: list[str]
     descriptors: int  # how many file descriptors the initializer's arguments need
     debug: int
+    client_host: str  # where the client's claims table can be found by its process id and descriptor
+    client_pid: int
+    claims_fd: int
+    heartbeat_ms: int
+    threshold_ms: int  # a side that has been silent for so long is lost
 
 
 class Ready(NamedTuple):
@@ -148,7 +157,7 @@ class Register(NamedTuple):
     """Manager to interchange, first, and again after each reconnection: who it is and what it holds."""
 
     KIND = 26
-    FORMAT = "issiisssI"
+    FORMAT = "issiisssiI"
     protocol: int
     manager: str
     host: str
@@ -157,6 +166,7 @@ class Register(NamedTuple):
     python: str
     version: str
     block: str
+    shares: int  # 1: it has the client's claims table
     held: list[int]
 
 
@@ -168,14 +178,12 @@ class Refused(NamedTuple):
     reason: str
 
 
-class Welcome(NamedTuple):
-    """Interchange to manager: registered. `known` are the held tasks that are still wanted."""
+class WhoAreYou(NamedTuple):
+    """Interchange to a manager that it doesn't know, or no more: register (again)."""
 
     KIND = 28
-    FORMAT = "Iii"
-    known: list[int]
-    heartbeat_ms: int
-    threshold_ms: int
+    FORMAT = "i"
+    unused: int
 
 
 class Window(NamedTuple):
@@ -220,12 +228,14 @@ class ManagerUp(NamedTuple):
     """Interchange to client: a manager registered."""
 
     KIND = 33
-    FORMAT = "ssiis"
+    FORMAT = "ssiisiI"
     manager: str
     host: str
     pid: int
     workers: int
     block: str
+    shares: int
+    held: list[int]
 
 
 class ManagerGone(NamedTuple):
@@ -364,7 +374,7 @@ class Bulk(NamedTuple):
 
 
 Record = Union[
-    Hello, Settings, Ready, Function, Forget, Kill, KillWorkers, Stop, Ping, Pong, Register, Refused, Welcome,
+    Hello, Settings, Ready, Function, Forget, Kill, KillWorkers, Stop, Ping, Pong, Register, Refused, WhoAreYou,
     Window, Returned, WorkerUp, WorkerGone, ManagerUp, ManagerGone, Broken, Notice, Ask, State, Facts, Spawn,
     Spawned, Exited, Up, Flush, Need, InitializerFailed, Bulk,
 ]  # fmt: skip

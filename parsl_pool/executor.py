@@ -42,6 +42,7 @@ class ParslPoolExecutor(_stdlib.ProcessPoolExecutor):
         retries: how often a task that fails is tried again.
         lost_retries: how often a task is tried again whose place (manager, node, interchange) was lost.
         preload: modules that are imported once for all workers.
+        run_dir: where the run's files go; None: a private temporary directory, if one is needed at all.
         manager_inside: whether the manager of the workers shares the interchange's process; None: if it can.
 
     Raises:
@@ -59,6 +60,7 @@ class ParslPoolExecutor(_stdlib.ProcessPoolExecutor):
         retries: int = 0,
         lost_retries: int = 3,
         preload: Iterable[str] = (),
+        run_dir: str | None = None,
         manager_inside: bool | None = None,
     ) -> None:
         if max_workers is None:
@@ -82,6 +84,7 @@ class ParslPoolExecutor(_stdlib.ProcessPoolExecutor):
             initargs=initargs,
             max_tasks_per_child=max_tasks_per_child,
             preload=preload,
+            run_dir=run_dir,
             manager_inside=manager_inside,
             retries=retries,
             lost_retries=lost_retries,

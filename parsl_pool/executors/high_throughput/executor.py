@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
@@ -38,6 +39,10 @@ class HighThroughputExecutor(ParslExecutor):
         max_tasks_per_child: a worker is replaced after so many tasks; None: never.
         preload: modules that the fork server imports once for all its workers.
         manager_inside: the manager runs inside the interchange process; only on one host. None: if it can.
+        provider: where blocks come from; None: this machine.
+        run_dir: where the run's files go; None: a private temporary directory, if one is needed at all.
+        heartbeat_period, heartbeat_threshold: seconds between two signs of life of managers and interchange, and
+            of silence after which the other side is lost.
         retries, lost_retries, priority: for calls that don't say otherwise.
     """
 
@@ -52,6 +57,10 @@ class HighThroughputExecutor(ParslExecutor):
         max_tasks_per_child: int | None = None,
         preload: Iterable[str] = (),
         manager_inside: bool | None = None,
+        provider: Any = None,
+        run_dir: str | os.PathLike[str] | None = None,
+        heartbeat_period: float = 5.0,
+        heartbeat_threshold: float = 20.0,
         retries: int = 0,
         lost_retries: int = 3,
     ) -> None:
@@ -64,13 +73,17 @@ class HighThroughputExecutor(ParslExecutor):
         self.max_workers_per_node = max_workers_per_node or available_cores()
         self.start_method = start_method
         self.preload = _module_names(preload)
-        self.manager_inside = manager_inside is not False
+        self._provider = provider
+        self._run_dir = None if run_dir is None else os.fspath(run_dir)
+        self.manager_inside = _choose_arrangement(manager_inside, provider)
         self.options = Options(retries, lost_retries)
         self._initializer, self._initargs = initializer, tuple(initargs)
         self._max_tasks = max_tasks_per_child or 0
         self.workers = Workers()
         self.kernel = Kernel()
-        self.link = Link(label, self.options, self._settings, self.manager_inside, self.workers)
+        self.heartbeat_period, self.heartbeat_threshold = heartbeat_period, heartbeat_threshold
+        apart = None if self.manager_inside else self._make_apart
+        self.link = Link(label, self.options, self._settings, apart, self.workers)
         self.link.is_awaited = self.kernel.is_waiting
         self._fixed = self.link.functions.fixed
         self._waiting_ids = count(1)
@@ -80,6 +93,15 @@ class HighThroughputExecutor(ParslExecutor):
     def start(self) -> None:
         """Start the interchange. Raises StartError."""
         self.link.open()
+
+    def _make_apart(self) -> Any:
+        from parsl_pool.executors.high_throughput.apart import Apart  # zmq and providers only where needed
+
+        if self._provider is None:
+            from parsl_pool.providers.local import LocalProvider
+
+            self._provider = LocalProvider()
+        return Apart(self.label, self._provider, self._run_dir, self.link.give_up)
 
     def _settings(self) -> tuple[wire.Settings, list[int]]:
         initializer, descriptors = b"", list[int]()
@@ -97,6 +119,11 @@ class HighThroughputExecutor(ParslExecutor):
             [entry for entry in path if isinstance(entry, str)],
             len(descriptors),
             0,
+            socket.gethostname(),
+            os.getpid(),
+            self.link.claims_fd,
+            int(self.heartbeat_period * 1000),
+            int(self.heartbeat_threshold * 1000),
         )
         return settings, descriptors
 
@@ -192,6 +219,27 @@ class HighThroughputExecutor(ParslExecutor):
     def pump(self, future: AppFuture[Any], deadline: float | None) -> bool:
         """See `Link.pump`."""
         return self.link.pump(future, deadline)
+
+
+def _choose_arrangement(wanted: bool | None, provider: Any) -> bool:
+    """Whether the manager can, and is to, be inside the interchange."""
+    problem = _why_apart(provider) if provider is not None else ""
+    if wanted and problem:
+        raise ConfigurationError(f"manager_inside=True can't be: {problem}")
+    return not problem if wanted is None else wanted
+
+
+def _why_apart(provider: Any) -> str:
+    from parsl_pool.providers import LocalProvider, SimpleLauncher, SingleNodeLauncher  # only when one is given
+
+    if type(provider) is not LocalProvider:
+        return f"blocks come from a {type(provider).__name__}"
+    limits = provider.limits
+    if (limits.init_blocks, limits.min_blocks, limits.max_blocks) not in {(1, 0, 1), (1, 1, 1)}:
+        return "there is more than one block, or none"
+    if type(provider.launcher) not in (SimpleLauncher, SingleNodeLauncher):
+        return f"a {type(provider.launcher).__name__} starts it"
+    return "it has a worker_init" if provider.worker_init else ""
 
 
 def available_cores() -> int:

@@ -13,6 +13,7 @@ import logging
 import os
 import select
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from enum import Enum
@@ -33,8 +34,36 @@ from parsl_pool.interchange.page import CLAIMS_SIZE, ClaimsTable
 
 log = logging.getLogger("parsl_pool.interchange")
 
-_START_S = 30.0
 _RESTARTS = 3
+_REUNION_S = 10.0
+_VERDICT_S = 0.005
+
+
+class Reunion:
+    """After a restart of the interchange: which tasks nobody has been heard to hold, and who is still to come."""
+
+    def __init__(self, unplaced: set[int], managers: set[str], reason: str) -> None:
+        self.unplaced, self.reason = unplaced, reason
+        self._managers = managers
+        self._deadline = monotonic() + _REUNION_S
+
+    def back(self, record: wire.ManagerUp) -> None:
+        """A manager has come back, and says what it holds."""
+        self.unplaced.difference_update(record.held)
+        self._managers.discard(record.manager)
+
+    def gone(self, manager: str) -> None:
+        """A manager will not come back."""
+        self._managers.discard(manager)
+
+    def is_over(self) -> bool:
+        """True when all have come, or have had their time."""
+        return not self._managers or monotonic() >= self._deadline
+
+    def bound(self, timeout: float | None) -> float:
+        """How long to wait at most."""
+        left = 0.0 if self.is_over() else max(0.0, self._deadline - monotonic())
+        return left if timeout is None else min(timeout, left)
 
 
 class Stage(Enum):
@@ -55,7 +84,7 @@ class Link:
         label: str,
         options: Options,
         settings: Callable[[], tuple[wire.Settings, list[int]]],
-        inside: bool,
+        apart: Callable[[], Any] | None,
         watcher: Any,
     ) -> None:
         self.label = label
@@ -64,7 +93,10 @@ class Link:
         self.functions = Functions(self._define)
         self.tries = Tries(options, self.resubmit, self.function_name)
         self.names: dict[int, str] = {}
-        self.inside = inside
+        self.inside = apart is None
+        self._make_apart = apart
+        self._apart: Any = None  # Apart, while managers are processes of their own
+        self._reunion: Reunion | None = None  # after a restart: waiting for managers to come back
         self.watcher = watcher
         self._settings = settings
         self._ids = count(1)
@@ -76,7 +108,7 @@ class Link:
         self._thread: threading.Thread | None = None
         self._closed = threading.Event()
         self._process: InterchangeProcess | None = None
-        self._claims_fd = -1
+        self.claims_fd = -1
         self._claims: ClaimsTable | None = None
         self._kill_on_stop = False
         self._restarts: deque[float] = deque(maxlen=_RESTARTS)
@@ -84,6 +116,8 @@ class Link:
         self.uses_priorities = False
         self.pages: dict[tuple[str, int], recovery.WorkerView] = {}
         self._answers: dict[int, Any] = {}
+        self._breaking: deque[str] = deque()  # why the pool is to break; from other threads
+        self.shares_claims = True  # every manager writes into our claims table
         self.is_awaited: Callable[[], bool] = lambda: False
         """True while tasks that are not here yet will come: they wait for others."""
 
@@ -156,17 +190,23 @@ class Link:
         task = future._tid
         if task not in self.tries.table:
             return False
-        if self._claims is not None:
-            if not self._claims.cancel(task):
+        claims = self._claims
+        if claims is not None:
+            if claims.is_claimed(task) or not self.shares_claims:
+                return False
+            if not claims.cancel(task):
                 return self._await_verdict(future, task)
             return self.tries.table.pop(task, None) is not None
         return self.stage is Stage.NEW and self.tries.table.pop(task, None) is not None
 
     def _await_verdict(self, future: AppFuture[Any], task: int) -> bool:
         """A worker took the task while we cancelled it: it may have seen that, and will say so in a moment."""
-        claims = self._claims
-        if claims is None or claims.cancels[task & (len(claims.cancels) - 1)] == 0:
-            return False
+        deadline = monotonic() + _VERDICT_S
+        while monotonic() < deadline:
+            if future.done():
+                return False  # the caller looks at the future: it may have become cancelled
+            if not self.pump(future, deadline):
+                time.sleep(0.0005)
         return False
 
     def kill(self, future: AppFuture[Any]) -> bool:
@@ -205,8 +245,10 @@ class Link:
         with self._lock:
             if self.stage is not Stage.NEW:
                 return
-            self._claims_fd = shared_memory.create(CLAIMS_SIZE, "claims")
-            self._claims = ClaimsTable(shared_memory.map_shared(self._claims_fd, CLAIMS_SIZE))
+            self.claims_fd = shared_memory.create(CLAIMS_SIZE, "claims")
+            self._claims = ClaimsTable(shared_memory.map_shared(self.claims_fd, CLAIMS_SIZE))
+            if self._make_apart is not None:
+                self._apart = self._make_apart()
             self._start_process()
             self._poller = select.poll()
             self._poller.register(self._wakeup.fileno(), select.POLLIN)
@@ -217,10 +259,13 @@ class Link:
     def _start_process(self) -> None:
         self._process = InterchangeProcess(self.label)
         settings, descriptors = self._settings()
-        hello = wire.Hello(wire.PROTOCOL, "", os.getpid(), self.inside)
+        if self._apart is not None:
+            hello = self._apart.hello()
+        else:
+            hello = wire.Hello(wire.PROTOCOL, os.getpid(), 1, "", "", "", "", "")
         out = self._process.stream
         out.put(wire.frame(hello))
-        out.put(wire.frame(settings, 1 + len(descriptors)), [os.dup(self._claims_fd), *descriptors])
+        out.put(wire.frame(settings, 1 + len(descriptors)), [os.dup(self.claims_fd), *descriptors])
 
     def begin_shutdown(self, kill: bool = False) -> None:
         """Take no more tasks; end when those that are there are done. kill: end at once."""
@@ -274,6 +319,9 @@ class Link:
         assert process is not None
         out = process.stream
         fd = out.fileno()
+        if self._reunion is not None:
+            timeout = self._reunion.bound(timeout)
+            self._end_reunion()
         self._poller.register(fd, select.POLLIN | (select.POLLOUT if out.wants_write else 0))
         events = self._poller.poll(None if timeout is None else max(0.0, timeout) * 1000)
         self._poller.unregister(fd)
@@ -283,6 +331,8 @@ class Link:
             elif event & ~select.POLLOUT and not self._receive(out):
                 return
         self._awake = False
+        if self._breaking:
+            self._break(wire.Broken("start", self._breaking.popleft(), ""))
         self._send_tasks(out)
         try:
             out.flush()
@@ -338,6 +388,11 @@ class Link:
             self.watcher.worker_gone(record)
         elif isinstance(record, wire.ManagerGone):
             self._manager_gone(record)
+        elif isinstance(record, wire.ManagerUp):
+            self._manager_up(record)
+        elif isinstance(record, wire.Ready):
+            if self._apart is not None:
+                self._apart.interchange_ready(record.address)
         elif isinstance(record, wire.Broken):
             self._break(record)
         elif isinstance(record, wire.Notice):
@@ -369,6 +424,35 @@ class Link:
             facts = {"manager": record.manager, "host": record.host, "block": record.block}
             self.tries.place_lost(task, began, record.host, ManagerLost(facts, record.reason))
         self.watcher.other(record)
+        self._apart.keeper.manager_gone(record.block)
+        if self._reunion is not None:
+            self._reunion.gone(record.manager)
+
+    def _manager_up(self, record: wire.ManagerUp) -> None:
+        log.info("pool %s: manager %s is up with %d workers", self.label, record.manager, record.workers)
+        if not record.shares:
+            self.shares_claims = False
+        self.watcher.other(record)
+        self._apart.keeper.manager_up(record.block)
+        if self._reunion is not None:
+            self._reunion.back(record)
+
+    def _end_reunion(self) -> None:
+        """What no manager holds after a restart of the interchange is sent again."""
+        reunion = self._reunion
+        if reunion is None or not reunion.is_over():
+            return
+        from parsl_pool.errors import InterchangeLost  # with its base class, which only pools with a problem need
+
+        self._reunion = None
+        for task in reunion.unplaced:
+            began = self._claims is None or self._claims.is_claimed(task)
+            self.tries.place_lost(task, began, "", InterchangeLost(None, reunion.reason))
+
+    def give_up(self, text: str) -> None:
+        """No block can be started: fail everything. Called by the thread that keeps the blocks."""
+        self._breaking.append(text)
+        self.wake()
 
     # -- the end of the interchange
 
@@ -401,17 +485,18 @@ class Link:
 
     def _recover(self, process: InterchangeProcess) -> None:
         """Start another interchange, and send it what nobody has the result of."""
-        from parsl_pool.errors import InterchangeLost  # as above
+        from parsl_pool.errors import InterchangeLost  # as in _end_reunion
         from parsl_pool.interchange.launch import describe_status
 
         reason = f"it ended with {describe_status(process.status or 0)}"
         log.warning("pool %s: the interchange is lost: %s", self.label, reason)
         for body, descriptors in recovery.harvest(self.pages):
             self.tries.results(body, descriptors)
-        for view in self.pages.values():
-            self.watcher.worker_gone(wire.WorkerGone(view.record.manager, view.record.worker, -9, 0))
-            view.close()
-        self.pages.clear()
+        if self.inside:
+            for view in self.pages.values():
+                self.watcher.worker_gone(wire.WorkerGone(view.record.manager, view.record.worker, -9, 0))
+                view.close()
+            self.pages.clear()
         self._outbox.clear()
         for future in self.functions.data.items():
             self._control.append((wire.frame(wire.Function(*future)), None))
@@ -433,12 +518,14 @@ class Link:
             self.stage = Stage.CLOSED
             self.tries.fail_all(lambda: error)
             return
-        for task in list(self.tries.table):
-            began = self._claims is None or self._claims.is_claimed(task)
-            self.tries.place_lost(task, began, "", InterchangeLost(None, reason))
+        managers = set() if self.inside else set(self.watcher.managers)
+        self._reunion = Reunion(set(self.tries.table), managers, reason)
+        self._end_reunion()
 
     def _close(self) -> None:
         self.stage = Stage.CLOSED
+        if self._apart is not None:
+            self._apart.close()
         for view in self.pages.values():
             view.close()
         self.pages.clear()
@@ -447,7 +534,7 @@ class Link:
         if self._claims is not None:
             claims, self._claims = self._claims, None
             claims.close()
-            os.close(self._claims_fd)
+            os.close(self.claims_fd)
         self._closed.set()
         self._wakeup.close()
 

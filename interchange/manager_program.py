@@ -1,0 +1,203 @@
+"""A manager as a program of its own: joins a run, works until it is told to end or nobody is there.
+
+Program: `manager_program TICKET BLOCK`. TICKET is the private file that says where the interchange is, and has
+the keys; BLOCK names the block that the manager belongs to.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+from time import monotonic
+from typing import Any
+
+import zmq
+
+from parsl_pool._version import __version__
+from parsl_pool.errors import BadMessage
+from parsl_pool.interchange import curve, wire
+from parsl_pool.interchange.inline import inline_results
+from parsl_pool.interchange.loop import Loop
+from parsl_pool.interchange.manager import Manager, Upward, python_version
+from parsl_pool.interchange.parent_death import end_with_parent
+
+_REGISTER_S = 2.0
+
+
+class ManagerProgram:
+    """Gives a Manager its link to the interchange."""
+
+    def __init__(self, loop: Loop, ticket: curve.Ticket, block: str) -> None:
+        self.name = f"{socket.gethostname()}-{os.getpid()}"
+        self._loop, self._block = loop, block
+        self._manager: Manager | None = None
+        self._results: list[wire.Results] = []  # of this turn: they travel as one message
+        self._claims = -1
+        self._heard = monotonic()
+        self._threshold_s = 120.0
+        self._stopping = False
+        context: zmq.Context[Any] = zmq.Context(1)
+        self._socket = context.socket(zmq.DEALER)
+        self._socket.identity = self.name.encode()
+        self._socket.linger = 1000
+        self._socket.sndhwm = self._socket.rcvhwm = 0
+        self._socket.reconnect_ivl, self._socket.reconnect_ivl_max = 50, 1000
+        curve.secure_client(self._socket, ticket)
+        self._socket.connect(ticket.address)
+        loop.add_reader(self._socket.fd, self._serve)
+        loop.after_reads.append(self._serve)
+        self._register()
+
+    # -- up
+
+    def _post(self, record: wire.Record) -> None:
+        self._socket.send(bytes((record.KIND, 0)) + wire.encode(record))
+
+    def _register(self) -> None:
+        manager = self._manager
+        self._post(
+            wire.Register(
+                wire.PROTOCOL, self.name, socket.gethostname(), os.getpid(),
+                manager.core.workers if manager is not None else 0, python_version(), __version__, self._block,
+                self._claims >= 0, manager.core.held_tasks() if manager is not None else [],
+            )
+        )  # fmt: skip
+        if manager is not None:
+            self._post(wire.Window(manager.core.window))
+
+    def _report(self, message: Upward) -> None:
+        if isinstance(message, wire.Results):
+            self._results.append(inline_results(message))
+        else:
+            self._send_results()
+            self._post(message)
+
+    def _send_results(self) -> None:
+        results = self._results
+        if not results or self._socket.closed:
+            return
+        self._results = []
+        if len(results) > 1:
+            results = [
+                wire.Results(
+                    sum(part.count for part in results),
+                    b"".join([part.ids for part in results]),
+                    b"".join([part.records for part in results]),
+                )
+            ]
+        self._socket.send(bytes((wire.RESULTS, 0)) + results[0].encode())
+        if self._manager is not None:
+            self._manager.release_pages()
+
+    # -- down
+
+    def _serve(self) -> None:
+        """Send what there is, then take what has come: zmq must be asked for that after everything else."""
+        self._send_results()
+        while not self._socket.closed and self._socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:
+            data = self._socket.recv()
+            self._heard = monotonic()
+            try:
+                self._message(data[0], data[2:])
+            except BadMessage as problem:
+                self._post(wire.Notice(30, f"manager {self.name} dropped a bad message: {problem}"))
+            self._send_results()
+
+    def _message(self, kind: int, body: bytes) -> None:
+        manager = self._manager
+        if kind == wire.TASKS and manager is not None:
+            manager.tasks(wire.Tasks.decode(body))
+            return
+        record = wire.decode(kind, body)
+        if isinstance(record, wire.Settings):
+            if manager is None:
+                self._begin(record)
+        elif isinstance(record, wire.Refused):
+            print(f"parsl_pool manager {self.name} was refused: {record.reason}", file=sys.stderr)
+            sys.stderr.flush()
+            os._exit(3)
+        elif isinstance(record, wire.WhoAreYou):
+            self._register()
+        elif isinstance(record, wire.Ping):
+            self._post(wire.Pong(0))
+        elif isinstance(record, wire.Stop):
+            self.stop(bool(record.now))
+        elif manager is None:
+            raise BadMessage(f"{type(record).__name__} before Settings")
+        elif isinstance(record, wire.Function):
+            manager.function(record)
+        elif isinstance(record, wire.Forget):
+            manager.forget(record.numbers)
+        elif isinstance(record, wire.Kill):
+            manager.kill(record)
+        elif isinstance(record, wire.KillWorkers):
+            manager.kill_workers(record.signal)
+
+    def _begin(self, settings: wire.Settings) -> None:
+        self._threshold_s = settings.threshold_ms / 1000
+        self._claims = self._open_claims(settings)
+        descriptors = [self._claims] if self._claims >= 0 else []
+        self._manager = Manager(self._loop, self.name, settings, descriptors, self._report, self._stopped)
+        self._register()  # now with what we know
+        self._manager.begin()
+        self._loop.call_at(monotonic() + settings.heartbeat_ms / 1000, self._beat)
+
+    def _open_claims(self, settings: wire.Settings) -> int:
+        """The client's claims table, if it is on this host: there its descriptors have names."""
+        if settings.client_host != socket.gethostname() or settings.claims_fd < 0:
+            return -1
+        try:
+            return os.open(f"/proc/{settings.client_pid}/fd/{settings.claims_fd}", os.O_RDWR | os.O_CLOEXEC)
+        except OSError:
+            return -1
+
+    # -- the end
+
+    def _beat(self) -> None:
+        now = monotonic()
+        silent = now - self._heard
+        if silent > self._threshold_s:
+            print(f"parsl_pool manager {self.name}: no interchange for {silent:.0f} s, ending", file=sys.stderr)
+            self.stop(True)
+            return
+        self._post(wire.Ping(0))
+        self._loop.call_at(now + min(self._threshold_s / 4, 5.0), self._beat)
+
+    def stop(self, now: bool) -> None:
+        if self._stopping:
+            return
+        self._stopping = True
+        if self._manager is not None:
+            self._manager.stop(now)
+        else:
+            self._stopped()
+
+    def _stopped(self) -> None:
+        self._send_results()
+        self._post(wire.Stop(0))
+        self._socket.close()
+        self._loop.stop()
+
+
+def main() -> None:
+    """Program: `manager_program TICKET BLOCK`."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = os.getppid()
+    if parent != 1:
+        end_with_parent(parent)  # the job's shell: when a scheduler ends that, it means us too
+    try:
+        ticket = curve.read_ticket(sys.argv[1])
+    except (OSError, ValueError, TypeError) as problem:
+        sys.exit(f"parsl_pool manager: cannot read its ticket {sys.argv[1]}: {problem}")
+    loop = Loop()
+    program = ManagerProgram(loop, ticket, sys.argv[2])
+    loop.on_signal(signal.SIGTERM, lambda: program.stop(True))
+    loop.run()
+    sys.stdout.flush()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,230 @@
+"""Where managers of other processes and hosts come in: a zmq ROUTER with CURVE.
+
+zmq tells nobody when a peer ends. So a manager on this host is watched by its process, the others by heartbeats.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import Callable
+from time import monotonic
+from typing import Any
+
+import zmq
+
+from parsl_pool.errors import BadMessage
+from parsl_pool.interchange import curve, wire
+from parsl_pool.interchange.inline import inline_tasks
+from parsl_pool.interchange.loop import Loop
+
+MAX_MESSAGE = 1 << 31
+
+
+class _Peer:
+    """A manager that has registered."""
+
+    __slots__ = ("block", "host", "identity", "pid", "pidfd", "seen")
+
+    def __init__(self, identity: bytes, record: wire.Register, now: float) -> None:
+        self.identity, self.host, self.pid, self.block = identity, record.host, record.pid, record.block
+        self.seen = now
+        self.pidfd = -1
+
+
+class ManagersDoor:
+    """Receives managers' messages, sends them theirs, and notices when one is gone."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        hello: wire.Hello,
+        receive: Callable[[str, Any], None],
+        gone: Callable[[str, str, str, str], None],
+    ) -> None:
+        self._loop, self._receive, self._gone = loop, receive, gone
+        self.settings: wire.Settings | None = None
+        self._peers: dict[str, _Peer] = {}
+        self._bad = 0
+        self._stopping: Callable[[], None] | None = None
+        self._beating = False
+        self._ping = 0
+        self._context = zmq.Context(1)
+        self._gatekeeper = curve.Gatekeeper(self._context, hello.manager_public)
+        self._socket = self._context.socket(zmq.ROUTER)
+        self._socket.linger = 1000
+        self._socket.sndhwm = self._socket.rcvhwm = 0  # credit bounds what is on the way; nothing may be dropped
+        self._socket.maxmsgsize = MAX_MESSAGE
+        self._socket.router_handover = True
+        curve.secure_server(self._socket, hello.server_secret, hello.server_public)
+        self._socket.bind(hello.bind)
+        self.address: str = self._socket.last_endpoint.decode()
+        # These descriptors tell of changes only: whoever uses the sockets must look again before sleeping.
+        loop.add_reader(self._socket.fd, self._serve)
+        loop.add_reader(self._gatekeeper.socket.fd, self._serve)
+        loop.after_reads.insert(0, self._serve)  # before what it brings is passed on to the client
+
+    @property
+    def dropped(self) -> int:
+        """Messages and peers that were not what they should be."""
+        return self._bad + self._gatekeeper.refused
+
+    # -- in
+
+    def _serve(self) -> None:
+        if self._socket.closed:
+            return
+        self._gatekeeper.serve()
+        while not self._socket.closed and self._socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:
+            identity, *parts = self._socket.recv_multipart()
+            try:
+                if len(parts) != 1 or len(parts[0]) < 2:
+                    raise BadMessage(f"{len(parts)} parts")
+                self._message(identity, parts[0])
+            except BadMessage as problem:
+                self._bad += 1
+                print(f"parsl_pool: dropped a manager's message: {problem}", file=sys.stderr)
+
+    def _message(self, identity: bytes, data: bytes) -> None:
+        name = identity.decode("utf-8", "replace")
+        kind, body = data[0], data[2:]
+        if kind == wire.Register.KIND:
+            record = wire.decode(kind, body)
+            assert isinstance(record, wire.Register)
+            self._register(identity, name, record)
+            return
+        peer = self._peers.get(name)
+        if peer is None:
+            self._post(identity, wire.WhoAreYou(0))
+            return
+        peer.seen = monotonic()
+        if kind == wire.RESULTS:
+            self._receive(name, wire.Results.decode(body))
+        elif kind == wire.TASKS:
+            self._receive(name, wire.Tasks.decode(body))
+        elif kind == wire.Ping.KIND:
+            self._post(identity, wire.Pong(0))
+        elif kind == wire.Stop.KIND:
+            self._leave(name, "it has ended as it was told")
+        elif kind != wire.Pong.KIND:
+            self._receive(name, wire.decode(kind, body))
+
+    def _register(self, identity: bytes, name: str, record: wire.Register) -> None:
+        problem = self._mismatch(record)
+        if problem:
+            self._post(identity, wire.Refused(problem))
+            self._receive(name, wire.Notice(40, f"refused manager {name} on {record.host}: {problem}"))
+            return
+        assert self.settings is not None
+        if not record.workers:  # it doesn't know yet how many it is to have; it will register again
+            self._post(identity, self.settings)
+            return
+        known = self._peers.get(name)
+        if known is not None:
+            self._forget(name)
+        peer = self._peers[name] = _Peer(identity, record, monotonic())
+        self._watch(name, peer)
+        self._receive(name, record)
+        if self._stopping is not None:
+            self._post(identity, wire.Stop(1))
+        if not self._beating:
+            self._beating = True
+            self._loop.call_at(monotonic() + self.settings.heartbeat_ms / 1000, self._beat)
+
+    def _mismatch(self, record: wire.Register) -> str:
+        ours = f"{sys.version_info.major}.{sys.version_info.minor}"
+        if record.protocol != wire.PROTOCOL:
+            return (
+                f"it speaks protocol {record.protocol} (parsl_pool {record.version}), the interchange speaks "
+                f"{wire.PROTOCOL}: install the same parsl_pool on both sides"
+            )
+        if record.python != ours:
+            return (
+                f"it runs Python {record.python}, the client runs {ours} ({sys.executable}): functions sent by value "
+                "need the same Python on both sides"
+            )
+        return ""
+
+    # -- who is there
+
+    def _watch(self, name: str, peer: _Peer) -> None:
+        if peer.host == socket.gethostname() and hasattr(os, "pidfd_open"):
+            try:
+                peer.pidfd = os.pidfd_open(peer.pid)
+            except OSError:
+                return  # in another process namespace: heartbeats must do
+            self._loop.add_reader(peer.pidfd, lambda: self._ended(name))
+
+    def _ended(self, name: str) -> None:
+        self._serve()  # what it said before it ended
+        self._leave(name, "its process has ended")
+
+    def _leave(self, name: str, reason: str) -> None:
+        peer = self._peers.get(name)
+        if peer is not None:
+            self._forget(name)
+            self._gone(name, peer.host, peer.block, reason)
+        if self._stopping is not None and not self._peers:
+            self._finish()
+
+    def _forget(self, name: str) -> None:
+        peer = self._peers.pop(name)
+        if peer.pidfd >= 0:
+            self._loop.remove(peer.pidfd)
+            os.close(peer.pidfd)
+
+    def _beat(self) -> None:
+        """Ask everybody now and then whether they are there; give up those that are silent for too long."""
+        assert self.settings is not None
+        now = monotonic()
+        limit = self.settings.threshold_ms / 1000
+        for name, peer in list(self._peers.items()):
+            if now - peer.seen > limit:
+                self._leave(name, f"it has been silent for {now - peer.seen:.0f} s")
+            else:
+                self._post(peer.identity, wire.Ping(0))
+        if self._peers:
+            self._loop.call_at(now + self.settings.heartbeat_ms / 1000, self._beat)
+        else:
+            self._beating = False
+
+    # -- out
+
+    def _post(self, identity: bytes, record: wire.Record) -> None:
+        self._socket.send_multipart([identity, bytes((record.KIND, 0)) + wire.encode(record)])
+
+    def send(self, name: str, record: wire.Record) -> None:
+        """Send a manager a control message; one that is gone doesn't get it."""
+        peer = self._peers.get(name)
+        if peer is not None:
+            self._post(peer.identity, record)
+
+    def send_tasks(self, name: str, tasks: wire.Tasks) -> None:
+        """Send a manager tasks."""
+        peer = self._peers.get(name)
+        if peer is not None:
+            tasks = inline_tasks(tasks)
+            self._socket.send_multipart([peer.identity, bytes((wire.TASKS, 0)) + tasks.encode()])
+
+    def broadcast(self, record: wire.Record) -> None:
+        """Send every manager a control message."""
+        for peer in self._peers.values():
+            self._post(peer.identity, record)
+
+    # -- the end
+
+    def stop(self, now: bool, stopped: Callable[[], None]) -> None:
+        """Have every manager end; then call back."""
+        self._stopping = stopped
+        self.broadcast(wire.Stop(now))
+        if not self._peers:
+            self._finish()
+        else:
+            self._loop.call_at(monotonic() + 8.0, self._finish)
+
+    def _finish(self) -> None:
+        stopped, self._stopping = self._stopping, None
+        if stopped is not None:
+            self._socket.close()
+            stopped()

@@ -1,0 +1,56 @@
+"""What a pool needs when its managers are processes of their own: keys, a ticket for them, blocks to hold them."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Callable
+from typing import Any
+
+from parsl_pool.interchange import launch, wire
+from parsl_pool.run_directory import RunDirectory
+from parsl_pool.scaling.blocks import BlockKeeper
+
+
+class Apart:
+    """The distributed side of one executor. Its methods are called by the I/O thread, in the order of a life."""
+
+    def __init__(self, label: str, provider: Any, run_dir: str | None, give_up: Callable[[str], None]) -> None:
+        from parsl_pool.interchange import curve  # zmq only where it is needed
+
+        self._curve = curve
+        self.directory = RunDirectory(run_dir)
+        self._keys = curve.make_keys()
+        self._ticket = os.path.join(self.directory.path, "ticket")
+        self._bind = "tcp://127.0.0.1:*"
+        provider.script_dir = os.path.join(self.directory.path, "blocks")
+        os.makedirs(provider.script_dir, mode=0o700, exist_ok=True)
+        self._started = False
+        self.keeper = BlockKeeper(label, provider, provider.limits.init_blocks, self.manager_command, give_up)
+
+    def hello(self) -> wire.Hello:
+        """What the interchange has to know. A second one gets the first one's address: managers come back to it."""
+        return wire.Hello(
+            wire.PROTOCOL, os.getpid(), 0, self._bind, self._keys.server_secret, self._keys.server_public,
+            self._keys.manager_public, self.directory.path if self.directory.is_temporary else "",
+        )  # fmt: skip
+
+    def interchange_ready(self, address: str) -> None:
+        """Managers can connect now."""
+        self._bind = address
+        keys = self._keys
+        ticket = self._curve.Ticket(address, keys.server_public, keys.manager_public, keys.manager_secret)
+        self._curve.write_ticket(self._ticket, ticket)
+        if not self._started:
+            self._started = True
+            self.keeper.start()
+
+    def manager_command(self, block: str) -> str:
+        """The shell command of a block's manager."""
+        return shlex.join(launch.helper_command("manager_program", [self._ticket, block]))
+
+    def close(self) -> None:
+        """End the blocks, and remove the directory if it is a temporary one."""
+        if self._started:
+            self.keeper.stop()
+        self.directory.close()

@@ -1,0 +1,94 @@
+"""The directory of a run: private, and gone when the run is over, also after a kill -9.
+
+A temporary one is removed by whoever lives longest. If everybody was killed at once, the next start of the same
+user finds it: a live run holds a lock on a file in its directory, which ends with the process, however it ends.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import tempfile
+
+from parsl_pool.errors import ConfigurationError
+
+_PREFIX = "parsl-pool-"
+_LOCK = "in-use"
+
+
+class RunDirectory:
+    """A directory for tickets, scripts and logs of one run.
+
+    Attributes:
+        path: absolute path; only this user can enter it.
+        is_temporary: it is removed at the end.
+    """
+
+    def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
+        """Make it: below `path` as 000, 001, ..., or somewhere temporary if that is None.
+
+        Raises:
+            ConfigurationError: it can't be made; the text has the path and the system's reason.
+        """
+        self.is_temporary = path is None
+        try:
+            if path is None:
+                _sweep()
+                self.path = tempfile.mkdtemp(prefix=_PREFIX)
+            else:
+                self.path = _numbered(os.fspath(path))
+            self._lock = os.open(os.path.join(self.path, _LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as problem:
+            where = path if path is not None else f"the temporary directory {tempfile.gettempdir()}"
+            raise ConfigurationError(
+                f"cannot make a run directory in {where}: {problem}; give another one by run_dir="
+            ) from problem
+
+    def close(self) -> None:
+        """The run is over."""
+        if self.is_temporary:
+            shutil.rmtree(self.path, ignore_errors=True)
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+
+def _numbered(base: str) -> str:
+    os.makedirs(base, exist_ok=True)
+    number = len(os.listdir(base))
+    while True:
+        path = os.path.join(os.path.abspath(base), f"{number:03}")
+        try:
+            os.mkdir(path, 0o700)
+            return path
+        except FileExistsError:
+            number += 1
+
+
+def _sweep() -> None:
+    """Remove what runs of this user have left that were killed with all their processes."""
+    try:
+        entries = list(os.scandir(tempfile.gettempdir()))
+    except OSError:
+        return
+    for entry in entries:
+        if entry.name.startswith(_PREFIX) and _is_abandoned(entry):
+            shutil.rmtree(entry.path, ignore_errors=True)
+
+
+def _is_abandoned(entry: os.DirEntry[str]) -> bool:
+    try:
+        if not entry.is_dir(follow_symlinks=False) or entry.stat(follow_symlinks=False).st_uid != os.getuid():
+            return False
+        fd = os.open(os.path.join(entry.path, _LOCK), os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return False  # not ours, or just being made
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(fd)

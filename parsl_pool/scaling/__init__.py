@@ -1,0 +1,1 @@
+"""Blocks: how many there are, and what becomes of them."""

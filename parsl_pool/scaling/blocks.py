@@ -1,0 +1,205 @@
+"""Keeps the blocks of one executor: starts them, notices their end, and replaces those that are lost.
+
+One thread, one status call for all blocks. It looks often only while a block is expected to register.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from enum import Enum
+from time import monotonic
+from typing import Any
+
+from parsl_pool.errors import ExecutionProviderException, describe_fields
+
+log = logging.getLogger("parsl_pool.blocks")
+
+_FAST_S = 0.1
+_START_S = 60.0
+
+
+class BlockStage(Enum):
+    """Where a block is in its life."""
+
+    SUBMITTED = "its job exists, nobody has registered yet"
+    UP = "its manager has registered"
+    ENDED = "its job is over, or has been cancelled"
+
+
+class Block:
+    """One block. Belongs to the keeper's lock."""
+
+    __slots__ = ("failure", "job", "number", "since", "stage")
+
+    def __init__(self, number: str, job: str) -> None:
+        self.number, self.job = number, job
+        self.stage = BlockStage.SUBMITTED
+        self.since = monotonic()
+        self.failure = ""
+
+
+class BlockKeeper:
+    """Keeps `wanted` blocks alive.
+
+    Args:
+        provider: where blocks come from.
+        wanted: how many there are to be.
+        command: the manager's command for a block's name.
+        give_up: called with a text when blocks fail again and again before their managers register.
+    """
+
+    def __init__(
+        self,
+        label: str,
+        provider: Any,
+        wanted: int,
+        command: Callable[[str], str],
+        give_up: Callable[[str], None],
+        tries: int = 3,
+    ) -> None:
+        self._label, self._provider, self._wanted = label, provider, wanted
+        self._command, self._give_up, self._tries = command, give_up, tries
+        self._lock = threading.Lock()  # guards blocks, _failures and _lost
+        self.blocks: dict[str, Block] = {}
+        self._lost: set[str] = set()  # blocks whose manager is gone: their jobs are to be ended
+        self._failures: list[str] = []
+        self._next = 0
+        self._wake = threading.Event()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name=f"parsl-pool-blocks-{label}", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End all blocks, and the thread."""
+        self._stopping = True
+        self._wake.set()
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
+
+    def manager_up(self, block: str) -> None:
+        """A manager of this block has registered."""
+        with self._lock:
+            known = self.blocks.get(block)
+            if known is not None:
+                known.stage = BlockStage.UP
+                self._failures.clear()
+
+    def manager_gone(self, block: str) -> None:
+        """The manager of this block is lost; its job may still hang about."""
+        with self._lock:
+            if block in self.blocks:
+                self._lost.add(block)
+        self._wake.set()
+
+    # -- the thread
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping:
+                self._look()
+                self._wake.wait(self._pause())
+                self._wake.clear()
+        except Exception as problem:  # a provider that misbehaves; nobody must wait for ever because of it
+            log.exception("pool %s: the thread that keeps its blocks failed", self._label)
+            self._give_up(f"the thread that keeps the blocks failed: {type(problem).__name__}: {problem}")
+        finally:
+            self._cancel([block for block in self.blocks.values() if block.stage is not BlockStage.ENDED])
+
+    def _pause(self) -> float:
+        with self._lock:
+            starting = any(block.stage is BlockStage.SUBMITTED for block in self.blocks.values())
+        return _FAST_S if starting else float(self._provider.status_polling_interval)
+
+    def _look(self) -> None:
+        with self._lock:
+            lost, self._lost = self._lost, set()
+            ending = [self.blocks[number] for number in lost if self.blocks[number].stage is not BlockStage.ENDED]
+        self._cancel(ending)
+        self._check_jobs()
+        with self._lock:
+            if self._failures and len(self._failures) >= self._tries:
+                text = self._failures[-1]
+                self._stopping = True
+            else:
+                text = ""
+            alive = sum(block.stage is not BlockStage.ENDED for block in self.blocks.values())
+        if text:
+            self._give_up(f"{self._tries} blocks in a row ended before a manager of theirs registered. {text}")
+            return
+        for _ in range(self._wanted - alive):
+            self._submit()
+
+    def _submit(self) -> None:
+        number = str(self._next)
+        self._next += 1
+        try:
+            job = self._provider.submit(self._command(number), 1, f"parsl_pool.{self._label}.{number}")
+        except ExecutionProviderException as problem:
+            log.warning("pool %s: block %s could not be submitted: %s", self._label, number, problem)
+            with self._lock:
+                self._failures.append(str(problem))
+            return
+        log.info("pool %s: block %s: submitted as job %s", self._label, number, job)
+        with self._lock:
+            self.blocks[number] = Block(number, job)
+
+    def _check_jobs(self) -> None:
+        with self._lock:
+            live = [block for block in self.blocks.values() if block.stage is not BlockStage.ENDED]
+        if not live:
+            return
+        try:
+            statuses = self._provider.status([block.job for block in live])
+        except ExecutionProviderException as problem:
+            log.warning("pool %s: the provider can't tell the blocks' states: %s", self._label, problem)
+            return
+        for block, status in zip(live, statuses):
+            if status.terminal:
+                self._ended(block, status)
+            elif block.stage is BlockStage.SUBMITTED and monotonic() - block.since > _START_S and _runs(status):
+                self._cancel([block])
+                self._fail(block, f"its manager has not registered within {_START_S:.0f} s", status)
+
+    def _ended(self, block: Block, status: Any) -> None:
+        before = block.stage
+        block.stage = BlockStage.ENDED
+        log.log(
+            logging.INFO if before is BlockStage.UP else logging.WARNING,
+            "pool %s: block %s: job %s ended (%s)", self._label, block.number, block.job, status.status_name,
+        )  # fmt: skip
+        if before is BlockStage.SUBMITTED:
+            self._fail(block, f"its job ended ({status.status_name}) before its manager registered", status)
+
+    def _fail(self, block: Block, what: str, status: Any) -> None:
+        facts = describe_fields({"exit code": status.exit_code, "message": status.message})
+        block.failure = (
+            f"Block {block.number} (job {block.job}): {what}" + (f" ({facts})" if facts else "")
+            + f".\ncommand: {self._command(block.number)}"
+            + f"\nits stderr ends with:\n{(status.stderr_summary or '').strip() or '(nothing)'}"
+            + (f"\nits stdout ends with:\n{out.strip()}" if (out := status.stdout_summary or "").strip() else "")
+        )  # fmt: skip
+        with self._lock:
+            self._failures.append(block.failure)
+
+    def _cancel(self, blocks: list[Block]) -> None:
+        if not blocks:
+            return
+        for block in blocks:
+            block.stage = BlockStage.ENDED
+        try:
+            done = self._provider.cancel([block.job for block in blocks])
+        except ExecutionProviderException as problem:
+            log.error("pool %s: jobs %s could not be cancelled: %s", self._label, [b.job for b in blocks], problem)
+            return
+        for block, cancelled in zip(blocks, done):
+            if not cancelled:
+                log.error("pool %s: block %s: job %s could not be cancelled", self._label, block.number, block.job)
+
+
+def _runs(status: Any) -> bool:
+    return bool(status.status_name == "RUNNING")
