@@ -48,7 +48,9 @@ class Manager:
     ) -> None:
         self.name = name
         self.host = socket.gethostname()
-        self.core = core.ManagerCore(settings.workers, settings.max_tasks_per_child)
+        self.core = core.ManagerCore(
+            settings.workers, settings.max_tasks_per_child, eager=settings.start_method == "fork"
+        )
         self._loop, self._settings, self._descriptors = loop, settings, descriptors
         self._report, self._on_stopped = report, on_stopped
         self._workers: dict[int, WorkerHandle] = {}
@@ -148,7 +150,7 @@ class Manager:
         copies = [os.dup(fd) for fd in tasks.descriptors] if tasks.descriptors else None
         worker.stream.put(tasks.frame(), copies)
         self._dirty[effect.worker] = worker
-        if tasks.count > 1 and not self._ticking:
+        if not self._ticking and len(self.core.seats[effect.worker].held) > 1:
             self._ticking = True
             self._loop.call_at(monotonic() + _TICK_S, self._tick)
         if not self._watching:
@@ -160,7 +162,7 @@ class Manager:
         for number in self.core.watched():
             self._read_page(self._workers[number], 0, idle=False)
         self._perform(self.core.tick(monotonic_ns()))
-        if self.core.watched() and not self._ticking:
+        if self.core.is_crowded() and not self._ticking:
             self._ticking = True
             self._loop.call_at(monotonic() + _TICK_S, self._tick)
 

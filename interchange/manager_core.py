@@ -26,6 +26,7 @@ STUCK_NS = 2_000_000
 
 WINDOW_NS = 8_000_000
 WINDOW_MOST = 1024
+_REMEMBER = 512
 
 
 class SeatState(Enum):
@@ -98,15 +99,20 @@ class Seat:
 class ManagerCore:
     """The bookkeeping of one manager."""
 
-    def __init__(self, workers: int, max_tasks_per_child: int = 0, start_failures: int = 3) -> None:
+    def __init__(
+        self, workers: int, max_tasks_per_child: int = 0, *, eager: bool = True, start_failures: int = 3
+    ) -> None:
         self.workers = workers
+        self.eager = eager  # all workers at once, rather than each when there is a task for it
         self.max_tasks = max_tasks_per_child
         self.start_failures = start_failures
         self.queue: deque[Tasks] = deque()
         self.queued = 0
         self.seats: dict[int, Seat] = {}
         self.idle: dict[int, Seat] = {}  # ready, and holding nothing
-        self.estimates: dict[int, int] = {}  # function -> nanoseconds, a decaying maximum
+        self.estimates: dict[int, int] = {}  # function -> nanoseconds that a call takes
+        self._work: dict[int, tuple[int, int]] = {}  # function -> nanoseconds and tasks that it is the mean of
+        self._recent = 0  # the function that was last heard of
         self.window = workers
         self.stopping = False
         self.failures = 0  # workers in a row that ended before they were ready
@@ -122,8 +128,14 @@ class ManagerCore:
         effects: list[Effect] = []
         if self.stopping:
             return effects
-        alive = sum(seat.state is not SeatState.LEAVING for seat in self.seats.values())
-        for _ in range(self.workers - alive):
+        alive = starting = 0
+        for seat in self.seats.values():
+            alive += seat.state is not SeatState.LEAVING
+            starting += seat.state is SeatState.STARTING
+        wanted = self.workers - alive
+        if not self.eager:
+            wanted = min(wanted, self.queued - starting)
+        for _ in range(wanted):
             seat = Seat(self._next, now)
             self.seats[seat.number] = seat
             self._next += 1
@@ -198,7 +210,7 @@ class ManagerCore:
                 functions.add(unpack_from("<I", place[0].functions, 4 * place[1])[0])
                 del seat.held[task]
         if nanoseconds and functions:
-            self._learn(functions, nanoseconds // len(done))
+            self._learn(functions, len(done), nanoseconds)
         self._requeue(seat, skipped)
         if idle:
             seat.taking_back = False
@@ -212,15 +224,21 @@ class ManagerCore:
             self.idle[worker] = seat
         return self._dispatch(now)
 
-    def _learn(self, functions: set[int], average: int) -> None:
+    def _learn(self, functions: set[int], tasks: int, nanoseconds: int) -> None:
+        """Keep a mean that forgets. A maximum would shrink batches for long after one task was preempted, and
+        small batches make the next preemption weigh more; the odd long task is what taking back is for."""
         for number in functions:
-            known = self.estimates.get(number, 0)
-            self.estimates[number] = max(average, (7 * known + average) // 8)
+            total, count = self._work.get(number, (0, 0))
+            total, count = total + nanoseconds, count + tasks
+            self.estimates[number] = max(1, total // count)
+            self._work[number] = (total // 2, count // 2) if count >= _REMEMBER else (total, count)
+            self._recent = number
 
     def forget(self, numbers: list[int]) -> None:
         """These functions will not come again."""
         for number in numbers:
             self.estimates.pop(number, None)
+            self._work.pop(number, None)
 
     def _requeue(self, seat: Seat, ids: list[int]) -> None:
         back = []
@@ -253,6 +271,8 @@ class ManagerCore:
             share = -(-self.queued // max(1, self.workers))
             effects.append(self._give(seat, self._batch(self.queue[0], share), now))
         if self.queue:
+            if len(self.seats) < self.workers:
+                effects += self._fill(now)
             self._prefetch(effects, now)
         self._resize(effects)
         return effects
@@ -289,7 +309,7 @@ class ManagerCore:
 
     def _resize(self, effects: list[Effect]) -> None:
         """Ask for as much as keeps the workers busy for some milliseconds, and no more."""
-        expected = max(self.estimates.values(), default=0) if not self.queue else self._expected(self.queue[0])
+        expected = self._expected(self.queue[0]) if self.queue else self.estimates.get(self._recent, 0)
         depth = 1 if not expected else max(1, min(WINDOW_MOST, WINDOW_NS // expected))
         wanted = self.workers * (depth if depth > 4 else 1)
         if wanted >= 2 * self.window or 2 * wanted <= self.window:
@@ -297,6 +317,10 @@ class ManagerCore:
             effects.append(SetWindow(wanted))
 
     # -- taking back
+
+    def is_crowded(self) -> bool:
+        """True if a worker holds more than what it runs: call `tick` before long."""
+        return any(len(seat.held) > 1 and not seat.taking_back for seat in self.seats.values())
 
     def watched(self) -> list[int]:
         """Workers that hold more than what they run: look at their pages, then call `tick`."""
@@ -321,7 +345,7 @@ class ManagerCore:
         if ids:  # the one before them runs longer than we thought
             frame, place, _ = next(iter(seat.held.values()))
             number = unpack_from("<I", frame.functions, 4 * place)[0]
-            self.estimates[number] = max(self.estimates.get(number, 0), now - seat.progress)
+            self._learn({number}, 1, now - seat.progress)
         self._requeue(seat, ids)
         return self._dispatch(now)
 

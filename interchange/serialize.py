@@ -35,7 +35,7 @@ _U64 = Struct("<Q")
 _ALIGN = 64  # arrays in shared memory begin on a cache line
 
 # Their pickles hold no buffers and no references by name: the cheapest way is good.
-_PLAIN = frozenset({int, float, bool, str, type(None), complex})
+PLAIN = frozenset({int, float, bool, str, type(None), complex})
 
 
 # ---- writing
@@ -49,7 +49,7 @@ def dump_value(value: object, name: str) -> bytes | list[Any]:
     Raises:
         SerializationError: neither can; it says which part of the value is to blame.
     """
-    if type(value) in _PLAIN:
+    if type(value) in PLAIN:
         return dumps(value, 5)
     buffers: list[PickleBuffer] = []
     try:

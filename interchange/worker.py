@@ -15,6 +15,8 @@ import signal
 import socket
 import sys
 from collections import deque
+from functools import partial
+from pickle import dumps, loads
 from struct import pack, unpack_from
 from time import monotonic_ns
 from typing import Any, NamedTuple
@@ -41,6 +43,9 @@ from parsl_pool.interchange.page import (
 from parsl_pool.interchange.shared_memory import map_shared
 from parsl_pool.interchange.stream import receive_into_buffer
 
+_SMALL = 4096
+_pack_record = wire.RECORD.pack
+
 FLUSH_NS = 500_000
 """Results wait at most so long for others that are about to be finished."""
 
@@ -63,7 +68,7 @@ class Connection:
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
-        self._data = b""
+        self._data = bytearray()  # deleting at its front is cheap
         self._descriptors: deque[int] = deque()
 
     def send(self, frame: bytes) -> None:
@@ -110,8 +115,8 @@ class Connection:
             if len(self._data) >= 6:
                 size, kind, count = wire.HEAD.unpack_from(self._data)
                 if len(self._data) >= size + 4:
-                    body = self._data[6 : size + 4]
-                    self._data = self._data[size + 4 :]
+                    body = bytes(self._data[6 : size + 4])
+                    del self._data[: size + 4]
                     return kind, body, [self._descriptors.popleft() for _ in range(count)]
             self._receive()
 
@@ -132,7 +137,7 @@ class Worker:
         self._functions: dict[int, tuple[Any, bytes]] = {}  # number -> callable or None, bytes to open anew
         self._later: deque[tuple[int, bytes, list[int]]] = deque()  # arrived while waiting for a function
         self._committed = 0
-        self._unsaid = 0  # nanoseconds of work not yet announced
+        self._before = 0  # when the work that has not been announced began
         self._said_at = monotonic_ns()
 
     # -- messages
@@ -160,6 +165,8 @@ class Worker:
                 self._flush(idle=True)
         elif kind == wire.Function.KIND:
             self._learn(body)
+            if self._before and not self._connection.has_more():
+                self._flush(idle=True)  # it stood between us and the announcement of what we have done
         elif kind == wire.Stop.KIND:
             raise StopWork
         else:
@@ -171,9 +178,11 @@ class Worker:
         self._functions[record.number] = (None, record.data)
 
     def _flush(self, idle: bool) -> None:
-        self._connection.send(wire.frame(wire.Flush(self._words[OUT], idle, self._unsaid)))
-        self._unsaid = 0
-        self._said_at = monotonic_ns()
+        now = monotonic_ns()
+        worked = now - self._before if self._before else 0
+        self._connection.send(wire.frame(wire.Flush(self._words[OUT], idle, worked)))
+        self._before = 0 if idle else now
+        self._said_at = now
 
     # -- functions
 
@@ -205,54 +214,54 @@ class Worker:
     # -- tasks
 
     def _run_batch(self, body: bytes, descriptors: list[int]) -> None:
-        """Run the tasks of one frame, in order. The hot loop: a task costs little more than its pickling."""
+        """Run the tasks of one frame, in order.
+
+        The hot loop: what is usual happens right here, at little more than the price of pickling.
+        """
         count = wire.TASKS_HEAD.unpack_from(body)[1]
         numbers = unpack_from(f"<{count}Q{2 * count}I", body, 8)
         position = 8 + 16 * count
-        view = memoryview(body)
-        words, claims, cancels = self._words, self._claims, self._cancels
-        functions = self._functions
-        before = monotonic_ns()
-        for index in range(count):
-            task = numbers[index]
-            length = numbers[2 * count + index]
-            payload: Any = view[position : position + length]
-            position += length
+        words, claims, cancels, functions = self._words, self._claims, self._cancels, self._functions
+        started = words[STARTED]
+        last = numbers[count - 1]
+        self._before = now = monotonic_ns()
+        for task, number, length in zip(numbers, numbers[count:], numbers[2 * count :]):
             words[TASK] = task
-            words[SINCE] = before
-            started = words[STARTED]
-            words[STARTED] = started + 1
-            slot, mark = task & CLAIM_MASK, (task >> 22) % 255 + 1
-            if words[SKIP_FROM] <= started < words[SKIP_TO]:
+            words[SINCE] = now
+            words[STARTED] = started = started + 1
+            end = position + length
+            if words[SKIP_TO] >= started > words[SKIP_FROM]:
                 status, result = wire.SKIPPED, b""
             else:
-                claims[slot] = mark
-                if cancels[slot] == mark:
+                claims[task & CLAIM_MASK] = mark = (task >> 22) % 255 + 1
+                if cancels[task & CLAIM_MASK] == mark:
                     status, result = wire.CANCELLED, b""
                 else:
-                    known = functions.get(numbers[count + index])
+                    known = functions.get(number)
                     call = known[0] if known is not None else None
-                    status, result = self._call(call, numbers[count + index], payload, descriptors)
-            del payload
+                    if call is not None and body[position] == 0x80 and length < _SMALL:
+                        status, result = _call_plain(call, body[position:end])
+                    else:
+                        status, result = self._call(call, number, memoryview(body)[position:end], descriptors)
+            position = end
             now = monotonic_ns()
-            self._unsaid += now - before
-            before = now
             self._put(task, status, result)
-            words[TASK] = 0
-            if now - self._said_at > FLUSH_NS or not STRONG_ORDER:
-                if index + 1 < count:
-                    self._flush(idle=False)
+            if (now - self._said_at > FLUSH_NS or not STRONG_ORDER) and task != last:
+                self._flush(idle=False)
+        # Only now: the manager reads the ring before it asks what ran, so a finished task here does no harm.
+        words[TASK] = 0
 
     def _call(self, call: Any, number: int, payload: Any, descriptors: list[int]) -> tuple[int, Any]:
         """Run one task: its status, and the payload of its result (whole, or in parts)."""
-        pid = os.getpid()
         try:
             if payload[0] == 0x4D:  # M
                 payload = serialize.from_shared_memory(descriptors.pop(0))
             if call is None:
+                begin = monotonic_ns()
                 call = self._function(number)
+                self._before += monotonic_ns() - begin  # imports count once, and not as the function's own time
             if payload[0] == 0x43:  # C
-                return self._call_chunk(call, serialize.load_chunk(payload))
+                return _call_chunk(call, serialize.load_chunk(payload))
             args, kwargs = serialize.load_arguments(payload)
         except StopWork:
             raise
@@ -262,27 +271,10 @@ class Worker:
         try:
             value = call(*args, **kwargs)
         except BaseException as problem:  # the task's own error, SystemExit and KeyboardInterrupt included
-            _leave_if_forked(pid)
+            _leave_if_forked()
             return wire.RAISED, _envelope(problem)
-        _leave_if_forked(pid)
+        _leave_if_forked()
         return _dump_result(value)
-
-    def _call_chunk(self, call: Any, calls: list[tuple[Any, ...]]) -> tuple[int, Any]:
-        values: list[Any] = []
-        pid = os.getpid()
-        try:
-            for args in calls:
-                values.append(call(*args))
-        except BaseException as problem:  # the results before it are not lost by it
-            _leave_if_forked(pid)
-            envelope = _envelope(problem)
-            status, before = _dump_result(values)
-            if status != wire.OK:
-                return status, before
-            data = serialize.join(before)
-            return wire.OK, b"P" + pack("<Q", len(data)) + data + envelope
-        _leave_if_forked(pid)
-        return _dump_result(values)
 
     # -- results
 
@@ -300,7 +292,7 @@ class Worker:
                         words[WRAP] = start or RING_SIZE
                         start = 0
                     offset = RING_START + start
-                    self._map[offset : offset + size] = wire.RECORD.pack(task, len(result), status) + result
+                    self._map[offset : offset + size] = _pack_record(task, size - 13, status) + result
                     self._committed = end
                     words[OUT] = end
                     return
@@ -321,15 +313,53 @@ class Worker:
         self._connection.send(wire.frame(wire.Bulk(task, status, 0, serialize.join(result))))
 
 
+def _call_plain(call: Any, payload: bytes) -> tuple[int, Any]:
+    """Run a task whose arguments are a small plain pickle."""
+    try:
+        arguments = loads(payload)
+        if type(arguments) is not tuple:
+            call, arguments = partial(call, **arguments[1]), arguments[0]
+    except BaseException as problem:  # told to the client; it is user code that unpickles
+        return wire.UNREADABLE, serialize.dump_exception(problem)
+    try:
+        value = call(*arguments)
+    except BaseException as problem:  # the task's own error, SystemExit and KeyboardInterrupt included
+        if _forked:
+            os._exit(0)
+        return wire.RAISED, _envelope(problem)
+    if _forked:
+        os._exit(0)
+    if type(value) in serialize.PLAIN:
+        data = dumps(value, 5)
+        if len(data) < _SMALL:
+            return wire.OK, data
+    return _dump_result(value)
+
+
+def _call_chunk(call: Any, calls: list[tuple[Any, ...]]) -> tuple[int, Any]:
+    values: list[Any] = []
+    try:
+        for args in calls:
+            values.append(call(*args))
+    except BaseException as problem:  # the results before it are not lost by it
+        _leave_if_forked()
+        envelope = _envelope(problem)
+        status, before = _dump_result(values)
+        if status != wire.OK:
+            return status, before
+        data = serialize.join(before)
+        return wire.OK, b"P" + pack("<Q", len(data)) + data + envelope
+    _leave_if_forked()
+    return _dump_result(values)
+
+
 def _dump_result(value: object) -> tuple[int, Any]:
     try:
         return wire.OK, serialize.dump_value(value, "the result")
     except SerializationError as problem:
         return wire.UNSENDABLE, _envelope(problem, 0)
-    except BaseException as problem:  # SystemExit and the like from a __reduce__
-        error = SerializationError("the result", "", f"{type(problem).__name__}: {problem}")
-        error.__cause__ = problem
-        return wire.UNSENDABLE, _envelope(error, 0)
+    except BaseException as problem:  # SystemExit and the like from a __reduce__: as if the task had raised it
+        return wire.RAISED, _envelope(problem, 0)
 
 
 def _envelope(problem: BaseException, skip_frames: int = 1) -> bytes:
@@ -340,9 +370,17 @@ def _envelope(problem: BaseException, skip_frames: int = 1) -> bytes:
         return serialize.dumps(("", [(None, name, "", f"{type(second).__name__} while it was described")]), 5)
 
 
-def _leave_if_forked(pid: int) -> None:
+_forked = False
+
+
+def _note_fork() -> None:
+    global _forked
+    _forked = True
+
+
+def _leave_if_forked() -> None:
     """A child that the task forked, and that came back from it, must not go on as a second worker."""
-    if os.getpid() != pid:
+    if _forked:
         os._exit(0)
 
 
@@ -372,6 +410,7 @@ def _initialize(setup: Setup, connection: Connection) -> None:
 
 def main(worker: int, sock: socket.socket, page_fd: int, stacks_fd: int, setup: Setup) -> None:
     """Be a worker: returns when there is no more work. Runs in a process of its own, in a session of its own."""
+    os.register_at_fork(after_in_child=_note_fork)
     # A handler, not SIG_IGN: what a task starts must not inherit that Ctrl-C is ignored.
     signal.signal(signal.SIGINT, lambda signum, frame: None)
     faulthandler.enable(stacks_fd, all_threads=True)

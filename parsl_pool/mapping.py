@@ -55,29 +55,33 @@ def _submissions(
 def _ordered(
     started: deque[Future[Any]], more: Iterator[Future[Any]], deadline: float | None, chunksize: int
 ) -> Iterator[Any]:
+    # Nothing here may keep a result alive while its user has it: so no variable holds one across a yield.
     try:
         while started:
-            future = started.popleft()
-            result = _result(future, deadline)
-            following = next(more, None)
-            if following is not None:
-                started.append(following)
             if chunksize == 1:
-                del future
-                yield result
+                yield _next_result(started, more, deadline)
             else:
-                del future
-                yield from _items(result)
-            del result
+                yield from _items(_next_result(started, more, deadline))
     finally:
         _cancel(started)
+
+
+def _next_result(started: deque[Future[Any]], more: Iterator[Future[Any]], deadline: float | None) -> Any:
+    result = _result(started.popleft(), deadline)
+    following = next(more, None)
+    if following is not None:
+        started.append(following)
+    return result
 
 
 def _result(future: Future[Any], deadline: float | None) -> Any:
     try:
         return future.result(None if deadline is None else deadline - monotonic())
+    except BaseException:
+        future.cancel()  # it may be a time-out, or Ctrl-C
+        raise
     finally:
-        future.cancel()
+        del future  # an error's traceback would keep it, and it the error
 
 
 def _items(result: Any) -> Iterator[Any]:
@@ -101,14 +105,13 @@ def _unordered(
             if not done:
                 raise FuturesTimeoutError()
             while done:
-                result = done.pop().result()
                 following = next(more, None)
                 if following is not None:
                     pending.add(following)
                 if chunksize == 1:
-                    yield result
+                    yield done.pop().result()
                 else:
-                    yield from _items(result)
+                    yield from _items(done.pop().result())
     finally:
         _cancel(pending)
 
