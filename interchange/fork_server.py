@@ -17,7 +17,7 @@ import socket
 import sys
 from importlib import import_module
 
-from parsl_pool.interchange import wire, worker
+from parsl_pool.interchange import inherited, launch, shared_memory, wire, worker
 from parsl_pool.interchange.parent_death import end_with_parent
 from parsl_pool.interchange.stream import PeerGone, Stream, from_descriptor
 
@@ -25,11 +25,13 @@ from parsl_pool.interchange.stream import PeerGone, Stream, from_descriptor
 class ForkServer:
     """Owner of the workers of one manager, in the sense of wait(2)."""
 
-    def __init__(self, stream: Stream, setup: worker.Setup) -> None:
+    def __init__(self, stream: Stream, setup: worker.Setup, settings: wire.Settings) -> None:
         self._stream = stream
         self._setup = setup
+        self._settings = settings
+        self._spawns = settings.start_method == "spawn"
         self._workers: dict[int, int] = {}  # pid -> number
-        self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK) if hasattr(os, "pipe2") else _pipe()
+        self._wake_read, self._wake_write = _pipe()
         signal.signal(signal.SIGCHLD, lambda signum, frame: None)  # so that the wake-up descriptor is written
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -89,12 +91,25 @@ class ForkServer:
             os.dup2(stderr_fd, 2)
             os.close(stderr_fd)
             _prefer_for_oom()
+            if self._spawns:
+                self._exec(number, sock_fd, page_fd, stacks_fd)
             worker.main(number, from_descriptor(sock_fd), page_fd, stacks_fd, self._setup)
             code = 0
         except BaseException:  # printed for the manager, which keeps our stderr
             sys.excepthook(*sys.exc_info())
         finally:
             worker.end(code)
+
+    def _exec(self, number: int, sock_fd: int, page_fd: int, stacks_fd: int) -> None:
+        """Become a fresh interpreter. What the kernel does when our parent ends survives that."""
+        settings_fd = shared_memory.create(0, "settings")
+        os.write(settings_fd, wire.encode(self._settings))
+        passed = [sock_fd, page_fd, stacks_fd, settings_fd]
+        if self._setup.claims >= 0:
+            passed += [self._setup.claims, *self._setup.descriptors]
+        for fd in passed:
+            os.set_inheritable(fd, True)
+        os.execv(sys.executable, launch.helper_command("spawned", [number, *passed]))
 
     def _reap(self) -> None:
         while self._workers:
@@ -155,12 +170,18 @@ def main() -> None:
     kind, body, descriptors = messages.pop(0)
     settings = wire.decode(kind, body)
     assert isinstance(settings, wire.Settings)
-    sys.path[:] = settings.sys_path
-    preload(settings.preload)
-    setup = worker.Setup(
-        settings.initializer, settings.max_tasks_per_child, descriptors[0] if descriptors else -1, descriptors[1:]
-    )
-    server = ForkServer(stream, setup)
+    server = ForkServer(stream, prepare(settings, descriptors), settings)
     for message in messages:
         server._handle(*message)
     server.run()
+
+
+def prepare(settings: wire.Settings, descriptors: list[int]) -> worker.Setup:
+    """Make this process fit to run the user's code; what every worker has in common."""
+    sys.path[:] = settings.sys_path
+    if settings.authkey:
+        inherited.set_authkey(settings.authkey)
+    preload(settings.preload)
+    return worker.Setup(
+        settings.initializer, settings.max_tasks_per_child, descriptors[0] if descriptors else -1, descriptors[1:]
+    )

@@ -49,7 +49,7 @@ class Manager:
         self.name = name
         self.host = socket.gethostname()
         self.core = core.ManagerCore(
-            settings.workers, settings.max_tasks_per_child, eager=settings.start_method == "fork"
+            settings.workers, settings.max_tasks_per_child, eager=bool(settings.eager)
         )
         self._loop, self._settings, self._descriptors = loop, settings, descriptors
         self._report, self._on_stopped = report, on_stopped

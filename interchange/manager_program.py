@@ -139,6 +139,8 @@ class ManagerProgram:
         self._threshold_s = settings.threshold_ms / 1000
         self._claims = self._open_claims(settings)
         descriptors = [self._claims] if self._claims >= 0 else []
+        if descriptors:
+            descriptors += [_open_of(settings.client_pid, fd) for fd in settings.descriptors]
         self._manager = Manager(self._loop, self.name, settings, descriptors, self._report, self._stopped)
         self._register()  # now with what we know
         self._manager.begin()
@@ -179,6 +181,13 @@ class ManagerProgram:
         self._post(wire.Stop(0))
         self._socket.close()
         self._loop.stop()
+
+
+def _open_of(pid: int, fd: int) -> int:
+    """Another process's pipe or file, opened as that process has it. Raises OSError."""
+    with open(f"/proc/{pid}/fdinfo/{fd}") as file:
+        flags = next(int(line.split()[1], 8) for line in file if line.startswith("flags:"))
+    return os.open(f"/proc/{pid}/fd/{fd}", flags & os.O_ACCMODE | os.O_CLOEXEC)
 
 
 def main() -> None:

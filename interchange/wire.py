@@ -69,14 +69,16 @@ class Settings(NamedTuple):
     """What a manager needs to know to run workers. Client to interchange to managers."""
 
     KIND = 17
-    FORMAT = "isbiSSiisiiii"
+    FORMAT = "isbiSSiIbisiiii"
     workers: int
     start_method: str
     initializer: bytes
     max_tasks_per_child: int  # 0: no limit
     preload: list[str]
     sys_path: list[str]
-    descriptors: int  # how many file descriptors the initializer's arguments need
+    eager: int  # 1: start all workers at once, not each when there is a task for it
+    descriptors: list[int]  # what the initializer's arguments need, as numbers in the client's process
+    authkey: bytes  # of the client's multiprocessing; b"" if it doesn't use it
     debug: int
     client_host: str  # where the client's claims table can be found by its process id and descriptor
     client_pid: int

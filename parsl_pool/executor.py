@@ -6,12 +6,15 @@ It is a `ProcessPoolExecutor` by name, because frameworks ask `isinstance`; it u
 from __future__ import annotations
 
 import itertools
+import logging
+import multiprocessing
 import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from concurrent.futures import process as _stdlib
+from time import monotonic, sleep
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -26,7 +29,11 @@ T = TypeVar("T")
 if sys.platform == "win32":
     raise ImportError("parsl_pool does not run on Windows; use it in WSL, or on Linux or macOS")
 
+logging.getLogger("parsl_pool").addHandler(logging.NullHandler())  # silent unless the program wants to hear
+
 _GRACE_S = 3.0
+_FIRST_WORKER_S = 10.0
+_FIRST_TASK_S = 2.0
 _numbers = itertools.count(1)
 _interpreter_exits = False
 
@@ -73,7 +80,7 @@ class ParslPoolExecutor(_stdlib.ProcessPoolExecutor):
             raise TypeError("initializer must be a callable")
         method = _start_method(mp_context, max_tasks_per_child)
         self._max_workers = max_workers
-        self._mp_context = mp_context
+        self._mp_context = mp_context or multiprocessing.get_context("spawn" if max_tasks_per_child else None)
         self._initializer, self._initargs = initializer, initargs
         self._max_tasks_per_child = max_tasks_per_child
         self._backend = HighThroughputExecutor(
@@ -105,6 +112,8 @@ class ParslPoolExecutor(_stdlib.ProcessPoolExecutor):
 
     @property
     def _processes(self) -> Mapping[int, Any]:  # type: ignore[override]  # an attribute there
+        if self._backend.link.stage is Stage.OPEN:
+            self._backend.workers.first.wait(_FIRST_WORKER_S)  # programs look right after their first submit
         return self._backend.workers.processes
 
     @property
@@ -194,11 +203,19 @@ class ParslPoolExecutor(_stdlib.ProcessPoolExecutor):
         self._shutdown_thread = True
         self._finalizer.detach()
         if cancel_futures:
+            self._await_first_task()
             for future in list(self._backend.link.tries.table.values()):
                 future.cancel()
         self._backend.begin_shutdown()
         if wait:
             self._backend.join()
+
+    def _await_first_task(self) -> None:
+        """The standard library's pools guarantee that the first calls run; so a pool that starts gets a moment."""
+        link = self._backend.link
+        end = monotonic() + _FIRST_TASK_S
+        while link.stage is Stage.OPEN and not link.has_begun() and monotonic() < end:
+            sleep(0.001)
 
     def terminate_workers(self) -> None:
         """End the workers by SIGTERM, and the pool with them. Tasks that run, or wait, fail."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 import sys
-import threading
 from collections.abc import Callable, Iterable, Mapping
 from itertools import count
 from pickle import dumps
@@ -79,6 +78,8 @@ class HighThroughputExecutor(ParslExecutor):
         self.options = Options(retries, lost_retries)
         self._initializer, self._initargs = initializer, tuple(initargs)
         self._max_tasks = max_tasks_per_child or 0
+        self._eager = start_method == "fork"
+        self._dumped: tuple[bytes, list[int]] | None = None  # the initializer, and the descriptors it needs
         self.workers = Workers()
         self.kernel = Kernel()
         self.heartbeat_period, self.heartbeat_threshold = heartbeat_period, heartbeat_threshold
@@ -91,7 +92,14 @@ class HighThroughputExecutor(ParslExecutor):
     # -- life
 
     def start(self) -> None:
-        """Start the interchange. Raises StartError."""
+        """Start the interchange.
+
+        Raises:
+            StartError: it can't be started.
+            SerializationError: the initializer can't be pickled.
+        """
+        if self._dumped is None:
+            self._dumped = self._dump_initializer()  # before anything runs that would have to be ended again
         self.link.open()
 
     def _make_apart(self) -> Any:
@@ -104,11 +112,9 @@ class HighThroughputExecutor(ParslExecutor):
         return Apart(self.label, self._provider, self._run_dir, self.link.give_up)
 
     def _settings(self) -> tuple[wire.Settings, list[int]]:
-        initializer, descriptors = b"", list[int]()
-        if self._initializer is not None:
-            from parsl_pool.executors.high_throughput.initargs import dump_initializer  # rarely needed
-
-            initializer, descriptors = dump_initializer(self._initializer, self._initargs)
+        if self._dumped is None:
+            self._dumped = self._dump_initializer()
+        initializer, descriptors = self._dumped
         path = [os.path.abspath(entry) if entry == "" else entry for entry in sys.path]
         settings = wire.Settings(
             self.max_workers_per_node,
@@ -117,7 +123,9 @@ class HighThroughputExecutor(ParslExecutor):
             self._max_tasks,
             self.preload,
             [entry for entry in path if isinstance(entry, str)],
-            len(descriptors),
+            self._eager,
+            descriptors,
+            _authkey(),
             0,
             socket.gethostname(),
             os.getpid(),
@@ -125,7 +133,14 @@ class HighThroughputExecutor(ParslExecutor):
             int(self.heartbeat_period * 1000),
             int(self.heartbeat_threshold * 1000),
         )
-        return settings, descriptors
+        return settings, [os.dup(fd) for fd in descriptors]
+
+    def _dump_initializer(self) -> tuple[bytes, list[int]]:
+        if self._initializer is None:
+            return b"", []
+        from parsl_pool.executors.high_throughput.initargs import dump_initializer  # rarely needed
+
+        return dump_initializer(self._initializer, self._initargs)
 
     def begin_shutdown(self, kill: bool = False) -> None:
         """Take no more tasks; end when all is done. kill: end at once."""
@@ -134,8 +149,12 @@ class HighThroughputExecutor(ParslExecutor):
     def join(self, timeout: float | None = None) -> bool:
         """Wait for the end. True if it has come."""
         ended = self.link.join(timeout)
-        if ended and threading.current_thread() is not self.link._thread:
+        if ended:
             self.kernel.close()
+            if self._dumped is not None:
+                for fd in self._dumped[1]:
+                    os.close(fd)
+                self._dumped = (b"", [])
         return ended
 
     # -- calls
@@ -219,6 +238,11 @@ class HighThroughputExecutor(ParslExecutor):
     def pump(self, future: AppFuture[Any], deadline: float | None) -> bool:
         """See `Link.pump`."""
         return self.link.pump(future, deadline)
+
+
+def _authkey() -> bytes:
+    process = sys.modules.get("multiprocessing.process")
+    return bytes(process.current_process().authkey) if process is not None else b""
 
 
 def _choose_arrangement(wanted: bool | None, provider: Any) -> bool:

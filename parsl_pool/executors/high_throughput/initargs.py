@@ -1,11 +1,43 @@
-"""The initializer and its arguments, for the workers."""
+"""The initializer and its arguments, for the workers.
+
+Locks and queues of `multiprocessing` may be among them. Those pickle only while a process is being started; so
+one is pretended to be, which collects the descriptors they need, and passes them to the workers.
+"""
 
 from __future__ import annotations
 
+import io
+import os
+import pickle
+from collections import ChainMap
 from collections.abc import Callable
+from multiprocessing import context
+from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
-from parsl_pool.interchange import serialize
+from parsl_pool.errors import SerializationError
+from parsl_pool.interchange import inherited, serialize
+
+_ADVICE = (
+    "a multiprocessing lock or queue can be shared with the workers only if it comes from a spawn or forkserver "
+    'context (multiprocessing.get_context("spawn").Lock()), or from a multiprocessing.Manager()'
+)
+
+
+class _PretendedStart:
+    """What multiprocessing takes for the process that is being started."""
+
+    def __init__(self) -> None:
+        self.descriptors: list[int] = []
+
+    def duplicate_for_child(self, fd: int) -> int:
+        """Collect a descriptor; the number that stands for it."""
+        self.descriptors.append(os.dup(fd))
+        return len(self.descriptors) - 1
+
+    def DupFd(self, position: int) -> inherited.InheritedDescriptor:
+        """What goes into the pickle."""
+        return inherited.InheritedDescriptor(position)
 
 
 def dump_initializer(initializer: Callable[..., object], initargs: tuple[Any, ...]) -> tuple[bytes, list[int]]:
@@ -14,4 +46,53 @@ def dump_initializer(initializer: Callable[..., object], initargs: tuple[Any, ..
     Raises:
         SerializationError: one of them can't be pickled.
     """
-    return serialize.join(serialize.dump_value((initializer, initargs), "the initializer")), []
+    whole = (initializer, initargs)
+    try:
+        return serialize.join(serialize.dump_value(whole, "the initializer")), []
+    except SerializationError as problem:
+        if not _may_be_shared(problem):
+            raise
+    start = _PretendedStart()
+    context.set_spawning_popen(start)  # type: ignore[arg-type]  # it has what is asked of it
+    try:
+        data = _dump(whole)
+    except Exception as problem:  # told with what to do about it
+        _close(start.descriptors)
+        raise SerializationError("the initializer's arguments", "", f"{problem}: {_ADVICE}") from problem
+    finally:
+        context.set_spawning_popen(None)
+    _check(data, start.descriptors)
+    return data, start.descriptors
+
+
+def _may_be_shared(problem: SerializationError) -> bool:
+    text = str(problem)
+    return "should only be shared" in text or "objects" in text or "SemLock" in text or "_semlock" in problem.path
+
+
+def _dump(whole: object) -> bytes:
+    import cloudpickle  # on first need
+
+    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no types
+        dispatch_table = ChainMap(ForkingPickler._extra_reducers, cloudpickle.Pickler.dispatch_table)
+
+    file = io.BytesIO()
+    Pickler(file, 5).dump(whole)
+    return file.getvalue()
+
+
+def _check(data: bytes, descriptors: list[int]) -> None:
+    """Open it once here: a lock of a fork context has lost its name, and can't be opened by anybody."""
+    inherited.provide(descriptors)
+    try:
+        pickle.loads(data)
+    except Exception as problem:  # told with what to do about it
+        _close(descriptors)
+        raise SerializationError("the initializer's arguments", "", f"{problem}: {_ADVICE}") from problem
+    finally:
+        inherited.provide([])
+
+
+def _close(descriptors: list[int]) -> None:
+    for fd in descriptors:
+        os.close(fd)

@@ -257,8 +257,8 @@ class Link:
             self._thread.start()
 
     def _start_process(self) -> None:
-        self._process = InterchangeProcess(self.label)
         settings, descriptors = self._settings()
+        self._process = InterchangeProcess(self.label)
         if self._apart is not None:
             hello = self._apart.hello()
         else:
@@ -293,8 +293,10 @@ class Link:
             return True
         if not self._closed.wait(timeout):
             return False
-        if self._thread is not None and self._thread.is_alive():
-            self._thread.join(timeout)
+        thread = self._thread
+        if thread is not None:
+            thread.join(timeout)
+            self._thread = None  # else pool and thread would keep each other until the next collection
         return True
 
     # -- the I/O thread
@@ -418,7 +420,8 @@ class Link:
     def _manager_gone(self, record: wire.ManagerGone) -> None:
         from parsl_pool.errors import ManagerLost  # with its base class, which only pools with a problem need
 
-        log.warning("pool %s: manager %s on %s is lost: %s", self.label, record.manager, record.host, record.reason)
+        level = logging.DEBUG if self.stage is Stage.STOPPING else logging.WARNING
+        log.log(level, "pool %s: manager %s on %s is gone: %s", self.label, record.manager, record.host, record.reason)
         for task in record.tasks:
             began = self._claims is None or self._claims.is_claimed(task)
             facts = {"manager": record.manager, "host": record.host, "block": record.block}
@@ -539,6 +542,13 @@ class Link:
         self._wakeup.close()
 
     # -- questions
+
+    def has_begun(self) -> bool:
+        """True once any task has been begun, or there is none to begin."""
+        table = self.tries.table
+        return bool(self.tries.finished or not table or self.broken) or any(
+            self._claims is not None and self._claims.is_claimed(task) for task in list(table)[:64]
+        )
 
     def ask(self, timeout: float = 2.0) -> wire.State | None:
         """The interchange's state; None if it doesn't answer in time."""

@@ -67,6 +67,7 @@ class Workers:
         self.managers: dict[str, wire.ManagerUp] = {}
         self.started = 0
         self.lost = 0
+        self.first = threading.Event()  # set when there is, or was, a worker
 
     def worker_up(self, record: wire.WorkerUp) -> None:
         """A worker runs."""
@@ -74,6 +75,7 @@ class Workers:
         self.processes[record.pid] = process
         self._by_name[record.manager, record.worker] = process
         self.started += 1
+        self.first.set()
 
     def worker_gone(self, record: wire.WorkerGone) -> None:
         """A worker has ended."""
