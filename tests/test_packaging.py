@@ -24,11 +24,19 @@ BUILT_FROM_FILES = ["setup.cfg", "pyproject.toml", "MANIFEST.in", "LICENSE", "RE
 
 OLDEST_SETUPTOOLS = 68
 
-needs_checkout = pytest.mark.skipif(not (ROOT / ".git").exists(), reason="an sdist has neither links nor CI")
+
+def has_setuptools() -> bool:
+    try:
+        return int(metadata.version("setuptools").split(".")[0]) >= OLDEST_SETUPTOOLS
+    except metadata.PackageNotFoundError:  # Python 3.12 and newer put none into a virtual environment
+        return False
+
+
 needs_setuptools = pytest.mark.skipif(
-    int(metadata.version("setuptools").split(".")[0]) < OLDEST_SETUPTOOLS,
+    not has_setuptools(),
     reason=f"builds need setuptools {OLDEST_SETUPTOOLS} or newer: pip install -e '.[test]'",
 )
+needs_checkout = pytest.mark.skipif(not (ROOT / ".git").exists(), reason="an sdist has neither links nor CI")
 
 
 def setup_cfg() -> configparser.ConfigParser:
