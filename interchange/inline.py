@@ -28,7 +28,7 @@ def inline_tasks(tasks: wire.Tasks) -> wire.Tasks:
         return tasks
     payload = read_descriptor(tasks.descriptors[0])
     return wire.Tasks(
-        tasks.priority, 1, tasks.ids, tasks.functions, wire.LENGTH.pack(len(payload)), payload
+        tasks.priority, tasks.walltime_ms, 1, tasks.ids, tasks.functions, wire.LENGTH.pack(len(payload)), payload
     )
 
 

@@ -22,7 +22,7 @@ from parsl_pool.errors import BadMessage
 from parsl_pool.interchange import launch, shared_memory, stream, wire
 from parsl_pool.interchange import manager_core as core
 from parsl_pool.interchange.loop import Loop
-from parsl_pool.interchange.page import OUT, PAGE_SIZE, SKIP_FROM, SKIP_TO, STARTED, TASK
+from parsl_pool.interchange.page import OUT, PAGE_SIZE, SINCE, SKIP_FROM, SKIP_TO, STARTED, TASK
 from parsl_pool.interchange.post_mortem import OomCounter, facts_of
 from parsl_pool.interchange.worker_handle import WorkerHandle
 
@@ -150,12 +150,30 @@ class Manager:
         copies = [os.dup(fd) for fd in tasks.descriptors] if tasks.descriptors else None
         worker.stream.put(tasks.frame(), copies)
         self._dirty[effect.worker] = worker
+        if tasks.walltime_ms:
+            self._watch_walltime(effect.worker, tasks.task_ids()[0], tasks.walltime_ms)
         if not self._ticking and len(self.core.seats[effect.worker].held) > 1:
             self._ticking = True
             self._loop.call_at(monotonic() + _TICK_S, self._tick)
         if not self._watching:
             self._watching = True
             self._loop.call_at(monotonic() + 1.0, self._watch_stopped)
+
+    def _watch_walltime(self, number: int, task: int, limit_ms: int) -> None:
+        """End the worker if it is at this task for longer than that, whatever the task does."""
+        worker = self._workers.get(number)
+        if worker is None or self.core.holder(task) != number:
+            return
+        left_ms = float(limit_ms)
+        if worker.page.words[TASK] == task:
+            left_ms -= (monotonic_ns() - worker.page.words[SINCE]) / 1e6
+        if left_ms <= 0:
+            worker.verdict = (task, wire.TIMED_OUT, f"it ran longer than its walltime of {limit_ms / 1000:g} s")
+            worker.signal(signal.SIGKILL)
+        else:
+            self._loop.call_at(
+                monotonic() + left_ms / 1000, lambda: self._watch_walltime(number, task, limit_ms)
+            )
 
     def _tick(self) -> None:
         self._ticking = False

@@ -83,7 +83,7 @@ Effect = Union[Send, Start, TakeBack, Lost, GiveUp, SetWindow]
 class Seat:
     """A worker, as the core sees it."""
 
-    __slots__ = ("held", "number", "progress", "sent", "state", "taking_back")
+    __slots__ = ("held", "number", "progress", "sent", "state", "taken_from", "taking_back")
 
     def __init__(self, number: int, now: int) -> None:
         self.number = number
@@ -94,6 +94,7 @@ class Seat:
         self.sent = 0
         self.progress = now  # when it last finished something, or began to hold something
         self.taking_back = False  # from TakeBack until the worker says that it is idle
+        self.taken_from = 0  # the first index of the last TakeBack
 
 
 class ManagerCore:
@@ -260,7 +261,7 @@ class ManagerCore:
 
     def _batch(self, tasks: Tasks, share: int) -> int:
         expected = self._expected(tasks)
-        if not expected or expected >= BATCH_NS or tasks.descriptors:
+        if not expected or expected >= BATCH_NS or tasks.descriptors or tasks.walltime_ms:
             return 1
         return max(1, min(BATCH_MOST, BATCH_NS // expected, share, tasks.count))
 
@@ -333,7 +334,8 @@ class ManagerCore:
             if len(seat.held) > 1 and not seat.taking_back and now - seat.progress >= STUCK_NS:
                 seat.taking_back = True
                 _, place, base = next(iter(seat.held.values()))
-                effects.append(TakeBack(seat.number, base + place + 1, seat.sent))
+                seat.taken_from = base + place + 1
+                effects.append(TakeBack(seat.number, seat.taken_from, seat.sent))
         return effects
 
     def taken_back(self, worker: int, started: int, now: int) -> list[Effect]:
@@ -341,6 +343,7 @@ class ManagerCore:
         seat = self.seats.get(worker)
         if seat is None:
             return []
+        started = max(started, seat.taken_from)  # it may not even have begun the one that we left to it
         ids = [task for task, (_, place, base) in seat.held.items() if base + place >= started]
         if ids:  # the one before them runs longer than we thought
             frame, place, _ = next(iter(seat.held.values()))
@@ -386,6 +389,7 @@ def single(frame: Tasks, place: int) -> Tasks:
     end = sum(lengths)
     return Tasks(
         frame.priority,
+        frame.walltime_ms,
         1,
         frame.ids[8 * place : 8 * place + 8],
         frame.functions[4 * place : 4 * place + 4],

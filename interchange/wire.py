@@ -7,7 +7,7 @@ payloads, which only a worker and the client open.
 
     stream:  u32 size of the rest | u8 kind | u8 descriptors | body
     zmq:     u8 kind | u8 descriptors (0) | body
-    TASKS:   i32 priority | u32 n | n * u64 id | n * u32 function | n * u32 length | payloads
+    TASKS:   i32 priority | u32 walltime in ms (0: no limit) | u32 n | n * u64 id | n * u32 function | n * u32 length | payloads
     RESULTS: u32 n | n * u64 id | records, each: u64 id | u32 length | u8 status | payload
 
 All integers are little-endian. A decoder accepts any bytes, and raises `BadMessage` for those that are wrong.
@@ -29,7 +29,7 @@ MAX_FRAME = 1 << 31
 LENGTH = Struct("<I")
 HEAD = Struct("<IBB")
 RECORD = Struct("<QIB")
-TASKS_HEAD = Struct("<iI")
+TASKS_HEAD = Struct("<iII")
 
 # Kinds of frames which are not records.
 TASKS = 1
@@ -475,16 +475,17 @@ def frame(record: Record, descriptors: int = 0) -> bytes:
 
 
 class Tasks:
-    """A run of tasks with one priority: columns of ids, functions and lengths, and the payloads.
+    """A run of tasks with one priority and walltime: columns of ids, functions and lengths, and the payloads.
 
     Splitting it is slicing: no payload is looked at.
     """
 
-    __slots__ = ("count", "descriptors", "functions", "ids", "lengths", "payload", "priority")
+    __slots__ = ("count", "descriptors", "functions", "ids", "lengths", "payload", "priority", "walltime_ms")
 
     def __init__(
         self,
         priority: int,
+        walltime_ms: int,
         count: int,
         ids: bytes,
         functions: bytes,
@@ -492,7 +493,7 @@ class Tasks:
         payload: bytes,
         descriptors: list[int] | None = None,
     ) -> None:
-        self.priority, self.count = priority, count
+        self.priority, self.walltime_ms, self.count = priority, walltime_ms, count
         self.ids, self.functions, self.lengths, self.payload = ids, functions, lengths, payload
         # Open file descriptors that its one task refers to; such a frame has one task and is never split.
         self.descriptors = descriptors
@@ -501,10 +502,10 @@ class Tasks:
     def decode(cls, body: bytes, descriptors: list[int] | None = None) -> Tasks:
         """Raises BadMessage if the columns do not fit the body."""
         try:
-            priority, count = TASKS_HEAD.unpack_from(body)
+            priority, walltime_ms, count = TASKS_HEAD.unpack_from(body)
         except error as problem:
             raise BadMessage(f"Tasks: {problem}") from None
-        ids_end = 8 + 8 * count
+        ids_end = 12 + 8 * count
         functions_end = ids_end + 4 * count
         lengths_end = functions_end + 4 * count
         if not count or len(body) < lengths_end:
@@ -513,19 +514,23 @@ class Tasks:
         if sum(unpack_from(f"<{count}I", lengths)) != len(body) - lengths_end:
             raise BadMessage(f"Tasks: lengths do not add up to {len(body) - lengths_end}")
         return cls(
-            priority, count, body[8:ids_end], body[ids_end:functions_end], lengths, body[lengths_end:], descriptors
-        )
+            priority, walltime_ms, count, body[12:ids_end], body[ids_end:functions_end], lengths,
+            body[lengths_end:], descriptors,
+        )  # fmt: skip
 
     def encode(self) -> bytes:
         """The body of the frame."""
         return b"".join(
-            (TASKS_HEAD.pack(self.priority, self.count), self.ids, self.functions, self.lengths, self.payload)
+            (self._head(), self.ids, self.functions, self.lengths, self.payload)
         )
+
+    def _head(self) -> bytes:
+        return TASKS_HEAD.pack(self.priority, self.walltime_ms, self.count)
 
     def frame(self) -> bytes:
         """The bytes for a stream."""
-        size = 10 + 16 * self.count + len(self.payload)
-        head = HEAD.pack(size, TASKS, len(self.descriptors or ())) + TASKS_HEAD.pack(self.priority, self.count)
+        size = 14 + 16 * self.count + len(self.payload)
+        head = HEAD.pack(size, TASKS, len(self.descriptors or ())) + self._head()
         return b"".join((head, self.ids, self.functions, self.lengths, self.payload))
 
     def split(self, count: int) -> tuple[Tasks, Tasks]:
@@ -535,12 +540,12 @@ class Tasks:
         size = sum(unpack_from(f"<{count}I", self.lengths))
         return (
             Tasks(
-                self.priority, count, self.ids[: 8 * count], self.functions[: 4 * count],
+                self.priority, self.walltime_ms, count, self.ids[: 8 * count], self.functions[: 4 * count],
                 self.lengths[: 4 * count], self.payload[:size],
             ),
             Tasks(
-                self.priority, self.count - count, self.ids[8 * count :], self.functions[4 * count :],
-                self.lengths[4 * count :], self.payload[size:],
+                self.priority, self.walltime_ms, self.count - count, self.ids[8 * count :],
+                self.functions[4 * count :], self.lengths[4 * count :], self.payload[size:],
             ),
         )  # fmt: skip
 

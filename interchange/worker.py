@@ -218,9 +218,9 @@ class Worker:
 
         The hot loop: what is usual happens right here, at little more than the price of pickling.
         """
-        count = wire.TASKS_HEAD.unpack_from(body)[1]
-        numbers = unpack_from(f"<{count}Q{2 * count}I", body, 8)
-        position = 8 + 16 * count
+        count = wire.TASKS_HEAD.unpack_from(body)[2]
+        numbers = unpack_from(f"<{count}Q{2 * count}I", body, 12)
+        position = 12 + 16 * count
         words, claims, cancels, functions = self._words, self._claims, self._cancels, self._functions
         started = words[STARTED]
         last = numbers[count - 1]

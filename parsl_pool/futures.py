@@ -53,6 +53,9 @@ class Owner(Protocol):
     def is_running(self, future: AppFuture[Any]) -> bool:
         """True if a worker has begun the task."""
 
+    def failure_seen(self, future: AppFuture[Any]) -> None:
+        """Somebody has looked at a failed future."""
+
     def pump(self, future: AppFuture[Any], deadline: float | None) -> bool:
         """If this thread is the one that brings results, bring them until the future is done. Else False."""
 
@@ -220,6 +223,8 @@ class AppFuture(Future, Generic[T]):  # type: ignore[type-arg]  # Future is gene
                 self._data = opened
             else:
                 opened = self._data  # another thread was faster; all must see one object
+        if type(opened) is Failure and self._owner is not None:
+            self._owner.failure_seen(self)
         return opened
 
     # -- what moves it

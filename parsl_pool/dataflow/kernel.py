@@ -22,8 +22,11 @@ from parsl_pool.interchange import serialize
 class Launcher(Protocol):
     """Where a task goes when it has all that it needs."""
 
-    def launch(self, future: AppFuture[Any], arguments: bytes, results: list[Any]) -> None:
-        """Run it. The results are payloads, in the order of the tokens in the arguments."""
+    wants_payloads: bool
+
+    def launch(self, future: AppFuture[Any], arguments: Any, results: list[Any]) -> None:
+        """Run it. The results, in the order in which submit() got the futures, are payloads if the launcher
+        wants those, else the futures themselves."""
 
 
 class _Task:
@@ -32,7 +35,7 @@ class _Task:
     __slots__ = ("arguments", "future", "futures", "launcher")
 
     def __init__(
-        self, future: AppFuture[Any], arguments: bytes, futures: list[Future[Any]], launcher: Launcher
+        self, future: AppFuture[Any], arguments: Any, futures: list[Future[Any]], launcher: Launcher
     ) -> None:
         self.future, self.arguments, self.futures, self.launcher = future, arguments, futures, launcher
 
@@ -71,7 +74,7 @@ class Kernel:
         return bool(self._tasks)
 
     def submit(
-        self, future: AppFuture[Any], arguments: bytes, futures: list[Future[Any]], launcher: Launcher
+        self, future: AppFuture[Any], arguments: Any, futures: list[Future[Any]], launcher: Launcher
     ) -> None:
         """Run the task when all these futures are done."""
         future._owner = self
@@ -107,6 +110,9 @@ class Kernel:
                 self._launch(effect.task, task)
 
     def _launch(self, me: int, task: _Task) -> None:
+        if not task.launcher.wants_payloads:
+            self._hand_over(me, task, list(task.futures))
+            return
         payloads = [_payload_of(needed) for needed in task.futures]
         if any(payload is None for payload in payloads):
             self._in_helper(lambda: self._pickle_and_launch(me, task))
@@ -150,6 +156,17 @@ class Kernel:
             job()
             del job
 
+    def explain(self) -> list[str]:
+        """For a few of the tasks that wait: for what."""
+        with self._lock:
+            some = [task for _, task in zip(range(5), self._tasks.values())]
+        lines = []
+        for task in some:
+            missing = [future for future in task.futures if not future.done()]
+            names = ", ".join(_name_of(future) for future in missing[:3])
+            lines.append(f"task {task.future.tid} waits for {len(missing)} of its dependencies: {names}")
+        return lines
+
     def close(self) -> None:
         """End the helper thread, when nothing waits any more."""
         with self._lock:
@@ -176,6 +193,9 @@ class Kernel:
     def is_running(self, future: AppFuture[Any]) -> bool:
         """It does not."""
         return False
+
+    def failure_seen(self, future: AppFuture[Any]) -> None:
+        """A task that could not run is its dependencies' failure, which are counted elsewhere."""
 
     def pump(self, future: AppFuture[Any], deadline: float | None) -> bool:
         """Results are brought by others; but if this thread is one of those, let it."""

@@ -31,6 +31,8 @@ class Options(NamedTuple):
     lost_retries: int = 3
     priority: int = 0
     label: str = ""
+    walltime: float | None = None  # seconds that one try may take
+    executors: tuple[str, ...] = ()  # labels; empty: any
 
 
 class TaskRecord:

@@ -96,6 +96,17 @@ class BlockKeeper:
                 self._lost.add(block)
         self._wake.set()
 
+    def explain(self) -> list[str]:
+        """The blocks, and what became of those that failed."""
+        now = monotonic()
+        with self._lock:
+            blocks = list(self.blocks.values())
+        return [
+            f"block {block.number} (job {block.job}): {block.stage.value}, for {now - block.since:.0f} s"
+            + (f"; {block.failure}" if block.failure else "")
+            for block in blocks[-5:]
+        ]
+
     # -- the thread
 
     def _run(self) -> None:

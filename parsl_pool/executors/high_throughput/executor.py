@@ -45,6 +45,8 @@ class HighThroughputExecutor(ParslExecutor):
         retries, lost_retries, priority: for calls that don't say otherwise.
     """
 
+    wants_payloads = True
+
     def __init__(
         self,
         label: str = "HighThroughputExecutor",
@@ -86,6 +88,7 @@ class HighThroughputExecutor(ParslExecutor):
         apart = None if self.manager_inside else self._make_apart
         self.link = Link(label, self.options, self._settings, apart, self.workers)
         self.link.is_awaited = self.kernel.is_waiting
+        self.link.explain = self.explain
         self._fixed = self.link.functions.fixed
         self._waiting_ids = count(1)
 
@@ -157,6 +160,12 @@ class HighThroughputExecutor(ParslExecutor):
                 self._dumped = (b"", [])
         return ended
 
+    def explain(self) -> str:
+        """What waits, for what, since when; a paragraph for people."""
+        from parsl_pool import status  # only when asked, or when something is wrong
+
+        return status.explain(self.link, self.kernel, self.workers)
+
     # -- calls
 
     def call(
@@ -214,8 +223,8 @@ class HighThroughputExecutor(ParslExecutor):
         return number
 
     def _record(self, options: Options, name: str) -> TaskRecord:
-        if options.priority:
-            self.link.uses_priorities = True
+        if options.priority or options.walltime:
+            self.link.sends_singly = True
         return TaskRecord(next(self._waiting_ids), options, name, 0.0)
 
     def _wait_for(self, number: int, payload: Dependent, record: TaskRecord | None) -> AppFuture[Any]:

@@ -28,6 +28,7 @@ from parsl_pool.executors.high_throughput.functions import Functions
 from parsl_pool.executors.high_throughput.process import InterchangeProcess
 from parsl_pool.executors.high_throughput.tries import Tries, frames_of
 from parsl_pool.executors.high_throughput.wakeup import Wakeup
+from parsl_pool.executors.high_throughput.watchdog import Watchdog
 from parsl_pool.futures import AppFuture
 from parsl_pool.interchange import shared_memory, stream, wire
 from parsl_pool.interchange.page import CLAIMS_SIZE, ClaimsTable
@@ -113,11 +114,14 @@ class Link:
         self._kill_on_stop = False
         self._restarts: deque[float] = deque(maxlen=_RESTARTS)
         self.may_restart = True
-        self.uses_priorities = False
+        self.opened_at = 0.0
+        self._watchdog = Watchdog(self)
+        self.sends_singly = False  # once a task has had a priority or a walltime
         self.pages: dict[tuple[str, int], recovery.WorkerView] = {}
         self._answers: dict[int, Any] = {}
         self._breaking: deque[str] = deque()  # why the pool is to break; from other threads
         self.shares_claims = True  # every manager writes into our claims table
+        self.explain: Callable[[], str] = lambda: ""
         self.is_awaited: Callable[[], bool] = lambda: False
         """True while tasks that are not here yet will come: they wait for others."""
 
@@ -222,6 +226,10 @@ class Link:
         claims = self._claims
         return claims is not None and future._tid in self.tries.table and claims.is_claimed(future._tid)
 
+    def failure_seen(self, future: AppFuture[Any]) -> None:
+        """Somebody has looked at a failed future."""
+        self.tries.seen += 1
+
     def pump(self, future: AppFuture[Any], deadline: float | None) -> bool:
         """In a callback on the I/O thread: nobody else would bring what it waits for."""
         if self._thread is None or threading.current_thread() is not self._thread:
@@ -254,6 +262,7 @@ class Link:
             self._poller.register(self._wakeup.fileno(), select.POLLIN)
             self._thread = threading.Thread(target=self._run, name=f"parsl-pool-io-{self.label}", daemon=True)
             self.stage = Stage.OPEN
+            self.opened_at = monotonic()
             self._thread.start()
 
     def _start_process(self) -> None:
@@ -324,14 +333,20 @@ class Link:
         if self._reunion is not None:
             timeout = self._reunion.bound(timeout)
             self._end_reunion()
+        if self.tries.table:
+            timeout = self._watchdog.bound(timeout)
         self._poller.register(fd, select.POLLIN | (select.POLLOUT if out.wants_write else 0))
         events = self._poller.poll(None if timeout is None else max(0.0, timeout) * 1000)
         self._poller.unregister(fd)
         for ready, event in events:
             if ready != fd:
                 self._wakeup.clear()
-            elif event & ~select.POLLOUT and not self._receive(out):
-                return
+            elif event & ~select.POLLOUT:
+                self._watchdog.heard()
+                if not self._receive(out):
+                    return
+        if self.tries.table:
+            self._watchdog.look()
         self._awake = False
         if self._breaking:
             self._break(wire.Broken("start", self._breaking.popleft(), ""))
@@ -354,7 +369,7 @@ class Link:
             if self.functions.is_full():
                 gone = self.functions.prune({future._fn for future in list(self.tries.table.values())})
                 out.put(wire.frame(wire.Forget(gone)))
-            for frame, descriptors in frames_of(batch, self.uses_priorities):
+            for frame, descriptors in frames_of(batch, self.sends_singly):
                 out.put(frame, descriptors)
 
     def _receive(self, out: stream.Stream) -> bool:
@@ -457,6 +472,12 @@ class Link:
         self._breaking.append(text)
         self.wake()
 
+    def interchange_hangs(self, seconds: float) -> None:
+        """The watchdog has waited long enough for a sign of life. Its end is then noticed as any other."""
+        log.error("pool %s: the interchange has not answered for %.0f s: ending it", self.label, seconds)
+        if self._process is not None:
+            self._process.kill()
+
     # -- the end of the interchange
 
     def _begin_stop(self, out: stream.Stream) -> None:
@@ -542,6 +563,22 @@ class Link:
         self._wakeup.close()
 
     # -- questions
+
+    @property
+    def keeper(self) -> Any:
+        """The keeper of the blocks, if there are any."""
+        return self._apart.keeper if self._apart is not None else None
+
+    def running_tasks(self) -> list[AppFuture[Any]]:
+        """Futures of the tasks that workers have begun, as far as the claims table tells. O(tasks under way)."""
+        claims = self._claims
+        if claims is None:
+            return []
+        return [future for task, future in list(self.tries.table.items()) if claims.is_claimed(task)]
+
+    def running_count(self) -> int:
+        """How many those are."""
+        return len(self.running_tasks())
 
     def has_begun(self) -> bool:
         """True once any task has been begun, or there is none to begin."""

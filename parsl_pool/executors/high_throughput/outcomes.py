@@ -77,6 +77,24 @@ class Failed:
         return error
 
 
+class Known:
+    """An error that is known here, and that nobody has looked at."""
+
+    __slots__ = ("_error",)
+    failed = True
+
+    def __init__(self, error: BaseException) -> None:
+        self._error = error
+
+    def open(self) -> Any:
+        """Raises it."""
+        raise self._error
+
+    def error(self) -> BaseException:
+        """The error."""
+        return self._error
+
+
 def _remote_traceback(text: str) -> BaseException:
     return _RemoteTraceback(f'\n"""\n{text}"""')
 

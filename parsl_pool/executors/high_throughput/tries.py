@@ -6,6 +6,7 @@ results, or one that cancels.
 
 from __future__ import annotations
 
+import math
 import os
 import time
 
@@ -16,7 +17,7 @@ from parsl_pool import futures
 from parsl_pool.dataflow.record import Fault, Options, TaskRecord
 from parsl_pool.errors import BadMessage, InternalError
 from parsl_pool.executors.high_throughput import outcomes
-from parsl_pool.futures import FINISHED, AppFuture, Failure
+from parsl_pool.futures import FINISHED, PENDING, AppFuture
 from parsl_pool.interchange import serialize, wire
 
 futures.set_opener(outcomes.open_value)
@@ -31,9 +32,13 @@ class Tries:
         self._send = send  # gives a future a new id, enters it here, and queues it
         self._name_of = name_of
         self.finished = 0
+        self.last_result = time.monotonic()
         self.failed = 0
         self.retried = 0
         self.late = 0
+        self.cancelled = 0
+        self.seen = 0  # failures that somebody has looked at
+        self.first_failure: tuple[int, Any] | None = None  # its try's id, and the outcome
 
     def results(self, body: bytes, descriptors: list[int]) -> None:
         """A RESULTS frame has come. Futures that nobody watches end in one go, under one lock.
@@ -66,6 +71,7 @@ class Tries:
                 else:
                     watched.append((future, data))
         self.finished += count
+        self.last_result = time.monotonic()
         for future, data in watched:
             future.finish(data)
         for future, task, status, data in others:
@@ -89,8 +95,13 @@ class Tries:
         fault = Fault.PLACE if facts.get("cause") == "place" else Fault.TASK
         failure = outcomes.Failed(status, data, self._describer(future))
         if status in (wire.KILLED, wire.TIMED_OUT) or not self._again(future, fault, facts.get("host", ""), failure):
-            self.failed += 1
-            future.finish(failure)
+            self._fail(future, failure)
+
+    def _fail(self, future: AppFuture[Any], failure: Any) -> None:
+        self.failed += 1
+        if self.first_failure is None:
+            self.first_failure = (future._tid, failure)
+        future.finish(failure)
 
     def _describer(self, future: AppFuture[Any]) -> Callable[[], dict[str, str]]:
         task, number, record = future._tid, future._fn, future._record
@@ -127,9 +138,8 @@ class Tries:
         future = self.table.pop(task, None)
         if future is None:
             return
-        if not self._again(future, Fault.PLACE if began else Fault.NONE, host, Failure(error)):
-            self.failed += 1
-            future.finish(Failure(error))
+        if not self._again(future, Fault.PLACE if began else Fault.NONE, host, outcomes.Known(error)):
+            self._fail(future, outcomes.Known(error))
 
     def fail_all(self, error: Callable[[], BaseException]) -> None:
         """Nothing can run any more. Each future gets an error of its own: tracebacks pile up on shared ones."""
@@ -138,8 +148,7 @@ class Tries:
                 _, future = self.table.popitem()
             except KeyError:
                 return  # a thread that cancels was faster
-            self.failed += 1
-            future.finish(Failure(error()))
+            self._fail(future, outcomes.Known(error()))
 
     def mark_killed(self, future: AppFuture[Any]) -> None:
         """The user has asked for this running task to be stopped: it ends as cancelled."""
@@ -148,59 +157,60 @@ class Tries:
 
 
 _KILLED = "\0killed"
+_NO_OPTIONS = Options()
 
 
 def _first_line(failure: Any) -> str:
     try:
-        error = failure.error if type(failure) is Failure else failure.error()
+        error = failure.error()
         return f"{type(error).__name__}: {error}".split("\n", 1)[0][:200]
     except Exception as problem:  # a __str__ of the user's; the try is still to be noted
         return f"an error that can't be shown ({type(problem).__name__})"
 
 
-def frames_of(batch: list[AppFuture[Any]], priorities: bool) -> list[tuple[bytes, list[int] | None]]:
-    """Futures as TASKS frames of at most 256, in order. Those cancelled meanwhile are left out."""
+def frames_of(batch: list[AppFuture[Any]], singly: bool) -> list[tuple[bytes, list[int] | None]]:
+    """Futures as TASKS frames of at most 256, in order. Those cancelled meanwhile are left out.
+
+    singly: some have priorities or walltimes, which belong to a frame.
+    """
     frames: list[tuple[bytes, list[int] | None]] = []
     for start in range(0, len(batch), 256):
         run = batch[start : start + 256]
-        if not priorities:
+        if not singly:
             try:
                 payload = b"".join([future._data for future in run])
             except TypeError:
                 pass  # one is in shared memory, or cancelled
             else:
-                frames.append((_frame(run, 0, payload), None))
+                frames.append((_frame(run, 0, 0, payload), None))
                 continue
         for future in run:
             _add_single(frames, future)
     return frames
 
 
-def _frame(run: list[AppFuture[Any]], priority: int, payload: bytes) -> bytes:
+def _frame(run: list[AppFuture[Any]], priority: int, walltime_ms: int, payload: bytes) -> bytes:
     count = len(run)
     columns = wire.Struct(f"<{count}Q{2 * count}I").pack(
         *[future._tid for future in run],
         *[future._fn for future in run],
         *[len(future._data) for future in run],
     )
-    size = 10 + 16 * count + len(payload)
-    return wire.HEAD.pack(size, wire.TASKS, 0) + wire.TASKS_HEAD.pack(priority, count) + columns + payload
+    head = wire.HEAD.pack(14 + 16 * count + len(payload), wire.TASKS, 0)
+    return head + wire.TASKS_HEAD.pack(priority, walltime_ms, count) + columns + payload
 
 
 def _add_single(frames: list[tuple[bytes, list[int] | None]], future: AppFuture[Any]) -> None:
-
-
     data = future._data
-    priority = future._record.options.priority if future._record is not None else 0
+    options = future._record.options if future._record is not None else _NO_OPTIONS
+    walltime_ms = math.ceil(options.walltime * 1000) if options.walltime else 0
     if type(data) is bytes:
-        frames.append((_frame([future], priority, data), None))
-    elif data is not None:
+        frames.append((_frame([future], options.priority, walltime_ms, data), None))
+    elif data is not None and future._state == PENDING:
         if not hasattr(data, "fd"):
             raise InternalError(f"a task's payload is a {type(data).__name__}")
         tasks = wire.Tasks(
-            priority, 1, wire.Struct("<Q").pack(future._tid), wire.LENGTH.pack(future._fn),
+            options.priority, walltime_ms, 1, wire.Struct("<Q").pack(future._tid), wire.LENGTH.pack(future._fn),
             wire.LENGTH.pack(len(data.short)), data.short, [os.dup(data.fd)],
         )  # fmt: skip
         frames.append((tasks.frame(), tasks.descriptors))
-
-

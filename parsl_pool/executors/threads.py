@@ -1,0 +1,165 @@
+"""`ThreadPoolExecutor`: tasks run in threads of the user's own process. Any object passes; memory is shared."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor as _Threads
+from itertools import count
+from typing import Any
+
+from parsl_pool.dataflow.kernel import Kernel
+from parsl_pool.dataflow.record import Fault, Options, TaskRecord
+from parsl_pool.dataflow.traverse import futures_in, with_results
+from parsl_pool.errors import ConfigurationError
+from parsl_pool.executors.base import ParslExecutor
+from parsl_pool.futures import PENDING, RUNNING, AppFuture
+
+
+class ThreadPoolExecutor(ParslExecutor):
+    """Runs tasks in threads.
+
+    Args:
+        label: name of the executor.
+        max_threads: how many tasks run at once.
+        thread_name_prefix: begins the threads' names.
+        storage_access, working_dir: for file staging.
+
+    A task that runs cannot be stopped: `future.kill()` only cancels what has not begun.
+    """
+
+    wants_payloads = False
+
+    def __init__(
+        self,
+        label: str = "threads",
+        max_threads: int = 2,
+        thread_name_prefix: str = "",
+        storage_access: Any = None,
+        working_dir: str | None = None,
+        *,
+        retries: int = 0,
+    ) -> None:
+        if type(max_threads) is not int or max_threads < 1:
+            raise ConfigurationError(f"max_threads must be a whole number of at least 1, got {max_threads!r}")
+        self.label, self.max_threads = label, max_threads
+        self.storage_access, self.working_dir = storage_access, working_dir
+        self.options = Options(retries=retries)
+        self.kernel = Kernel()
+        self._prefix = thread_name_prefix or f"parsl-pool-{label}"
+        self._threads: _Threads | None = None
+        self._lock = threading.Lock()  # guards _threads, _pending and _closing
+        self._pending: dict[int, AppFuture[Any]] = {}
+        self._closing = False
+        self._empty = threading.Condition(self._lock)
+        self._ids = count(1)
+
+    # -- life
+
+    def start(self) -> None:
+        """Begin to work."""
+        with self._lock:
+            if self._closing:
+                raise RuntimeError("cannot schedule new futures after shutdown")
+            if self._threads is None:
+                self._threads = _Threads(self.max_threads, thread_name_prefix=self._prefix)
+
+    def begin_shutdown(self, kill: bool = False) -> None:
+        """Take no more tasks. kill: those that have not begun are cancelled."""
+        with self._lock:
+            self._closing = True
+            pending = list(self._pending.values()) if kill else []
+        for future in pending:
+            future.cancel()
+
+    def join(self, timeout: float | None = None) -> bool:
+        """Wait for the end of all tasks. True if it has come."""
+        with self._empty:
+            if not self._empty.wait_for(lambda: not self._pending, timeout):
+                return False
+        if self._threads is not None:
+            self._threads.shutdown(wait=True)
+        self.kernel.close()
+        return True
+
+    # -- calls
+
+    def call(
+        self,
+        fn: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        options: Options | None = None,
+    ) -> AppFuture[Any]:
+        """Run `fn(*args, **kwargs)`; futures among the arguments are awaited."""
+        self.start()
+        future: AppFuture[Any] = AppFuture()
+        future._tid = next(self._ids)
+        future._owner = self
+        name = str(getattr(fn, "__qualname__", type(fn).__name__))
+        future._record = TaskRecord(future._tid, options or self.options, name, time.time())
+        with self._lock:
+            self._pending[id(future)] = future
+        needed = futures_in((args, dict(kwargs)))
+        call = (fn, args, dict(kwargs))
+        if needed:
+            self.kernel.submit(future, call, needed, self)
+        else:
+            self.launch(future, call, [])
+        future.add_done_callback(self._forget)
+        return future
+
+    def launch(self, future: AppFuture[Any], arguments: Any, results: list[Any]) -> None:
+        """The kernel has all that a task needs."""
+        future._owner = self
+        assert self._threads is not None
+        self._threads.submit(self._run, future, arguments, bool(results))
+
+    def _run(self, future: AppFuture[Any], call: tuple[Any, Any, Any], has_futures: bool) -> None:
+        with future._condition:
+            if future._state != PENDING:
+                return  # cancelled
+            future._state = RUNNING
+        fn, args, kwargs = call
+        record: TaskRecord = future._record
+        while True:
+            try:
+                if has_futures:
+                    args, kwargs = with_results((args, kwargs), lambda needed: needed.result())
+                value = fn(*args, **kwargs)
+            except BaseException as error:  # the task's own
+                if record.failed(Fault.TASK, "", repr(error)[:200], time.time()):
+                    continue
+                future.set_exception(error)
+            else:
+                future.set_result(value)
+            return
+
+    def _forget(self, future: AppFuture[Any]) -> None:
+        with self._empty:
+            self._pending.pop(id(future), None)
+            if not self._pending:
+                self._empty.notify_all()
+
+    # -- the Owner of its futures
+
+    def cancel(self, future: AppFuture[Any]) -> bool:
+        """True if the task has not begun; the thread that comes to it will skip it."""
+        with future._condition:
+            return future._state == PENDING
+
+    def kill(self, future: AppFuture[Any]) -> bool:
+        """A thread cannot be stopped."""
+        return False
+
+    def is_running(self, future: AppFuture[Any]) -> bool:
+        """True if a thread has begun it."""
+        return future._state == RUNNING
+
+    def failure_seen(self, future: AppFuture[Any]) -> None:
+        """Nothing is reported about threads."""
+
+    def pump(self, future: AppFuture[Any], deadline: float | None) -> bool:
+        """Results come from the threads themselves."""
+        return False
