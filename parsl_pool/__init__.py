@@ -11,17 +11,28 @@ from typing import TYPE_CHECKING, Any
 from parsl_pool._version import __version__
 
 if TYPE_CHECKING:
+    from parsl_pool.config import Config as Config
     from parsl_pool.executor import ParslPoolExecutor as ParslPoolExecutor
     from parsl_pool.executors.high_throughput.executor import HighThroughputExecutor as HighThroughputExecutor
+    from parsl_pool.executors.threads import ThreadPoolExecutor as ThreadPoolExecutor
     from parsl_pool.futures import AppFuture as AppFuture
 
 _HOMES = {
     "AppFuture": "parsl_pool.futures",
+    "Config": "parsl_pool.config",
     "HighThroughputExecutor": "parsl_pool.executors.high_throughput.executor",
     "ParslPoolExecutor": "parsl_pool.executor",
+    "ThreadPoolExecutor": "parsl_pool.executors.threads",
 }
 
-__all__ = ["AppFuture", "HighThroughputExecutor", "ParslPoolExecutor", "__version__"]
+__all__ = [
+    "AppFuture",
+    "Config",
+    "HighThroughputExecutor",
+    "ParslPoolExecutor",
+    "ThreadPoolExecutor",
+    "__version__",
+]
 
 
 def __getattr__(name: str) -> Any:

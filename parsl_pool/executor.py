@@ -8,49 +8,52 @@ from __future__ import annotations
 import itertools
 import logging
 import multiprocessing
+import random
 import sys
-import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from concurrent.futures import process as _stdlib
-from time import monotonic, sleep
+from time import monotonic
 from types import TracebackType
 from typing import Any, TypeVar
 
-from parsl_pool import mapping
-from parsl_pool.errors import PoolBroken
+from parsl_pool import exit_hook, mapping
+from parsl_pool.config import Config
+from parsl_pool.dataflow.record import Options
+from parsl_pool.errors import ConfigurationError, PoolBroken, UnsupportedPlatform
+from parsl_pool.executors.base import ParslExecutor
 from parsl_pool.executors.high_throughput.executor import HighThroughputExecutor, available_cores
-from parsl_pool.executors.high_throughput.link import Stage
 from parsl_pool.futures import AppFuture, FutureInArguments
+from parsl_pool.options import PoolView, changed
+from parsl_pool.progress import ProgressBar
 
 T = TypeVar("T")
 
 if sys.platform == "win32":
-    raise ImportError("parsl_pool does not run on Windows; use it in WSL, or on Linux or macOS")
+    raise UnsupportedPlatform("parsl_pool does not run on Windows; use it in WSL, or on Linux or macOS")
 
 logging.getLogger("parsl_pool").addHandler(logging.NullHandler())  # silent unless the program wants to hear
 
 _GRACE_S = 3.0
-_FIRST_WORKER_S = 10.0
-_FIRST_TASK_S = 2.0
 _numbers = itertools.count(1)
-_interpreter_exits = False
 
 
 class ParslPoolExecutor(_stdlib.ProcessPoolExecutor):
     """Runs calls in worker processes, on this machine or on many.
 
     Args:
-        max_workers: number of workers; None: one for each processor this process may use.
+        max_workers: number of workers, or a Config; None: one for each processor this process may use.
         mp_context: a `multiprocessing` context: its start method is that of the workers.
         initializer: called in each worker before its first task, with `initargs`.
         max_tasks_per_child: a worker is replaced after so many tasks.
+        config: a Config, as well as first argument.
         retries: how often a task that fails is tried again.
         lost_retries: how often a task is tried again whose place (manager, node, interchange) was lost.
         preload: modules that are imported once for all workers.
         run_dir: where the run's files go; None: a private temporary directory, if one is needed at all.
         manager_inside: whether the manager of the workers shares the interchange's process; None: if it can.
+        progress: show a progress bar (needs tqdm).
 
     Raises:
         ValueError, TypeError, ConfigurationError: a bad argument, at once.
@@ -58,50 +61,64 @@ class ParslPoolExecutor(_stdlib.ProcessPoolExecutor):
 
     def __init__(
         self,
-        max_workers: int | None = None,
+        max_workers: int | Config | None = None,
         mp_context: Any = None,
         initializer: Callable[..., object] | None = None,
         initargs: tuple[Any, ...] = (),
         *,
         max_tasks_per_child: int | None = None,
+        config: Config | None = None,
         retries: int = 0,
         lost_retries: int = 3,
         preload: Iterable[str] = (),
         run_dir: str | None = None,
         manager_inside: bool | None = None,
+        progress: bool = False,
     ) -> None:
-        if max_workers is None:
-            max_workers = available_cores()
-        elif type(max_workers) is bool or not isinstance(max_workers, int):
-            raise TypeError(f"max_workers must be a whole number or a Config, got {max_workers!r}")
-        elif max_workers <= 0:
-            raise ValueError("max_workers must be greater than 0")
+        if isinstance(max_workers, Config):
+            max_workers, config = None, max_workers
         if initializer is not None and not callable(initializer):
             raise TypeError("initializer must be a callable")
         method = _start_method(mp_context, max_tasks_per_child)
-        self._max_workers = max_workers
+        if config is None:
+            count = _checked_workers(max_workers)
+            backends: list[ParslExecutor] = [
+                HighThroughputExecutor(
+                    label=f"pool-{next(_numbers)}",
+                    max_workers_per_node=count,
+                    start_method=method,
+                    initializer=initializer,
+                    initargs=initargs,
+                    max_tasks_per_child=max_tasks_per_child,
+                    preload=preload,
+                    run_dir=run_dir,
+                    manager_inside=manager_inside,
+                    retries=retries,
+                    lost_retries=lost_retries,
+                )
+            ]
+        else:
+            given = (max_workers, mp_context, initializer, max_tasks_per_child, run_dir, manager_inside)
+            if any(value is not None for value in given) or preload:
+                raise ConfigurationError(
+                    "with a Config, say everything about workers there: HighThroughputExecutor(max_workers_per_node=, "
+                    "start_method=, initializer=, max_tasks_per_child=, preload=, manager_inside=) and Config(run_dir=)"
+                )
+            backends = from_config(config)
+        self._backends = {backend.label: backend for backend in backends}
+        self._backend: Any = backends[0]
+        self._max_workers = sum(getattr(b, "max_workers_per_node", getattr(b, "max_threads", 0)) for b in backends)
         self._mp_context = mp_context or multiprocessing.get_context("spawn" if max_tasks_per_child else None)
         self._initializer, self._initargs = initializer, initargs
         self._max_tasks_per_child = max_tasks_per_child
-        self._backend = HighThroughputExecutor(
-            label=f"pool-{next(_numbers)}",
-            max_workers_per_node=max_workers,
-            start_method=method,
-            initializer=initializer,
-            initargs=initargs,
-            max_tasks_per_child=max_tasks_per_child,
-            preload=preload,
-            run_dir=run_dir,
-            manager_inside=manager_inside,
-            retries=retries,
-            lost_retries=lost_retries,
-        )
         self._shutdown_thread = False
         self._call = self._backend.call
+        self._bar = ProgressBar(self._backend, self._backend.label) if progress else None
         # When the pool is dropped without shutdown, its tasks still finish, and then everything ends.
-        self._finalizer = weakref.finalize(self, self._backend.begin_shutdown)
-        self._finalizer.atexit = False  # the exit hook below does that, in time to wait for it
-        _live.add(self._backend)
+        self._finalizer = weakref.finalize(self, _end_all, backends)
+        self._finalizer.atexit = False  # the exit hook does that, in time to wait for it
+        for backend in backends:
+            exit_hook.register(backend)
 
     # -- what the world reads
 
@@ -112,13 +129,14 @@ class ParslPoolExecutor(_stdlib.ProcessPoolExecutor):
 
     @property
     def _processes(self) -> Mapping[int, Any]:  # type: ignore[override]  # an attribute there
-        if self._backend.link.stage is Stage.OPEN:
-            self._backend.workers.first.wait(_FIRST_WORKER_S)  # programs look right after their first submit
-        return self._backend.workers.processes
+        processes: dict[int, Any] = {}
+        for backend in self._backends.values():
+            processes.update(backend.processes())
+        return processes
 
     @property
     def _broken(self) -> Any:  # type: ignore[override]  # an attribute there
-        return self._backend.link.broken or False
+        return self._backend.broken or False
 
     @property
     def _shutdown(self) -> bool:
@@ -137,22 +155,66 @@ class ParslPoolExecutor(_stdlib.ProcessPoolExecutor):
             BrokenProcessPool: no worker can work; the text says why.
             TypeError: fn is not callable.
         """
-        self._check_open()
+        if not self._backend.is_open or self._shutdown_thread:
+            self._open()
         if not callable(fn):
             raise TypeError(f"submit() needs a callable, got {fn!r}")
         return self._call(fn, args, kwargs)
 
-    def _check_open(self) -> None:
-        link = self._backend.link
-        if link.stage is Stage.OPEN and not self._shutdown_thread and link.broken is None:
-            return
-        if self._backend.link.broken is not None:
-            raise _fresh(self._backend.link.broken)
+    def _open(self) -> None:
+        if self._backend.broken is not None:
+            raise _fresh(self._backend.broken)
         if self._shutdown_thread:
             raise RuntimeError("cannot schedule new futures after shutdown")
-        if _interpreter_exits:
+        if exit_hook.is_exiting():
             raise RuntimeError("cannot schedule new futures after interpreter shutdown")
-        self._backend.start()
+        for backend in self._backends.values():
+            backend.start()
+
+    def submit_with(
+        self, options: Options, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> AppFuture[T]:
+        """What `options(...).submit` does."""
+        self._open()
+        if not callable(fn):
+            raise TypeError(f"submit() needs a callable, got {fn!r}")
+        labels = options.executors or tuple(self._backends)
+        backend = self._backends[labels[0] if len(labels) == 1 else random.choice(labels)]
+        future: AppFuture[T] = backend.call(fn, args, kwargs, options)
+        return future
+
+    def submit_chunk(
+        self, fn: Callable[..., Any], calls: list[tuple[Any, ...]], options: Options | None = None
+    ) -> Future[Any]:
+        """Several calls as one task, whose result is a list, or a PartialChunk. For `map`."""
+        self._open()
+        chunk = getattr(self._backend, "call_chunk", None)
+        if chunk is not None and len(self._backends) == 1:
+            try:
+                future: Future[Any] = chunk(fn, calls, options)
+                return future
+            except FutureInArguments:
+                pass  # each call waits for its own futures then
+        if options is None:
+            return mapping.gather([self.submit(fn, *args) for args in calls])
+        return mapping.gather([self.submit_with(options, fn, args, {}) for args in calls])
+
+    def options(self, **changes: Any) -> PoolView:
+        """A view of this pool whose calls have these options: retries, lost_retries, priority, label, walltime,
+        executors.
+
+        Raises:
+            ConfigurationError: an option that doesn't exist, or a value that can't be.
+        """
+        return PoolView(self, self.check_options(changed(self._backend.options, changes)))
+
+    def check_options(self, options: Options) -> Options:
+        """The same options, if this pool has the executors that they name. Raises ConfigurationError."""
+        for label in options.executors:
+            if label not in self._backends:
+                known = ", ".join(repr(other) for other in self._backends)
+                raise ConfigurationError(f"no executor has the label {label!r}; there are: {known}")
+        return options
 
     def map(
         self,
@@ -183,13 +245,17 @@ class ParslPoolExecutor(_stdlib.ProcessPoolExecutor):
             self, fn, (iterable,), timeout=timeout, chunksize=chunksize, buffersize=None, unordered=False, star=True
         )
 
-    def _submit_chunk(self, fn: Callable[..., Any], calls: list[tuple[Any, ...]]) -> Future[Any]:
-        """Several calls as one task, whose result is a list, or a PartialChunk."""
-        self._check_open()
-        try:
-            return self._backend.call_chunk(fn, calls)
-        except FutureInArguments:
-            return mapping.gather([self.submit(fn, *args) for args in calls])
+    # -- questions
+
+    def status(self) -> Any:
+        """A snapshot: tasks by state, workers, managers, tasks per second. See `parsl_pool.status.PoolStatus`."""
+        from parsl_pool.status import snapshot  # only when asked
+
+        return snapshot(self._backend)
+
+    def explain(self) -> str:
+        """What waits, for what, since when: a paragraph for people."""
+        return "\n".join(backend.explain() for backend in self._backends.values())
 
     # -- the end
 
@@ -202,20 +268,21 @@ class ParslPoolExecutor(_stdlib.ProcessPoolExecutor):
         """
         self._shutdown_thread = True
         self._finalizer.detach()
-        if cancel_futures:
-            self._await_first_task()
-            for future in list(self._backend.link.tries.table.values()):
-                future.cancel()
-        self._backend.begin_shutdown()
+        for backend in self._backends.values():
+            if cancel_futures:
+                backend.cancel_all()
+            backend.begin_shutdown()
         if wait:
-            self._backend.join()
+            self._join(None)
 
-    def _await_first_task(self) -> None:
-        """The standard library's pools guarantee that the first calls run; so a pool that starts gets a moment."""
-        link = self._backend.link
-        end = monotonic() + _FIRST_TASK_S
-        while link.stage is Stage.OPEN and not link.has_begun() and monotonic() < end:
-            sleep(0.001)
+    def _join(self, timeout: float | None) -> bool:
+        end = None if timeout is None else monotonic() + timeout
+        for backend in self._backends.values():
+            if not backend.join(None if end is None else max(0.0, end - monotonic())):
+                return False
+        if self._bar is not None:
+            self._bar.close()
+        return True
 
     def terminate_workers(self) -> None:
         """End the workers by SIGTERM, and the pool with them. Tasks that run, or wait, fail."""
@@ -228,8 +295,9 @@ class ParslPoolExecutor(_stdlib.ProcessPoolExecutor):
     def _end_now(self) -> None:
         self._shutdown_thread = True
         self._finalizer.detach()
-        self._backend.begin_shutdown(kill=True)
-        self._backend.join()
+        for backend in self._backends.values():
+            backend.begin_shutdown(kill=True)
+        self._join(None)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -237,19 +305,37 @@ class ParslPoolExecutor(_stdlib.ProcessPoolExecutor):
         if kind is not None and issubclass(kind, KeyboardInterrupt):
             # Ctrl-C means stop: what has not begun is dropped, what runs gets a moment.
             self.shutdown(wait=False, cancel_futures=True)
-            if not self._backend.join(_GRACE_S):
+            if not self._join(_GRACE_S):
                 self._end_now()
             return
         self.shutdown()
 
     def __repr__(self) -> str:
-        link = self._backend.link
-        tries = link.tries
-        state = "broken" if link.broken else link.stage.name.lower()
-        return (
-            f"<ParslPoolExecutor {link.label}: {self._max_workers} workers, {state}, "
-            f"{len(tries.table)} tasks under way, {tries.finished} done, {tries.failed} failed>"
-        )
+        backends = ", ".join(backend.describe() for backend in self._backends.values())
+        return f"<ParslPoolExecutor {backends}>"
+
+
+def _end_all(backends: list[ParslExecutor]) -> None:
+    for backend in backends:
+        backend.begin_shutdown(kill=False)
+
+
+def from_config(config: Config) -> list[ParslExecutor]:
+    """The executors of a Config, with what it says about all of them."""
+    backends = config.claim()
+    for backend in backends:
+        backend.adopt(config.retries, config.lost_retries, config.run_dir)
+    return backends
+
+
+def _checked_workers(max_workers: int | None) -> int:
+    if max_workers is None:
+        return available_cores()
+    if type(max_workers) is bool or not isinstance(max_workers, int):
+        raise TypeError(f"max_workers must be a whole number or a Config, got {max_workers!r}")
+    if max_workers <= 0:
+        raise ValueError("max_workers must be greater than 0")
+    return max_workers
 
 
 def _start_method(context: Any, max_tasks_per_child: int | None) -> str:
@@ -274,30 +360,3 @@ def _start_method(context: Any, max_tasks_per_child: int | None) -> str:
 def _fresh(error: BaseException) -> BaseException:
     """A copy: a shared exception object would collect everybody's traceback."""
     return type(error)(*error.args) if isinstance(error, PoolBroken) else error
-
-
-# ---- the interpreter's end
-
-_live: weakref.WeakSet[HighThroughputExecutor] = weakref.WeakSet()
-
-
-def _at_exit() -> None:
-    """Finish what was submitted, as the standard library's executors do; after Ctrl-C, only end it."""
-    global _interpreter_exits
-    _interpreter_exits = True
-    interrupted = getattr(sys, "last_type", None) is KeyboardInterrupt
-    backends = list(_live)
-    for backend in backends:
-        backend.link.may_restart = False
-        backend.begin_shutdown(kill=interrupted)
-    for backend in backends:
-        try:
-            backend.join()
-        except KeyboardInterrupt:  # a second Ctrl-C
-            backend.begin_shutdown(kill=True)
-            backend.join()
-
-
-# As concurrent.futures.thread does: it runs before threads are joined, while threads still can run.
-threading._register_atexit(_at_exit)  # type: ignore[attr-defined]  # private, but the only hook at that moment
-

@@ -49,7 +49,7 @@ def _submissions(
             yield submit(fn, *args)
         return
     while chunk := list(itertools.islice(calls, chunksize)):
-        yield pool._submit_chunk(fn, chunk)
+        yield pool.submit_chunk(fn, chunk)
 
 
 def _ordered(

@@ -186,6 +186,13 @@ class Kernel:
             del self._tasks[id(future)]
         return True
 
+    def cancel_all(self) -> None:
+        """Cancel every task that waits here."""
+        with self._lock:
+            futures = [task.future for task in self._tasks.values()]
+        for future in futures:
+            future.cancel()
+
     def kill(self, future: AppFuture[Any]) -> bool:
         """It does not run: there is nothing to stop."""
         return False

@@ -19,6 +19,8 @@ class ParslExecutor(ABC):
     """
 
     label: str
+    options: Options
+    broken: BaseException | None = None
 
     @abstractmethod
     def start(self) -> None:
@@ -37,6 +39,39 @@ class ParslExecutor(ABC):
     @abstractmethod
     def join(self, timeout: float | None = None) -> bool:
         """Wait for the end. True if it has come."""
+
+    @property
+    @abstractmethod
+    def is_open(self) -> bool:
+        """True while it takes calls: started, not shut down, not broken."""
+
+    @abstractmethod
+    def cancel_all(self) -> None:
+        """Cancel every task that has not begun."""
+
+    @abstractmethod
+    def explain(self) -> str:
+        """What waits, for what, since when; for people."""
+
+    @abstractmethod
+    def describe(self) -> str:
+        """The executor in a few words, for a pool's repr."""
+
+    def processes(self) -> dict[int, Any]:
+        """Worker processes by process id."""
+        return {}
+
+    def begin_exit(self, kill: bool) -> None:
+        """The interpreter ends: as begin_shutdown, and nothing may be started any more."""
+        self.begin_shutdown(kill)
+
+    def adopt(self, retries: int, lost_retries: int, run_dir: str | None) -> None:
+        """Take over what a Config says about all of its executors, where nothing else has been said."""
+        own = self.options
+        self.options = own._replace(
+            retries=own.retries or retries,
+            lost_retries=lost_retries if own.lost_retries == Options().lost_retries else own.lost_retries,
+        )
 
     def submit(
         self, func: Callable[..., Any], resource_specification: dict[str, Any], *args: Any, **kwargs: Any

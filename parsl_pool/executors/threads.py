@@ -83,6 +83,26 @@ class ThreadPoolExecutor(ParslExecutor):
         self.kernel.close()
         return True
 
+    @property
+    def is_open(self) -> bool:
+        """True while it takes calls."""
+        return self._threads is not None and not self._closing
+
+    def cancel_all(self) -> None:
+        """Cancel every task that has not begun."""
+        with self._lock:
+            pending = list(self._pending.values())
+        for future in pending:
+            future.cancel()
+
+    def explain(self) -> str:
+        """What waits, for what; for people."""
+        return "\n".join([self.describe(), *self.kernel.explain()])
+
+    def describe(self) -> str:
+        """In a few words."""
+        return f"{self.label}: {self.max_threads} threads, {len(self._pending)} tasks under way"
+
     # -- calls
 
     def call(

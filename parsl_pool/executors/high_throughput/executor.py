@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import socket
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from itertools import count
 from pickle import dumps
+from time import monotonic, sleep
 from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
@@ -23,6 +25,8 @@ from parsl_pool.interchange import serialize, wire
 
 _PLAIN = frozenset({int, float, bool, str, type(None), complex})
 _FIXED_KINDS = frozenset({FunctionType, BuiltinFunctionType, type})
+_FIRST_WORKER_S = 10.0
+_FIRST_TASK_S = 2.0
 _START_METHODS = ("fork", "forkserver", "spawn")
 
 
@@ -153,12 +157,75 @@ class HighThroughputExecutor(ParslExecutor):
         """Wait for the end. True if it has come."""
         ended = self.link.join(timeout)
         if ended:
+            self._report_unread()
             self.kernel.close()
             if self._dumped is not None:
                 for fd in self._dumped[1]:
                     os.close(fd)
                 self._dumped = (b"", [])
         return ended
+
+    def _report_unread(self) -> None:
+        """Failures that nobody looked at are told when the pool ends."""
+        tries = self.link.tries
+        unread, tries.seen = tries.failed - tries.seen, tries.failed
+        if unread > 0 and tries.first_failure is not None:
+            task, failure = tries.first_failure
+            error = failure.error()
+            warnings.warn(
+                f"{unread} of {tries.finished} tasks of {self.label} failed, and nobody looked at their results. "
+                f"The first failure was task {task}: {type(error).__name__}: {error}",
+                RuntimeWarning,
+                stacklevel=4,
+            )
+
+    @property
+    def broken(self) -> BaseException | None:  # type: ignore[override]  # an attribute there
+        """Why it can't work any more; None while it can."""
+        return self.link.broken
+
+    @property
+    def is_open(self) -> bool:
+        """True while it takes calls."""
+        return self.link.stage is Stage.OPEN and self.link.broken is None
+
+    def begin_exit(self, kill: bool) -> None:
+        """The interpreter ends: nothing may be started any more."""
+        self.link.may_restart = False
+        self.link.begin_shutdown(kill)
+
+    def adopt(self, retries: int, lost_retries: int, run_dir: str | None) -> None:
+        """Take over what a Config says about all of its executors."""
+        super().adopt(retries, lost_retries, run_dir)
+        self.link.tries.options = self.options
+        if self._run_dir is None:
+            self._run_dir = run_dir
+
+    def processes(self) -> dict[int, Any]:
+        """Worker processes by process id. Just after the start it waits for the first: programs look then."""
+        if self.link.stage is Stage.OPEN:
+            self.workers.first.wait(_FIRST_WORKER_S)
+        return self.workers.processes
+
+    def cancel_all(self) -> None:
+        """Cancel every task that has not begun.
+
+        The standard library's pools guarantee that the first calls run; so a pool that starts gets a moment.
+        """
+        end = monotonic() + _FIRST_TASK_S
+        while self.link.stage is Stage.OPEN and not self.link.has_begun() and monotonic() < end:
+            sleep(0.001)
+        self.kernel.cancel_all()
+        self.link.cancel_all()
+
+    def describe(self) -> str:
+        """In a few words."""
+        link = self.link
+        state = "broken" if link.broken else link.stage.name.lower()
+        return (
+            f"{self.label}: {self.max_workers_per_node} workers, {state}, {len(link.tries.table)} tasks under way, "
+            f"{link.tries.finished} done, {link.tries.failed} failed"
+        )
 
     def explain(self) -> str:
         """What waits, for what, since when; a paragraph for people."""
@@ -201,7 +268,9 @@ class HighThroughputExecutor(ParslExecutor):
             return self._wait_for(number, payload, record)
         return self.link.submit(number, payload, record)
 
-    def call_chunk(self, fn: Callable[..., Any], calls: list[tuple[Any, ...]]) -> AppFuture[Any]:
+    def call_chunk(
+        self, fn: Callable[..., Any], calls: list[tuple[Any, ...]], options: Options | None = None
+    ) -> AppFuture[Any]:
         """Run several calls of one function as one task; the result is the list of theirs.
 
         Raises:
@@ -213,7 +282,7 @@ class HighThroughputExecutor(ParslExecutor):
             payload = finish_payload(serialize.dump_chunk(calls, f"arguments of {name}"), self.manager_inside)
         except SerializationError as error:
             return _failed(error)
-        return self.link.submit(number, payload)
+        return self.link.submit(number, payload, None if options is None else self._record(options, name))
 
     def _number(self, fn: Callable[..., Any], name: str) -> int:
         number = self._fixed.get(fn) if type(fn) in _FIXED_KINDS else None

@@ -203,6 +203,11 @@ class Link:
             return self.tries.table.pop(task, None) is not None
         return self.stage is Stage.NEW and self.tries.table.pop(task, None) is not None
 
+    def cancel_all(self) -> None:
+        """Cancel every task that has not been begun. The last ones first: no worker is there yet."""
+        for future in reversed(list(self.tries.table.values())):
+            future.cancel()
+
     def _await_verdict(self, future: AppFuture[Any], task: int) -> bool:
         """A worker took the task while we cancelled it: it may have seen that, and will say so in a moment."""
         deadline = monotonic() + _VERDICT_S
