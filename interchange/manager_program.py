@@ -53,7 +53,7 @@ class ManagerProgram:
     # -- up
 
     def _post(self, record: wire.Record) -> None:
-        self._socket.send(bytes((record.KIND, 0)) + wire.encode(record))
+        self._socket.send(bytes((wire.KIND[type(record)], 0)) + wire.encode(record))
 
     def _register(self) -> None:
         manager = self._manager

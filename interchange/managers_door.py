@@ -52,16 +52,17 @@ class ManagersDoor:
         self._ping = 0
         self._context = zmq.Context(1)
         self._gatekeeper = curve.Gatekeeper(self._context, hello.manager_public)
-        self._socket = self._context.socket(zmq.ROUTER)
+        self._socket: Any = self._context.socket(zmq.ROUTER)
         self._socket.linger = 1000
         self._socket.sndhwm = self._socket.rcvhwm = 0  # credit bounds what is on the way; nothing may be dropped
         self._socket.maxmsgsize = MAX_MESSAGE
         self._socket.router_handover = True
         curve.secure_server(self._socket, hello.server_secret, hello.server_public)
         self._socket.bind(hello.bind)
-        self.address: str = self._socket.last_endpoint.decode()
+        endpoint = self._socket.getsockopt(zmq.LAST_ENDPOINT)
+        self.address = endpoint.decode() if isinstance(endpoint, bytes) else str(endpoint)
         # These descriptors tell of changes only: whoever uses the sockets must look again before sleeping.
-        loop.add_reader(self._socket.fd, self._serve)
+        loop.add_reader(int(self._socket.getsockopt(zmq.FD)), self._serve)
         loop.add_reader(self._gatekeeper.socket.fd, self._serve)
         loop.after_reads.insert(0, self._serve)  # before what it brings is passed on to the client
 
@@ -89,7 +90,7 @@ class ManagersDoor:
     def _message(self, identity: bytes, data: bytes) -> None:
         name = identity.decode("utf-8", "replace")
         kind, body = data[0], data[2:]
-        if kind == wire.Register.KIND:
+        if kind == wire.KIND[wire.Register]:
             record = wire.decode(kind, body)
             assert isinstance(record, wire.Register)
             self._register(identity, name, record)
@@ -103,11 +104,11 @@ class ManagersDoor:
             self._receive(name, wire.Results.decode(body))
         elif kind == wire.TASKS:
             self._receive(name, wire.Tasks.decode(body))
-        elif kind == wire.Ping.KIND:
+        elif kind == wire.KIND[wire.Ping]:
             self._post(identity, wire.Pong(0))
-        elif kind == wire.Stop.KIND:
+        elif kind == wire.KIND[wire.Stop]:
             self._leave(name, "it has ended as it was told")
-        elif kind != wire.Pong.KIND:
+        elif kind != wire.KIND[wire.Pong]:
             self._receive(name, wire.decode(kind, body))
 
     def _register(self, identity: bytes, name: str, record: wire.Register) -> None:
@@ -192,7 +193,7 @@ class ManagersDoor:
     # -- out
 
     def _post(self, identity: bytes, record: wire.Record) -> None:
-        self._socket.send_multipart([identity, bytes((record.KIND, 0)) + wire.encode(record)])
+        self._socket.send_multipart([identity, bytes((wire.KIND[type(record)], 0)) + wire.encode(record)])
 
     def send(self, name: str, record: wire.Record) -> None:
         """Send a manager a control message; one that is gone doesn't get it."""

@@ -108,14 +108,14 @@ def _with_buffers(data: bytes, buffers: Sequence[PickleBuffer]) -> list[Any]:
 
 def size_of(payload: bytes | list[Any]) -> int:
     """Bytes of a payload, whole or in parts."""
-    if type(payload) is bytes:
+    if isinstance(payload, bytes):
         return len(payload)
     return sum(part.nbytes if isinstance(part, memoryview) else len(part) for part in payload)
 
 
 def join(payload: bytes | list[Any]) -> bytes:
     """A payload in one piece."""
-    return payload if type(payload) is bytes else b"".join(payload)
+    return payload if isinstance(payload, bytes) else b"".join(payload)
 
 
 def to_shared_memory(payload: bytes | list[Any], label: str) -> tuple[bytes, int]:
@@ -271,7 +271,7 @@ def dump_exception(error: BaseException, skip_frames: int = 0) -> bytes:
         text = "".join(traceback.format_exception(type(error), error, frames))
     except Exception as problem:  # a __str__ of the user's: say so in place of the traceback
         text = f"(the traceback of a {type(error).__name__} can't be formatted: {problem!r})"
-    links = []
+    links: list[tuple[bytes | None, str, str, str]] = []
     link: BaseException | None = error
     seen: set[int] = set()
     while link is not None and id(link) not in seen and len(links) < 100:
@@ -303,7 +303,7 @@ def _dump_link(error: BaseException) -> tuple[bytes | None, str, str, str]:
 def load_exception(envelope: Payload, wrap: Callable[[str], BaseException]) -> BaseException:
     """The exception in an envelope, its `__cause__` being `wrap(traceback text)`, the user's chain behind that."""
     text, links = loads(envelope)
-    chain = [_load_link(*link, text) for link in links]
+    chain = [_load_link(link, text) for link in links]
     error = chain[0]
     cause = wrap(text)
     error.__cause__ = cause
@@ -312,7 +312,8 @@ def load_exception(envelope: Payload, wrap: Callable[[str], BaseException]) -> B
     return error
 
 
-def _load_link(data: bytes | None, name: str, text: str, reason: str, traceback_text: str) -> BaseException:
+def _load_link(link: tuple[bytes | None, str, str, str], traceback_text: str) -> BaseException:
+    data, name, text, reason = link
     if data is not None:
         try:
             error = loads(data)

@@ -16,7 +16,7 @@ def main() -> None:
     """Be a worker."""
     number, sock, page, stacks, settings_fd = map(int, sys.argv[1:6])
     data = os.pread(settings_fd, os.fstat(settings_fd).st_size, 0)
-    settings = wire.decode(wire.Settings.KIND, data)
+    settings = wire.decode(wire.KIND[wire.Settings], data)
     assert isinstance(settings, wire.Settings)
     inherited = [int(fd) for fd in sys.argv[6:]]
     setup = fork_server.prepare(settings, inherited)

@@ -53,8 +53,6 @@ NO_TASK = 0
 class Hello(NamedTuple):
     """Client to interchange, first: who it is and how the pool is to be."""
 
-    KIND = 16
-    FORMAT = "iiisssss"
     protocol: int
     client_pid: int
     inside: int  # 1: the manager is to be inside the interchange; the rest is empty then
@@ -68,8 +66,6 @@ class Hello(NamedTuple):
 class Settings(NamedTuple):
     """What a manager needs to know to run workers. Client to interchange to managers."""
 
-    KIND = 17
-    FORMAT = "isbiSSiIbisiiii"
     workers: int
     start_method: str
     initializer: bytes
@@ -90,8 +86,6 @@ class Settings(NamedTuple):
 class Ready(NamedTuple):
     """Interchange to client: settings taken, managers may connect here ("" if the manager is inside)."""
 
-    KIND = 18
-    FORMAT = "is"
     pid: int
     address: str
 
@@ -99,8 +93,6 @@ class Ready(NamedTuple):
 class Function(NamedTuple):
     """A function's bytes, under the number by which tasks name it. Down to managers; to a worker on Need."""
 
-    KIND = 19
-    FORMAT = "ib"
     number: int
     data: bytes
 
@@ -108,16 +100,12 @@ class Function(NamedTuple):
 class Forget(NamedTuple):
     """These functions will not be named again."""
 
-    KIND = 20
-    FORMAT = "I"
     numbers: list[int]
 
 
 class Kill(NamedTuple):
     """Stop this task if it runs, by ending its worker."""
 
-    KIND = 21
-    FORMAT = "iis"
     task: int
     status: int  # KILLED or TIMED_OUT
     reason: str
@@ -126,40 +114,30 @@ class Kill(NamedTuple):
 class KillWorkers(NamedTuple):
     """End every worker now, by this signal. Tasks that run end as KILLED."""
 
-    KIND = 22
-    FORMAT = "i"
     signal: int
 
 
 class Stop(NamedTuple):
     """Finish. Nothing is outstanding, or what is does not matter."""
 
-    KIND = 23
-    FORMAT = "i"
     now: int  # 1: do not let workers run their exit handlers
 
 
 class Ping(NamedTuple):
     """Are you there? Answered by Pong with the same number."""
 
-    KIND = 24
-    FORMAT = "i"
     number: int
 
 
 class Pong(NamedTuple):
     """The answer to a Ping."""
 
-    KIND = 25
-    FORMAT = "i"
     number: int
 
 
 class Register(NamedTuple):
     """Manager to interchange, first, and again after each reconnection: who it is and what it holds."""
 
-    KIND = 26
-    FORMAT = "issiisssiI"
     protocol: int
     manager: str
     host: str
@@ -175,40 +153,30 @@ class Register(NamedTuple):
 class Refused(NamedTuple):
     """Interchange to manager: you can't join. The manager ends, with this text on its stderr."""
 
-    KIND = 27
-    FORMAT = "s"
     reason: str
 
 
 class WhoAreYou(NamedTuple):
     """Interchange to a manager that it doesn't know, or no more: register (again)."""
 
-    KIND = 28
-    FORMAT = "i"
     unused: int
 
 
 class Window(NamedTuple):
     """Manager to broker: hold up to so many of my tasks' results outstanding. The credit of flow control."""
 
-    KIND = 29
-    FORMAT = "i"
     tasks: int
 
 
 class Returned(NamedTuple):
     """Manager to broker: tasks given back without having been started."""
 
-    KIND = 30
-    FORMAT = "I"
     tasks: list[int]
 
 
 class WorkerUp(NamedTuple):
     """A worker runs. To the client with the descriptor of its page if the manager is on the same host."""
 
-    KIND = 31
-    FORMAT = "sisi"
     manager: str
     worker: int
     host: str
@@ -218,8 +186,6 @@ class WorkerUp(NamedTuple):
 class WorkerGone(NamedTuple):
     """A worker ended. status is as from `Popen.returncode`; expected: it was told to."""
 
-    KIND = 32
-    FORMAT = "siii"
     manager: str
     worker: int
     status: int
@@ -229,8 +195,6 @@ class WorkerGone(NamedTuple):
 class ManagerUp(NamedTuple):
     """Interchange to client: a manager registered."""
 
-    KIND = 33
-    FORMAT = "ssiisiI"
     manager: str
     host: str
     pid: int
@@ -243,8 +207,6 @@ class ManagerUp(NamedTuple):
 class ManagerGone(NamedTuple):
     """Interchange to client: a manager went away, and these tasks with it."""
 
-    KIND = 34
-    FORMAT = "ssssI"
     manager: str
     host: str
     block: str
@@ -255,8 +217,6 @@ class ManagerGone(NamedTuple):
 class Broken(NamedTuple):
     """No worker can work (its initializer fails, or it does not start): the pool is at its end."""
 
-    KIND = 35
-    FORMAT = "sss"
     cause: str  # "initializer" or "start"
     text: str
     traceback_text: str
@@ -265,8 +225,6 @@ class Broken(NamedTuple):
 class Notice(NamedTuple):
     """A line for the client's log. level is as in `logging`."""
 
-    KIND = 36
-    FORMAT = "is"
     level: int
     text: str
 
@@ -274,16 +232,12 @@ class Notice(NamedTuple):
 class Ask(NamedTuple):
     """Client to interchange: tell me your state. Answered by State."""
 
-    KIND = 37
-    FORMAT = "i"
     number: int
 
 
 class State(NamedTuple):
     """A snapshot of the interchange. `managers`: one line each, fields joined by tabs."""
 
-    KIND = 38
-    FORMAT = "iiiiS"
     number: int
     waiting: int
     placed: int
@@ -294,8 +248,6 @@ class State(NamedTuple):
 class Facts(NamedTuple):
     """What is known about the end of a worker: names and values, by position."""
 
-    KIND = 39
-    FORMAT = "SS"
     names: list[str]
     values: list[str]
 
@@ -303,16 +255,12 @@ class Facts(NamedTuple):
 class Spawn(NamedTuple):
     """Manager to fork server: start a worker. Beside it travel its socket, its page and its stderr."""
 
-    KIND = 48
-    FORMAT = "i"
     worker: int
 
 
 class Spawned(NamedTuple):
     """Fork server to manager: the worker's process id, 0 and a reason if it could not be started."""
 
-    KIND = 49
-    FORMAT = "iis"
     worker: int
     pid: int
     reason: str
@@ -321,8 +269,6 @@ class Spawned(NamedTuple):
 class Exited(NamedTuple):
     """Fork server to manager: a worker ended. status is as from `Popen.returncode`."""
 
-    KIND = 50
-    FORMAT = "iiii"
     worker: int
     pid: int
     status: int
@@ -332,16 +278,12 @@ class Exited(NamedTuple):
 class Up(NamedTuple):
     """Worker to manager: initialised, ready for tasks."""
 
-    KIND = 51
-    FORMAT = "i"
     pid: int
 
 
 class Flush(NamedTuple):
     """Worker to manager: look into your copy of my page; `nanoseconds` were spent on those tasks."""
 
-    KIND = 52
-    FORMAT = "iii"
     committed: int
     idle: int
     nanoseconds: int
@@ -350,16 +292,12 @@ class Flush(NamedTuple):
 class Need(NamedTuple):
     """Worker to manager: send me this function."""
 
-    KIND = 53
-    FORMAT = "i"
     number: int
 
 
 class InitializerFailed(NamedTuple):
     """Worker to manager, then it ends: the initializer raised."""
 
-    KIND = 54
-    FORMAT = "ss"
     text: str
     traceback_text: str
 
@@ -367,8 +305,6 @@ class InitializerFailed(NamedTuple):
 class Bulk(NamedTuple):
     """Worker to manager: one result too large for the page, whole or (data empty) in a descriptor."""
 
-    KIND = 55
-    FORMAT = "iiib"
     task: int
     status: int
     nanoseconds: int
@@ -381,7 +317,46 @@ Record = Union[
     Spawned, Exited, Up, Flush, Need, InitializerFailed, Bulk,
 ]  # fmt: skip
 
-RECORDS: dict[int, Any] = {record.KIND: record for record in Record.__args__}  # type: ignore[attr-defined]  # a Union's members
+RECORDS: dict[int, tuple[type[Any], str]] = {
+    16: (Hello, "iiisssss"),
+    17: (Settings, "isbiSSiIbisiiii"),
+    18: (Ready, "is"),
+    19: (Function, "ib"),
+    20: (Forget, "I"),
+    21: (Kill, "iis"),
+    22: (KillWorkers, "i"),
+    23: (Stop, "i"),
+    24: (Ping, "i"),
+    25: (Pong, "i"),
+    26: (Register, "issiisssiI"),
+    27: (Refused, "s"),
+    28: (WhoAreYou, "i"),
+    29: (Window, "i"),
+    30: (Returned, "I"),
+    31: (WorkerUp, "sisi"),
+    32: (WorkerGone, "siii"),
+    33: (ManagerUp, "ssiisiI"),
+    34: (ManagerGone, "ssssI"),
+    35: (Broken, "sss"),
+    36: (Notice, "is"),
+    37: (Ask, "i"),
+    38: (State, "iiiiS"),
+    39: (Facts, "SS"),
+    48: (Spawn, "i"),
+    49: (Spawned, "iis"),
+    50: (Exited, "iiii"),
+    51: (Up, "i"),
+    52: (Flush, "iii"),
+    53: (Need, "i"),
+    54: (InitializerFailed, "ss"),
+    55: (Bulk, "iiib"),
+}
+"""Kind -> record, and the types of its fields: i(nteger), s(tring), b(ytes), I(ntegers), S(trings)."""
+
+KIND: dict[type[Any], int] = {cls: kind for kind, (cls, _) in RECORDS.items()}
+"""Record -> kind."""
+
+_FORMAT = {cls: types for cls, types in RECORDS.values()}
 
 _INT = Struct("<q")
 
@@ -389,7 +364,8 @@ _INT = Struct("<q")
 def encode(record: Record) -> bytes:
     """The body of a record's frame."""
     parts: list[bytes] = []
-    for code, value in zip(record.FORMAT, record):
+    value: Any
+    for code, value in zip(_FORMAT[type(record)], record):
         if code == "i":
             parts.append(_INT.pack(value))
         elif code == "s" or code == "b":
@@ -454,12 +430,12 @@ def decode(kind: int, body: bytes) -> Record:
     Raises:
         BadMessage: an unknown kind, or a body that is not of that kind.
     """
-    cls = RECORDS.get(kind)
-    if cls is None:
+    if kind not in RECORDS:
         raise BadMessage(f"unknown kind of message {kind}")
+    cls, types = RECORDS[kind]
     reader = _Reader(body)
     try:
-        values = [_TAKE[code](reader) for code in cls.FORMAT]
+        values = [_TAKE[code](reader) for code in types]
     except (error, UnicodeDecodeError) as problem:
         raise BadMessage(f"{cls.__name__}: {problem}") from None
     if reader.position != len(body):
@@ -471,7 +447,7 @@ def decode(kind: int, body: bytes) -> Record:
 def frame(record: Record, descriptors: int = 0) -> bytes:
     """A record as bytes for a stream."""
     body = encode(record)
-    return HEAD.pack(len(body) + 2, record.KIND, descriptors) + body
+    return HEAD.pack(len(body) + 2, KIND[type(record)], descriptors) + body
 
 
 class Tasks:

@@ -22,7 +22,7 @@ from time import monotonic_ns
 from typing import Any, NamedTuple
 
 from parsl_pool.errors import BadMessage, SerializationError
-from parsl_pool.interchange import serialize, wire
+from parsl_pool.interchange import main_names, serialize, wire
 from parsl_pool.interchange.page import (
     CLAIM_MASK,
     CLAIM_SLOTS,
@@ -163,17 +163,17 @@ class Worker:
                 raise StopWork
             if not self._later and not self._connection.has_more():
                 self._flush(idle=True)
-        elif kind == wire.Function.KIND:
+        elif kind == wire.KIND[wire.Function]:
             self._learn(body)
             if self._before and not self._connection.has_more():
                 self._flush(idle=True)  # it stood between us and the announcement of what we have done
-        elif kind == wire.Stop.KIND:
+        elif kind == wire.KIND[wire.Stop]:
             raise StopWork
         else:
             raise BadMessage(f"a worker was sent a message of kind {kind}")
 
     def _learn(self, body: bytes) -> None:
-        record = wire.decode(wire.Function.KIND, body)
+        record = wire.decode(wire.KIND[wire.Function], body)
         assert isinstance(record, wire.Function)
         self._functions[record.number] = (None, record.data)
 
@@ -195,6 +195,7 @@ class Worker:
         call, data = known
         if call is None:
             call = serialize.load_function(memoryview(data)[1:])
+            main_names.recall(call)
             if data[:1] == serialize.REUSE:
                 self._functions[number] = (call, b"")
         return call
@@ -204,11 +205,11 @@ class Worker:
         self._connection.send(wire.frame(wire.Need(number)))
         while number not in self._functions:
             kind, body, descriptors = self._connection.next()
-            if kind == wire.Function.KIND:
+            if kind == wire.KIND[wire.Function]:
                 self._learn(body)
             else:
                 self._later.append((kind, body, descriptors))
-                if kind == wire.Stop.KIND:
+                if kind == wire.KIND[wire.Stop]:
                     raise StopWork
 
     # -- tasks
@@ -367,7 +368,7 @@ def _envelope(problem: BaseException, skip_frames: int = 1) -> bytes:
         return serialize.dump_exception(problem, skip_frames)
     except BaseException as second:  # the user's exception defends itself: its name must do
         name = type(problem).__name__
-        return serialize.dumps(("", [(None, name, "", f"{type(second).__name__} while it was described")]), 5)
+        return dumps(("", [(None, name, "", f"{type(second).__name__} while it was described")]), 5)
 
 
 _forked = False
@@ -397,7 +398,10 @@ def _initialize(setup: Setup, connection: Connection) -> None:
 
             inherited.provide(setup.descriptors)
         function, args = serialize.load_value(setup.initializer)
+        names = main_names.of(function)
+        before = dict(names)
         function(*args)
+        main_names.remember(before, names)
     except BaseException as problem:  # reported to the client, on this process's stderr and to its logger
         import logging
         import traceback

@@ -14,16 +14,14 @@ from pickle import PicklingError
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from parsl_pool.lost import (
-        DeserializationError,
-        InitializerError,
-        InterchangeLost,
-        ManagerLost,
-        PlaceLost,
-        PoolBroken,
-        WorkerKilled,
-        WorkerLost,
-    )
+    from parsl_pool.lost import DeserializationError as DeserializationError
+    from parsl_pool.lost import InitializerError as InitializerError
+    from parsl_pool.lost import InterchangeLost as InterchangeLost
+    from parsl_pool.lost import ManagerLost as ManagerLost
+    from parsl_pool.lost import PlaceLost as PlaceLost
+    from parsl_pool.lost import PoolBroken as PoolBroken
+    from parsl_pool.lost import WorkerKilled as WorkerKilled
+    from parsl_pool.lost import WorkerLost as WorkerLost
 
 _LAZY = {
     "DeserializationError",

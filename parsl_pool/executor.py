@@ -109,10 +109,11 @@ class ParslPoolExecutor(_stdlib.ProcessPoolExecutor):
         self._backend: Any = backends[0]
         self._max_workers = sum(getattr(b, "max_workers_per_node", getattr(b, "max_threads", 0)) for b in backends)
         self._mp_context = mp_context or multiprocessing.get_context("spawn" if max_tasks_per_child else None)
-        self._initializer, self._initargs = initializer, initargs
+        self._initializer: Any = initializer
+        self._initargs = initargs
         self._max_tasks_per_child = max_tasks_per_child
         self._shutdown_thread = False
-        self._call = self._backend.call
+        self._call: Callable[..., AppFuture[Any]] = self._backend.call
         self._bar = ProgressBar(self._backend, self._backend.label) if progress else None
         # When the pool is dropped without shutdown, its tasks still finish, and then everything ends.
         self._finalizer = weakref.finalize(self, _end_all, backends)
@@ -159,7 +160,7 @@ class ParslPoolExecutor(_stdlib.ProcessPoolExecutor):
             self._open()
         if not callable(fn):
             raise TypeError(f"submit() needs a callable, got {fn!r}")
-        return self._call(fn, args, kwargs)
+        return self._call(fn, args, kwargs)  # a bound method, kept so that submit is short
 
     def _open(self) -> None:
         if self._backend.broken is not None:
@@ -271,7 +272,7 @@ class ParslPoolExecutor(_stdlib.ProcessPoolExecutor):
         for backend in self._backends.values():
             if cancel_futures:
                 backend.cancel_all()
-            backend.begin_shutdown()
+            backend.begin_shutdown(kill=False)
         if wait:
             self._join(None)
 

@@ -17,14 +17,12 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as FuturesTimeoutError
-from concurrent.futures._base import (
-    CANCELLED,
-    CANCELLED_AND_NOTIFIED,
-    FINISHED,
-    PENDING,
-    RUNNING,
-    InvalidStateError,
-)
+from concurrent.futures import InvalidStateError
+from concurrent.futures._base import CANCELLED as CANCELLED
+from concurrent.futures._base import CANCELLED_AND_NOTIFIED as CANCELLED_AND_NOTIFIED
+from concurrent.futures._base import FINISHED as FINISHED
+from concurrent.futures._base import PENDING as PENDING
+from concurrent.futures._base import RUNNING as RUNNING
 from time import monotonic
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -89,7 +87,7 @@ class Value:
         self.value = value
 
 
-class AppFuture(Future, Generic[T]):  # type: ignore[type-arg]  # Future is generic for checkers only
+class AppFuture(Future[T], Generic[T]):
     """The result to come of one task.
 
     Attributes:
@@ -176,12 +174,11 @@ class AppFuture(Future, Generic[T]):  # type: ignore[type-arg]  # Future is gene
             self._wait(timeout)
         outcome = self._outcome()
         if type(outcome) is Value:
-            value: T = outcome.value
-            return value
+            return outcome.value  # type: ignore[no-any-return]  # what the task returned
         try:
             raise outcome.error
         finally:
-            self = outcome = None  # type: ignore[assignment]  # break the cycle of frame and traceback
+            del self, outcome  # break the cycle of frame and traceback
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """What the task raised, or None; waits at most `timeout` seconds. Raises as `result`."""
@@ -250,7 +247,7 @@ class AppFuture(Future, Generic[T]):  # type: ignore[type-arg]  # Future is gene
             for waiter in self._waiters:
                 waiter.add_cancelled(self)
             self._condition.notify_all()
-        self._invoke_callbacks()
+        self._invoke_callbacks()  # type: ignore[attr-defined]  # of the base class
         return True
 
     def kill(self) -> bool:
@@ -275,7 +272,7 @@ class AppFuture(Future, Generic[T]):  # type: ignore[type-arg]  # Future is gene
             for waiter in self._waiters:
                 (waiter.add_exception if failed else waiter.add_result)(self)
             self._condition.notify_all()
-        self._invoke_callbacks()
+        self._invoke_callbacks()  # type: ignore[attr-defined]  # of the base class
 
     def set_result(self, result: Any) -> None:
         """End with a value; as in the base class, for executors and tests."""
@@ -308,9 +305,11 @@ class AppFuture(Future, Generic[T]):  # type: ignore[type-arg]  # Future is gene
         return f"<AppFuture task {self.tid} at {id(self):#x} state={state}>"
 
 
-def _open_bytes(data: bytes) -> Any:
-    """A value that came as bytes. Replaced at start-up by the executor that knows their format."""
+def _nobody_opens(data: bytes) -> Any:
     raise InternalError(f"{len(data)} bytes of a result, and nobody to open them")
+
+
+_open_bytes: Callable[[bytes], Any] = _nobody_opens
 
 
 def set_opener(opener: Callable[[bytes], Any]) -> None:

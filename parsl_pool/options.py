@@ -61,12 +61,12 @@ class PoolView(Executor):
         self._pool, self._options = pool, options
         self._max_workers = pool._max_workers
 
-    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> AppFuture[T]:  # type: ignore[override]
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> AppFuture[T]:
         """As the pool's own."""
         future: AppFuture[T] = self._pool.submit_with(self._options, fn, args, kwargs)
         return future
 
-    def map(  # type: ignore[override]  # it has more options than the base class's
+    def map(
         self,
         fn: Callable[..., T],
         *iterables: Iterable[Any],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from concurrent.futures import ThreadPoolExecutor as _Threads
 from itertools import count
 from typing import Any
@@ -156,7 +157,7 @@ class ThreadPoolExecutor(ParslExecutor):
                 future.set_result(value)
             return
 
-    def _forget(self, future: AppFuture[Any]) -> None:
+    def _forget(self, future: Future[Any]) -> None:
         with self._empty:
             self._pending.pop(id(future), None)
             if not self._pending:

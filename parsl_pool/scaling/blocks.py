@@ -81,6 +81,10 @@ class BlockKeeper:
         if threading.current_thread() is not self._thread:
             self._thread.join()
 
+    def retire(self) -> None:
+        """Replace nothing any more: the managers are being told to end."""
+        self._wanted = 0
+
     def manager_up(self, block: str) -> None:
         """A manager of this block has registered."""
         with self._lock:

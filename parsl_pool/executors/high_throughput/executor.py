@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping
 from itertools import count
 from pickle import dumps
-from time import monotonic, sleep
+from time import monotonic, sleep, time
 from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
@@ -294,7 +294,7 @@ class HighThroughputExecutor(ParslExecutor):
     def _record(self, options: Options, name: str) -> TaskRecord:
         if options.priority or options.walltime:
             self.link.sends_singly = True
-        return TaskRecord(next(self._waiting_ids), options, name, 0.0)
+        return TaskRecord(next(self._waiting_ids), options, name, time())
 
     def _wait_for(self, number: int, payload: Dependent, record: TaskRecord | None) -> AppFuture[Any]:
         future: AppFuture[Any] = AppFuture()

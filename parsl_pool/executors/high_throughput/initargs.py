@@ -48,7 +48,10 @@ def dump_initializer(initializer: Callable[..., object], initargs: tuple[Any, ..
     """
     whole = (initializer, initargs)
     try:
-        return serialize.join(serialize.dump_value(whole, "the initializer")), []
+        data = serialize.join(serialize.dump_value(whole, "the initializer"))
+        if b"__main__" in data:
+            data = serialize.dump_by_value(whole, "the initializer", None)
+        return data, []
     except SerializationError as problem:
         if not _may_be_shared(problem):
             raise
@@ -65,6 +68,12 @@ def dump_initializer(initializer: Callable[..., object], initargs: tuple[Any, ..
     return data, start.descriptors
 
 
+def _reducers() -> dict[Any, Any]:
+    """How multiprocessing pickles connections."""
+    reducers: dict[Any, Any] = ForkingPickler._extra_reducers  # type: ignore[attr-defined]  # private
+    return reducers
+
+
 def _may_be_shared(problem: SerializationError) -> bool:
     text = str(problem)
     return "should only be shared" in text or "objects" in text or "SemLock" in text or "_semlock" in problem.path
@@ -74,7 +83,7 @@ def _dump(whole: object) -> bytes:
     import cloudpickle  # on first need
 
     class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no types
-        dispatch_table = ChainMap(ForkingPickler._extra_reducers, cloudpickle.Pickler.dispatch_table)
+        dispatch_table = ChainMap(_reducers(), cloudpickle.Pickler.dispatch_table)
 
     file = io.BytesIO()
     Pickler(file, 5).dump(whole)

@@ -487,6 +487,8 @@ class Link:
 
     def _begin_stop(self, out: stream.Stream) -> None:
         self.stage = Stage.STOPPING
+        if self._apart is not None:
+            self._apart.keeper.retire()
         if self._kill_on_stop:
             from parsl_pool.errors import WorkerKilled  # as above
 
@@ -542,10 +544,10 @@ class Link:
             except (StartError, OSError) as error:
                 problem = PoolBroken(f"the interchange is lost ({reason}) and can't be started again: {error}")
         if problem is not None:
-            error = problem
-            self.broken = problem
+            final = problem
+            self.broken = final
             self.stage = Stage.CLOSED
-            self.tries.fail_all(lambda: error)
+            self.tries.fail_all(lambda: final)
             return
         managers = set() if self.inside else set(self.watcher.managers)
         self._reunion = Reunion(set(self.tries.table), managers, reason)

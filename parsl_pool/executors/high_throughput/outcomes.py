@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
-from concurrent.futures.process import _RemoteTraceback  # type: ignore[attr-defined]  # CPython's tests ask for it
+from concurrent.futures.process import _RemoteTraceback  # CPython's tests ask for it
 from typing import Any
 
 from parsl_pool.errors import AppTimeout, DeserializationError, RemoteError, WorkerKilled, WorkerLost
@@ -96,12 +96,12 @@ class Known:
 
 
 def _remote_traceback(text: str) -> BaseException:
-    return _RemoteTraceback(f'\n"""\n{text}"""')
+    return _RemoteTraceback(f'\n"""\n{text}"""')  # type: ignore[arg-type]  # typeshed is wrong: it is a text
 
 
 def facts_in(data: bytes) -> dict[str, str]:
     """What is known about the end of a worker."""
-    record = wire.decode(wire.Facts.KIND, data)
+    record = wire.decode(wire.KIND[wire.Facts], data)
     assert isinstance(record, wire.Facts)
     return dict(zip(record.names, record.values))
 

@@ -11,6 +11,7 @@ import os
 import time
 
 from collections.abc import Callable
+from struct import Struct
 from typing import Any
 
 from parsl_pool import futures
@@ -191,7 +192,7 @@ def frames_of(batch: list[AppFuture[Any]], singly: bool) -> list[tuple[bytes, li
 
 def _frame(run: list[AppFuture[Any]], priority: int, walltime_ms: int, payload: bytes) -> bytes:
     count = len(run)
-    columns = wire.Struct(f"<{count}Q{2 * count}I").pack(
+    columns = Struct(f"<{count}Q{2 * count}I").pack(
         *[future._tid for future in run],
         *[future._fn for future in run],
         *[len(future._data) for future in run],
@@ -210,7 +211,7 @@ def _add_single(frames: list[tuple[bytes, list[int] | None]], future: AppFuture[
         if not hasattr(data, "fd"):
             raise InternalError(f"a task's payload is a {type(data).__name__}")
         tasks = wire.Tasks(
-            options.priority, walltime_ms, 1, wire.Struct("<Q").pack(future._tid), wire.LENGTH.pack(future._fn),
+            options.priority, walltime_ms, 1, Struct("<Q").pack(future._tid), wire.LENGTH.pack(future._fn),
             wire.LENGTH.pack(len(data.short)), data.short, [os.dup(data.fd)],
         )  # fmt: skip
         frames.append((tasks.frame(), tasks.descriptors))
