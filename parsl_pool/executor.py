@@ -145,7 +145,7 @@ class ParslPoolExecutor(_stdlib.ProcessPoolExecutor):
 
     # -- calls
 
-    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> AppFuture[T]:  # type: ignore[override]
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> AppFuture[T]:
         """Run `fn(*args, **kwargs)` in a worker. Futures among the arguments, at any depth, are awaited.
 
         Returns:

@@ -127,7 +127,7 @@ class AppFuture(Future[T], Generic[T]):
         return waiters
 
     @property
-    def _done_callbacks(self) -> list[Callable[[Any], object]]:  # type: ignore[override]  # an attribute there
+    def _done_callbacks(self) -> list[Callable[[Any], object]]:
         callbacks: list[Callable[[Any], object]] = self.__dict__.setdefault("callbacks", [])
         return callbacks
 
@@ -174,7 +174,7 @@ class AppFuture(Future[T], Generic[T]):
             self._wait(timeout)
         outcome = self._outcome()
         if type(outcome) is Value:
-            return outcome.value  # type: ignore[no-any-return]  # what the task returned
+            return outcome.value  # type: ignore[return-value]  # what the task returned
         try:
             raise outcome.error
         finally:
