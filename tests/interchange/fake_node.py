@@ -1,0 +1,231 @@
+"""A node for tests of the manager's core: workers that do, step by step, what worker.py and its page do.
+
+Nothing here decides anything: a test says which worker takes its next step, which message arrives, and when time
+passes. So every interleaving of worker and manager that the real ones can meet can be drawn.
+"""
+
+from collections import Counter, deque
+from enum import Enum, auto
+
+from parsl_pool.interchange import manager_core as core
+from parsl_pool.interchange.manager_core import ManagerCore, SeatState
+from parsl_pool.interchange.wire import OK, SKIPPED, Tasks
+
+
+class Doing(Enum):
+    """What a worker's next step is."""
+
+    START = auto()  # initialise, and say so
+    TAKE = auto()  # set TASK, in the next frame or the next task of this one
+    COUNT = auto()  # raise STARTED
+    LOOK = auto()  # compare with SKIP_FROM and SKIP_TO; run the task, or don't
+    PUT = auto()  # commit the record
+    CLEAR = auto()  # set TASK to 0
+    SAY_IDLE = auto()  # has seen that nothing more has come, and is about to say so
+    SAY_LAST = auto()  # has run as many tasks as it may, and is about to say so, and to end
+
+
+class FakeWorker:
+    """A worker process, its page, and its socket to the manager."""
+
+    def __init__(self, number: int, max_tasks: int) -> None:
+        self.number, self.max_tasks = number, max_tasks
+        self.alive = True
+        self.doing = Doing.START
+        self.inbox: deque[list[int]] = deque()
+        self.batch: deque[int] = deque()
+        self.task = self.started = self.skip_from = self.skip_to = 0
+        self.status = OK
+        self.records: list[tuple[int, int]] = []
+        self.messages: deque[tuple[str, int, bool]] = deque()  # kind, records committed, idle
+        self.ran: list[int] = []
+
+    def can_step(self) -> bool:
+        return self.alive and not (self.doing is Doing.TAKE and not self.batch and not self.inbox)
+
+    def step(self) -> None:
+        """The next thing that the worker does, as seen from outside."""
+        match self.doing:
+            case Doing.START:
+                self.messages.append(("up", 0, False))
+                self.doing = Doing.TAKE
+            case Doing.TAKE:
+                if not self.batch:
+                    self.batch.extend(self.inbox.popleft())
+                self.task = self.batch.popleft()
+                self.doing = Doing.COUNT
+            case Doing.COUNT:
+                self.started += 1
+                self.doing = Doing.LOOK
+            case Doing.LOOK:
+                skipped = self.skip_from <= self.started - 1 < self.skip_to
+                self.status = SKIPPED if skipped else OK
+                if not skipped:
+                    self.ran.append(self.task)
+                self.doing = Doing.PUT
+            case Doing.PUT:
+                self.records.append((self.task, self.status))
+                self.doing = Doing.CLEAR
+            case Doing.CLEAR:
+                self.task = 0
+                self.doing = Doing.TAKE
+                if not self.batch:
+                    if self.max_tasks and self.started >= self.max_tasks:
+                        self.doing = Doing.SAY_LAST
+                    elif not self.inbox:
+                        self.doing = Doing.SAY_IDLE
+            case Doing.SAY_IDLE | Doing.SAY_LAST:
+                self.messages.append(("flush", len(self.records), True))
+                self.alive = self.doing is not Doing.SAY_LAST
+                self.doing = Doing.TAKE
+
+    def flush(self) -> None:
+        """Say that there are results, in the middle of a batch."""
+        self.messages.append(("flush", len(self.records), False))
+
+
+class FakeNode:
+    """The manager's shell with fake workers. Checks each effect of the core against what is possible."""
+
+    def __init__(self, workers: int, max_tasks: int, eager: bool = True) -> None:
+        self.core = ManagerCore(workers, max_tasks, eager=eager)
+        self.max_tasks = max_tasks
+        self.workers: dict[int, FakeWorker] = {}
+        self.read: dict[int, int] = {}  # worker -> records that the manager has read
+        self.now = 1
+        self.submitted: list[int] = []
+        self.ran = Counter[int]()  # by workers that are gone
+        self.finished: list[int] = []
+        self.lost: list[int] = []
+        self.given_up = False
+        self.met: set[str] = set()
+        self.perform(self.core.begin(self.now))
+
+    # -- the shell
+
+    def perform(self, effects: list[core.Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case core.Send():
+                    self._send(effect)
+                case core.Start():
+                    assert effect.worker not in self.workers
+                    self.workers[effect.worker] = FakeWorker(effect.worker, self.max_tasks)
+                    self.read[effect.worker] = 0
+                case core.TakeBack():
+                    worker = self.workers[effect.worker]
+                    assert effect.first < effect.last <= self.core.seats[effect.worker].sent
+                    worker.skip_from, worker.skip_to = effect.first, effect.last
+                    self.perform(self.core.taken_back(effect.worker, worker.started, self.now))
+                case core.SetWindow():
+                    assert self.core.workers <= effect.tasks <= self.core.workers * core.WINDOW_MOST
+                case core.Lost():
+                    self.lost.append(effect.task)
+                case core.GiveUp():
+                    self.given_up = True
+
+    def _send(self, effect: core.Send) -> None:
+        seat, tasks = self.core.seats[effect.worker], effect.tasks
+        assert seat.state is SeatState.READY
+        assert tasks.count <= core.BATCH_MOST
+        if tasks.count > 1:
+            slowest = max(self.core.estimates.get(number, 0) for number in tasks.function_numbers())
+            assert all(self.core.estimates.get(number) for number in tasks.function_numbers()), "of unknown length"
+            assert slowest * tasks.count <= core.BATCH_NS, "more than a batch's worth of work"
+        assert tasks.payload == b"".join(b"task %d" % task for task in tasks.task_ids())
+        self.met.add("ahead" if len(seat.held) > tasks.count else "batch" if tasks.count > 1 else "single")
+        self.workers[effect.worker].inbox.append(list(tasks.task_ids()))
+
+    def read_page(self, worker: FakeWorker, upto: int, idle: bool, nanoseconds: int) -> None:
+        start = self.read[worker.number]
+        done = worker.records[start : max(upto, start)]
+        self.read[worker.number] = start + len(done)
+        self.finished += [task for task, status in done if status == OK]
+        if any(status == SKIPPED for _, status in done):
+            self.met.add("skipped")
+        if done or idle:
+            self.perform(self.core.finished(worker.number, done, nanoseconds * len(done), idle, self.now))
+
+    def deliver(self, worker: FakeWorker, nanoseconds: int) -> None:
+        """The worker's next message arrives."""
+        kind, committed, idle = worker.messages.popleft()
+        if kind == "up":
+            self.perform(self.core.worker_ready(worker.number, self.now))
+        else:
+            self.read_page(worker, committed, idle, nanoseconds)
+
+    def tick(self) -> None:
+        for number in self.core.watched():
+            self.read_page(self.workers[number], len(self.workers[number].records), False, 0)
+        effects = self.core.tick(self.now)
+        if effects:
+            self.met.add("taken back")
+        self.perform(effects)
+
+    def reap(self, worker: FakeWorker) -> None:
+        """Its end is noticed."""
+        assert not worker.alive
+        while worker.messages:
+            self.deliver(worker, 0)
+        self.read_page(worker, len(worker.records), False, 0)
+        if self.core.seats[worker.number].held:
+            self.met.add("died with tasks")
+        self.ran.update(worker.ran)
+        del self.workers[worker.number]
+        self.perform(self.core.worker_ended(worker.number, worker.task, self.now))
+
+    def submit(self, tasks: Tasks) -> None:
+        self.submitted += tasks.task_ids()
+        self.perform(self.core.tasks_arrived(tasks, self.now))
+
+    # -- what has to be true
+
+    def check(self) -> None:
+        here = self.core.held_tasks()
+        everything = [*here, *self.finished, *self.lost]
+        assert sorted(everything) == sorted(self.submitted), "each task is in exactly one place"
+        ran = self.ran + Counter(task for worker in self.workers.values() for task in worker.ran)
+        assert not [task for task, times in ran.items() if times > 1], "a task ran twice"
+        queued = [task for frame in self.core.queue for task in frame.task_ids()]
+        assert self.core.queued == len(queued)
+        assert not set(queued) & set(ran), "what has been begun waits for nobody"
+        for worker in self.workers.values():
+            assert not self.max_tasks or worker.started <= self.max_tasks
+        assert not (queued and self.core.idle)
+        for number, seat in self.core.idle.items():
+            assert seat.state is SeatState.READY and not seat.held and self.core.seats[number] is seat
+        if not self.given_up:
+            states = Counter(seat.state for seat in self.core.seats.values())
+            able = states[SeatState.STARTING] + states[SeatState.READY]
+            enough = able == self.core.workers if self.core.eager else states[SeatState.STARTING] >= len(queued)
+            assert enough or able == self.core.workers, "a worker is missing"
+        assert all(len(seat.held) <= 2 * core.BATCH_MOST for seat in self.core.seats.values())
+
+    def check_nobody_waits_in_vain(self) -> None:
+        """After a tick: what has not been begun stays behind another task only as long as that may be short."""
+        for number, seat in self.core.seats.items():
+            worker = self.workers[number]
+            if self.core.idle and worker.alive and self.now - seat.progress >= core.STUCK_NS:
+                unbegun = [task for task in (*worker.batch, *(task for batch in worker.inbox for task in batch))]
+                wanted = [task for task in unbegun if task in seat.held]
+                assert not wanted[1:] and not (worker.task and wanted), f"{wanted} wait while {self.core.idle} idle"
+
+    def finish(self) -> None:
+        """Let everything come to its end, unless no worker can be started any more."""
+        for _ in range(100_000):
+            self.now += core.STUCK_NS
+            self.tick()
+            busy = False
+            for worker in list(self.workers.values()):
+                while worker.can_step():
+                    worker.step()
+                while worker.messages:
+                    self.deliver(worker, 10_000)
+                    busy = True
+                if not worker.alive:
+                    self.reap(worker)
+                    busy = True
+            self.check()
+            if self.given_up or not (busy or self.core.held_tasks()):
+                return
+        raise AssertionError(f"never finished: {self.core.held_tasks()}")

@@ -1,0 +1,34 @@
+"""Frames of tasks and results for tests."""
+
+from collections.abc import Sequence
+from struct import pack
+
+from parsl_pool.interchange.wire import OK, RECORD, Results, Tasks
+
+
+def tasks(
+    ids: Sequence[int],
+    functions: int | Sequence[int] = 1,
+    priority: int = 0,
+    payloads: Sequence[bytes] | None = None,
+    walltime_ms: int = 0,
+) -> Tasks:
+    """Tasks with these ids. functions: one for all, or one each. Each payload tells its task, unless given."""
+    numbers = [functions] * len(ids) if isinstance(functions, int) else list(functions)
+    parts = [b"task %d" % task for task in ids] if payloads is None else list(payloads)
+    count = len(ids)
+    return Tasks(
+        priority,
+        walltime_ms,
+        count,
+        pack(f"<{count}Q", *ids),
+        pack(f"<{count}I", *numbers),
+        pack(f"<{count}I", *map(len, parts)),
+        b"".join(parts),
+    )
+
+
+def results(ids: Sequence[int], status: int = OK, payload: bytes = b"result") -> Results:
+    """Results of these tasks."""
+    records = b"".join(RECORD.pack(task, len(payload), status) + payload for task in ids)
+    return Results(len(ids), pack(f"<{len(ids)}Q", *ids), records)
