@@ -1,4 +1,4 @@
-"""Property tests over state machines: which pairs of state and event they have met, and that none was left out."""
+"""Property tests over state machines: which pairs of state and event they met, and that none is missing."""
 
 from collections.abc import Iterable
 from itertools import product
@@ -30,7 +30,7 @@ class Drawn:
 def run_until_all_is_drawn(
     machine: type[RuleBasedStateMachine], drawn: Drawn, *, examples: int = 60, steps: int = 50
 ) -> None:
-    """Run the machine; fail if a pair is missing even after some more runs: chance must not fail a good build."""
+    """Run the machine; fail if a pair is missing even after more runs: chance must not fail a good build."""
     options = settings(
         max_examples=examples,
         stateful_step_count=steps,

@@ -1,7 +1,7 @@
 """A node for tests of the manager's core: workers that do, step by step, what worker.py and its page do.
 
-Nothing here decides anything: a test says which worker takes its next step, which message arrives, and when time
-passes. So every interleaving of worker and manager that the real ones can meet can be drawn.
+Nothing here decides anything: a test says which worker takes its next step, which message arrives, and when
+time passes. So every interleaving of worker and manager that the real ones can meet can be drawn.
 """
 
 from collections import Counter, deque
@@ -130,7 +130,9 @@ class FakeNode:
         assert tasks.count <= core.BATCH_MOST
         if tasks.count > 1:
             slowest = max(self.core.estimates.get(number, 0) for number in tasks.function_numbers())
-            assert all(self.core.estimates.get(number) for number in tasks.function_numbers()), "of unknown length"
+            assert all(self.core.estimates.get(number) for number in tasks.function_numbers()), (
+                "of unknown length"
+            )
             assert slowest * tasks.count <= core.BATCH_NS, "more than a batch's worth of work"
         assert tasks.payload == b"".join(b"task %d" % task for task in tasks.task_ids())
         self.met.add("ahead" if len(seat.held) > tasks.count else "batch" if tasks.count > 1 else "single")
@@ -197,18 +199,24 @@ class FakeNode:
         if not self.given_up:
             states = Counter(seat.state for seat in self.core.seats.values())
             able = states[SeatState.STARTING] + states[SeatState.READY]
-            enough = able == self.core.workers if self.core.eager else states[SeatState.STARTING] >= len(queued)
+            enough = (
+                able == self.core.workers if self.core.eager else states[SeatState.STARTING] >= len(queued)
+            )
             assert enough or able == self.core.workers, "a worker is missing"
         assert all(len(seat.held) <= 2 * core.BATCH_MOST for seat in self.core.seats.values())
 
     def check_nobody_waits_in_vain(self) -> None:
-        """After a tick: what has not been begun stays behind another task only as long as that may be short."""
+        """After a tick: what has not been begun waits behind another task only while that may be short."""
         for number, seat in self.core.seats.items():
             worker = self.workers[number]
             if self.core.idle and worker.alive and self.now - seat.progress >= core.STUCK_NS:
-                unbegun = [task for task in (*worker.batch, *(task for batch in worker.inbox for task in batch))]
+                unbegun = [
+                    task for task in (*worker.batch, *(task for batch in worker.inbox for task in batch))
+                ]
                 wanted = [task for task in unbegun if task in seat.held]
-                assert not wanted[1:] and not (worker.task and wanted), f"{wanted} wait while {self.core.idle} idle"
+                assert not wanted[1:] and not (worker.task and wanted), (
+                    f"{wanted} wait while {self.core.idle} idle"
+                )
 
     def finish(self) -> None:
         """Let everything come to its end, unless no worker can be started any more."""

@@ -13,7 +13,7 @@ def tasks(
     payloads: Sequence[bytes] | None = None,
     walltime_ms: int = 0,
 ) -> Tasks:
-    """Tasks with these ids. functions: one for all, or one each. Each payload tells its task, unless given."""
+    """Tasks with these ids; functions: one for all, or one each. A payload tells its task, unless given."""
     numbers = [functions] * len(ids) if isinstance(functions, int) else list(functions)
     parts = [b"task %d" % task for task in ids] if payloads is None else list(payloads)
     count = len(ids)

@@ -151,7 +151,7 @@ def test_a_manager_can_register_with_tasks_that_it_holds_already() -> None:
 
 
 def test_a_manager_that_comes_back_loses_only_what_it_no_longer_holds() -> None:
-    """Its connection was gone for a while; it runs on. What it holds need not, and must not, run elsewhere too."""
+    """Its connection was gone for a while. What it still holds need not, and must not, run elsewhere too."""
     broker = broker_with(("a", 3))
     broker.tasks_submitted(tasks([1, 2, 3]))
     assert broker.manager_registered("a", [2, 3]) == [TasksLost("a", [1])]

@@ -1,11 +1,19 @@
-"""Every event of the broker in every state of the manager that it is about, against a model that keeps all books."""
+"""Every event of the broker in every state of the manager that it is about, against a model of its books."""
 
 from collections import deque
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from parsl_pool.interchange.broker import Broker, Deliver, Effect, SendForget, SendFunction, SendTasks, TasksLost
+from parsl_pool.interchange.broker import (
+    Broker,
+    Deliver,
+    Effect,
+    SendForget,
+    SendFunction,
+    SendTasks,
+    TasksLost,
+)
 from parsl_pool.interchange.wire import Tasks
 from tests.interchange.drawn import Drawn, run_until_all_is_drawn
 from tests.interchange.frames import results, tasks
@@ -15,7 +23,8 @@ FUNCTIONS = st.integers(1, 3)
 SEATS = ["unknown", "new", "hungry", "full", "overfull", "closed"]
 EVENTS = [
     "tasks_submitted", "function_defined", "functions_forgotten", "manager_registered", "window_set",
-    "manager_closed", "results_arrived", "late_results", "tasks_returned", "strangers_returned", "manager_gone",
+    "manager_closed", "results_arrived", "late_results", "tasks_returned", "strangers_returned",
+    "manager_gone",
 ]  # fmt: skip
 
 drawn = Drawn(
@@ -86,7 +95,9 @@ class BrokerMachine(RuleBasedStateMachine):
                     self.send_tasks(effect.manager, effect.tasks)
                 case SendFunction():
                     assert self.functions[effect.number] == effect.data
-                    assert self.seats[effect.manager].functions.get(effect.number) != effect.data, "sent twice"
+                    assert self.seats[effect.manager].functions.get(effect.number) != effect.data, (
+                        "sent twice"
+                    )
                     self.seats[effect.manager].functions[effect.number] = effect.data
                 case SendForget():
                     for number in effect.numbers:
@@ -105,7 +116,9 @@ class BrokerMachine(RuleBasedStateMachine):
             assert task == self.waiting[priority].popleft(), "in the order of submission"
             seat.held[task] = frame
             function = self.of_task[task][1]
-            assert seat.functions.get(function) == self.functions.get(function), "a function goes before its task"
+            assert seat.functions.get(function) == self.functions.get(function), (
+                "a function goes before its task"
+            )
         assert len(seat.held) <= seat.window, "no more than it has asked for"
         assert frame.payload == b"".join(b"task %d" % task for task in frame.task_ids())
 
@@ -151,7 +164,9 @@ class BrokerMachine(RuleBasedStateMachine):
         lost = sorted(set(old.held) - set(kept))
         self.lost.update(lost)
         effects = self.broker.manager_registered(name, list(kept))
-        assert [effect for effect in effects if effect != TasksLost(name, [])] == [TasksLost(name, lost)] * bool(lost)
+        assert [effect for effect in effects if effect != TasksLost(name, [])] == [
+            TasksLost(name, lost)
+        ] * bool(lost)
 
     @rule(name=MANAGERS, window=st.sampled_from([-1, 0, 1, 2, 5]))
     def window_set(self, name: str, window: int) -> None:
@@ -197,7 +212,9 @@ class BrokerMachine(RuleBasedStateMachine):
             return
         first = data.draw(st.sampled_from(sorted(seat.held)))
         priority, function = self.of_task[first]
-        ids = [task for task in sorted(seat.held) if task >= first and self.of_task[task] == (priority, function)]
+        ids = [
+            task for task in sorted(seat.held) if task >= first and self.of_task[task] == (priority, function)
+        ]
         for task in ids:
             del seat.held[task]
         self.waiting.setdefault(priority, deque()).extendleft(reversed(ids))
@@ -231,7 +248,9 @@ class BrokerMachine(RuleBasedStateMachine):
         assert self.broker.placed == len(placed)
         assert len(waiting) + len(placed) == len({*waiting, *placed})
         assert {*waiting, *placed, *self.done, *self.lost} == set(self.of_task)
-        assert all(self.broker.holder(task) == name for name, seat in self.seats.items() for task in seat.held)
+        assert all(
+            self.broker.holder(task) == name for name, seat in self.seats.items() for task in seat.held
+        )
 
     @invariant()
     def the_broker_tells_its_managers(self) -> None:

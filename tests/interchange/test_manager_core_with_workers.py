@@ -32,8 +32,11 @@ class NodeMachine(RuleBasedStateMachine):
         self.next_id = 1
 
     @initialize(
-        workers=st.integers(1, 3), max_tasks=st.sampled_from([0, 0, 3]), first=st.sampled_from(Doing), eager=st.booleans()
-    )  # fmt: skip
+        workers=st.integers(1, 3),
+        max_tasks=st.sampled_from([0, 0, 3]),
+        first=st.sampled_from(Doing),
+        eager=st.booleans(),
+    )
     def begin(self, workers: int, max_tasks: int, first: Doing, eager: bool) -> None:
         """With a worker in each of its states; chance alone seldom leads to some of them."""
         self.node = FakeNode(workers, 3 if first is Doing.SAY_LAST else max_tasks, eager)
@@ -131,7 +134,7 @@ def node_with(workers: int, ids: range) -> FakeNode:
 
 @pytest.mark.parametrize("steps", [0, 1, 2])
 def test_a_worker_that_is_slow_to_begin_does_not_have_its_first_task_run_twice(steps: int) -> None:
-    """Other processes have the processor: it has been sent a batch, and for 2 ms has not even looked at it."""
+    """Others have the processor: it was sent a batch, and for 2 ms it has not even looked at it."""
     node = node_with(1, range(1, 5))
     (worker,) = node.workers.values()
     for _ in range(steps):
@@ -165,8 +168,8 @@ def test_what_waits_behind_a_long_task_runs_elsewhere() -> None:
 
 
 def test_a_note_from_before_a_take_back_does_not_end_it() -> None:
-    """The worker was about to say that it is idle when it lost the processor; meanwhile it was sent more, and that
-    was taken back. Its note arrives: the skipped tasks are still to come, and are not to be given to it again."""
+    """The worker was about to say that it is idle when it lost the processor. Meanwhile it was sent more, and
+    that was taken back. Now its note arrives; what it skips is still to come, and not to be given to it again."""
     node = node_with(1, range(1, 3))
     (worker,) = node.workers.values()
     while worker.doing is not Doing.SAY_IDLE:

@@ -1,5 +1,5 @@
 import tracemalloc
-from struct import pack
+from struct import Struct, pack
 from typing import Any
 
 import pytest
@@ -13,7 +13,7 @@ from tests.interchange.frames import results, tasks
 FEW = settings(max_examples=40, deadline=None)
 MANY = settings(max_examples=300, deadline=None)
 
-TEXTS = st.text(st.characters(exclude_categories=()), max_size=20)  # lone surrogates too: file names have them
+TEXTS = st.text(st.characters(exclude_categories=()), max_size=20)  # lone surrogates too: in file names
 FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "i": st.integers(-(1 << 63), (1 << 63) - 1),
     "s": TEXTS,
@@ -49,7 +49,15 @@ def encode(thing: Any) -> bytes:
 
 
 def columns(thing: wire.Tasks) -> tuple[Any, ...]:
-    return thing.priority, thing.walltime_ms, thing.count, thing.ids, thing.functions, thing.lengths, thing.payload
+    return (
+        thing.priority,
+        thing.walltime_ms,
+        thing.count,
+        thing.ids,
+        thing.functions,
+        thing.lengths,
+        thing.payload,
+    )
 
 
 def test_every_record_has_a_kind_and_a_type_for_each_field() -> None:
@@ -77,8 +85,8 @@ def test_tasks_survive_the_wire(frame: wire.Tasks) -> None:
     data = frame.frame()
     assert wire.HEAD.unpack_from(data) == (len(data) - 4, wire.TASKS, 0)
     assert data[wire.HEAD.size :] == frame.encode()
-    assert frame.task_ids() == tuple(wire.Struct(f"<{frame.count}Q").unpack(frame.ids))
-    assert frame.function_numbers() == set(wire.Struct(f"<{frame.count}I").unpack(frame.functions))
+    assert frame.task_ids() == tuple(Struct(f"<{frame.count}Q").unpack(frame.ids))
+    assert frame.function_numbers() == set(Struct(f"<{frame.count}I").unpack(frame.functions))
 
 
 @FEW
@@ -145,7 +153,7 @@ def test_any_bytes_are_decoded_or_refused(kind: int, body: bytes) -> None:
 @MANY
 @given(st.one_of(RECORDS, FRAMES_OF_TASKS, st.builds(results, st.just([1, 2]))), st.data())
 def test_a_damaged_message_is_decoded_or_refused(thing: Any, data: st.DataObject) -> None:
-    """Much closer to a valid one than any bytes: cut, lengthened, a byte changed, or taken for another kind."""
+    """Closer to a valid one than any bytes: cut, lengthened, a byte changed, or taken for another kind."""
     body = bytearray(encode(thing))
     place = data.draw(st.integers(0, len(body)))
     how = data.draw(st.sampled_from(["cut", "insert", "change", "append"]))
