@@ -1,0 +1,101 @@
+"""Pools in one arrangement, with their processes: so that a test can say what it kills, and knows that it is there.
+
+    manager inside:  client -> interchange -> fork server -> workers
+    manager apart:   client -> interchange;  client -> ... -> manager -> fork server -> workers
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psutil
+import pytest
+
+from parsl_pool import ParslPoolExecutor
+from tests.eventually import eventually
+
+ZMQ = "libzmq"
+
+
+class Parts:
+    """The processes of one pool, as they are at the moment of asking."""
+
+    def __init__(self, pool: ParslPoolExecutor, inside: bool) -> None:
+        self._pool, self._inside = pool, inside
+
+    @property
+    def interchange(self) -> psutil.Process:
+        process = self._pool._backend.link._process
+        assert process is not None
+        return psutil.Process(process.pid)
+
+    @property
+    def manager(self) -> psutil.Process:
+        """Apart: there must be exactly one. Inside: the interchange."""
+        if self._inside:
+            return self.interchange
+        (up,) = self._pool._backend.workers.managers.values()
+        return psutil.Process(up.pid)
+
+    @property
+    def fork_server(self) -> psutil.Process:
+        (server,) = [child for child in self.manager.children() if is_program(child, "fork_server")]
+        return server
+
+    @property
+    def workers(self) -> list[psutil.Process]:
+        return self.fork_server.children()
+
+    def all(self) -> list[psutil.Process]:
+        """Every one of them, for waiting until all are gone."""
+        return [self.interchange, self.manager, self.fork_server, *self.workers]
+
+
+def is_program(process: psutil.Process, module: str) -> bool:
+    """True if this is the program of that module of parsl_pool.interchange."""
+    command = process.cmdline()
+    return len(command) > 2 and f"parsl_pool.interchange.{module} import" in command[2]
+
+
+class Arrangement:
+    """Makes pools whose manager is inside the interchange, or apart from it."""
+
+    def __init__(self, inside: bool) -> None:
+        self.inside = inside
+
+    @contextmanager
+    def pool(self, workers: int = 2, **options: Any) -> Iterator[ParslPoolExecutor]:
+        """A pool that has run a task."""
+        with ParslPoolExecutor(workers, manager_inside=self.inside, **options) as pool:
+            assert pool.submit(os.getpid).result(30) != os.getpid()
+            self.check(pool)
+            yield pool
+
+    def parts(self, pool: ParslPoolExecutor) -> Parts:
+        return Parts(pool, self.inside)
+
+    def check(self, pool: ParslPoolExecutor) -> None:
+        """Manager and interchange are one process and use no network; or two, linked by zmq."""
+        parts = self.parts(pool)
+        server = eventually(lambda: parts.fork_server)
+        interchange = parts.interchange
+        assert is_program(interchange, "interchange")
+        assert (server.ppid() == interchange.pid) is self.inside
+        assert is_program(parts.manager, "interchange" if self.inside else "manager_program")
+        assert uses_zmq(interchange) is not self.inside
+        assert bool(listening(interchange)) is not self.inside
+
+
+def uses_zmq(process: psutil.Process) -> bool:
+    return any(ZMQ in mapping.path for mapping in process.memory_maps())
+
+
+def listening(process: psutil.Process) -> list[Any]:
+    return [each for each in process.net_connections("tcp") if each.status == psutil.CONN_LISTEN]
+
+
+@pytest.fixture(scope="session")
+def arrangement(manager_inside: bool) -> Arrangement:
+    """Where the manager is. A test that takes this runs in both."""
+    return Arrangement(manager_inside)
