@@ -8,6 +8,7 @@ Program: `interchange FD CLIENT_PID`. It lives exactly as long as the client hol
 
 from __future__ import annotations
 
+import gc
 import os
 import select
 import signal
@@ -238,6 +239,8 @@ def main() -> None:
         os.setsid()
     except PermissionError:
         pass  # already the leader of one
+    gc.freeze()
+    gc.set_threshold(50_000)  # cycles are rare here, and a collection is a pause for everybody
     loop = Loop()
     Interchange(loop, stream.Stream(stream.from_descriptor(int(sys.argv[1]))))
     loop.run()

@@ -28,6 +28,7 @@ from parsl_pool.interchange.worker_handle import WorkerHandle
 
 Upward = Union[wire.Record, wire.Results]
 
+_FLUSH = wire.KIND[wire.Flush]
 _TICK_S = 0.002
 _SETTLE_NS = 20_000
 _END_S = 5.0
@@ -295,7 +296,11 @@ class Manager:
             worker.signal(signal.SIGKILL)
             return
         for kind, body, descriptors in messages:
-            self._handle(worker, kind, body, descriptors)
+            if kind == _FLUSH:
+                committed, idle, nanoseconds = wire.read_flush(body)
+                self._read_page(worker, nanoseconds, bool(idle), committed)
+            else:
+                self._handle(worker, kind, body, descriptors)
 
     def _handle(self, worker: WorkerHandle, kind: int, body: bytes, descriptors: list[int]) -> None:
         record = wire.decode(kind, body)

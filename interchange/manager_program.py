@@ -6,6 +6,7 @@ the keys; BLOCK names the block that the manager belongs to.
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import socket
@@ -200,6 +201,8 @@ def main() -> None:
         ticket = curve.read_ticket(sys.argv[1])
     except (OSError, ValueError, TypeError) as problem:
         sys.exit(f"parsl_pool manager: cannot read its ticket {sys.argv[1]}: {problem}")
+    gc.freeze()
+    gc.set_threshold(50_000)  # as in the interchange
     loop = Loop()
     program = ManagerProgram(loop, ticket, sys.argv[2])
     loop.on_signal(signal.SIGTERM, lambda: program.stop(True))

@@ -24,18 +24,18 @@ _ANCILLARY = socket.CMSG_SPACE(4 * 64)
 _buffers = threading.local()
 
 
-def receive_into_buffer(sock: socket.socket, flags: int = 0) -> tuple[memoryview, list[int]]:
+def receive_into_buffer(sock: socket.socket) -> tuple[memoryview, list[int]]:
     """What has come, at most 256 kB, and the descriptors beside it. The view is good until the next call.
 
     Raises:
-        BlockingIOError: nothing has come, and the socket or the flags say not to wait.
+        BlockingIOError: nothing has come, and the socket says not to wait.
         OSError: the connection is broken.
     """
     try:
         buffer = _buffers.view
     except AttributeError:
         buffer = _buffers.view = memoryview(bytearray(_CHUNK))
-    size, ancillary, message_flags, _ = sock.recvmsg_into([buffer], _ANCILLARY, flags)
+    size, ancillary, message_flags, _ = sock.recvmsg_into([buffer], _ANCILLARY)
     if message_flags & socket.MSG_CTRUNC:
         raise OSError("descriptors were lost: this process has too many open files")
     return buffer[:size], read_descriptors(ancillary) if ancillary else []

@@ -87,27 +87,15 @@ class Connection:
         except OSError:
             raise StopWork from None
 
-    def has_more(self) -> bool:
-        """True if another message, or part of one, has arrived."""
-        if self._data:
-            return True
+    def _receive(self) -> None:
         try:
-            return self._receive(socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return False
-
-    def _receive(self, flags: int = 0) -> bool:
-        try:
-            data, descriptors = receive_into_buffer(self._sock, flags)
-        except BlockingIOError:
-            raise
+            data, descriptors = receive_into_buffer(self._sock)
         except OSError:
             raise StopWork from None
         self._descriptors.extend(descriptors)
         if not data:
             raise StopWork  # the manager is gone
         self._data += data
-        return True
 
     def next(self) -> tuple[int, bytes, list[int]]:
         """The next message: kind, body, descriptors. Blocks."""
@@ -161,12 +149,10 @@ class Worker:
             if self._max_tasks and self._words[STARTED] >= self._max_tasks:
                 self._flush(idle=True)
                 raise StopWork
-            if not self._later and not self._connection.has_more():
-                self._flush(idle=True)
+            # Tasks to be skipped may still be on their way to us: until they have passed we are not idle.
+            self._flush(idle=self._words[SKIP_TO] <= self._words[STARTED])
         elif kind == wire.KIND[wire.Function]:
             self._learn(body)
-            if self._before and not self._connection.has_more():
-                self._flush(idle=True)  # it stood between us and the announcement of what we have done
         elif kind == wire.KIND[wire.Stop]:
             raise StopWork
         else:
@@ -180,7 +166,7 @@ class Worker:
     def _flush(self, idle: bool) -> None:
         now = monotonic_ns()
         worked = now - self._before if self._before else 0
-        self._connection.send(wire.frame(wire.Flush(self._words[OUT], idle, worked)))
+        self._connection.send(wire.flush_frame(self._words[OUT], idle, worked))
         self._before = 0 if idle else now
         self._said_at = now
 
