@@ -116,10 +116,11 @@ class Broker:
 
     def manager_registered(self, name: str, held: list[int]) -> list[Effect]:
         """A manager is there, perhaps again, and holds these tasks."""
-        effects = self.manager_gone(name) if name in self._managers else []
+        old = self._managers.pop(name, None)
         seat = self._managers[name] = _Seat(name)
         seat.held.update(held)
-        return effects
+        lost = sorted(old.held - seat.held) if old is not None else []
+        return [TasksLost(name, lost)] if lost else []
 
     def window_set(self, name: str, tasks: int) -> list[Effect]:
         """A manager wants to hold up to so many tasks."""
@@ -188,13 +189,17 @@ class Broker:
         """Hand out tasks while there are tasks, and managers with credit; in turn, in even shares."""
         effects: list[Effect] = []
         ready = self._ready
+        turn = share = 0  # how many are still to be served in this round, and what is the share of each
         while self._priorities and ready:
             seat = ready.popleft()
             credit = seat.window - len(seat.held)
             if credit <= 0 or not seat.open or self._managers.get(seat.name) is not seat:
                 seat.queued = False
                 continue
-            share = -(-self.waiting // (len(ready) + 1))
+            if turn <= 0:
+                turn = len(ready) + 1
+                share = -(-self.waiting // turn)
+            turn -= 1
             self._give(seat, min(credit, share), effects)
             if len(seat.held) < seat.window:
                 ready.append(seat)

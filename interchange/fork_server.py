@@ -114,11 +114,16 @@ class ForkServer:
     def _reap(self) -> None:
         while self._workers:
             try:
-                pid, status, usage = os.wait4(-1, os.WNOHANG)
+                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             except ChildProcessError:
                 return
-            if pid == 0:
+            if ended is None:
                 return
+            # While it has not been waited for, its number is its group's alone: end what its tasks left running.
+            # (What is meant to stay has called setsid.)
+            if ended.si_pid in self._workers:
+                _kill(ended.si_pid)
+            pid, status, usage = os.wait4(ended.si_pid, 0)
             number = self._workers.pop(pid, None)
             if number is not None:
                 code = os.waitstatus_to_exitcode(status)
@@ -135,7 +140,7 @@ def _pipe() -> tuple[int, int]:
 def _kill(pid: int) -> None:
     try:
         os.killpg(pid, signal.SIGKILL)
-    except ProcessLookupError:
+    except (ProcessLookupError, PermissionError):
         return
 
 

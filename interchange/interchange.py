@@ -153,7 +153,7 @@ class Interchange:
         elif isinstance(message, wire.Window):
             self._perform(self._broker.window_set(name, message.tasks))
         elif isinstance(message, wire.Register):
-            self._perform(self._broker.manager_registered(name, message.held))
+            self._register(name, message)
             self._tell(
                 wire.ManagerUp(
                     name, message.host, message.pid, message.workers, message.block, message.shares, message.held
@@ -165,6 +165,13 @@ class Interchange:
             self._tell(message)
         else:
             self._drop(BadMessage(f"{type(message).__name__} from a manager"), [])
+
+    def _register(self, name: str, message: wire.Register) -> None:
+        """A manager that comes back says what it holds; what else it should have is lost."""
+        for effect in self._broker.manager_registered(name, message.held):
+            if isinstance(effect, broker.TasksLost) and effect.tasks:
+                reason = "its connection was lost for a while"
+                self._tell(wire.ManagerGone(name, message.host, message.block, reason, effect.tasks))
 
     def manager_gone(self, name: str, host: str, block: str, reason: str) -> None:
         """A manager's connection has ended, or it has been silent for too long."""

@@ -83,7 +83,7 @@ Effect = Union[Send, Start, TakeBack, Lost, GiveUp, SetWindow]
 class Seat:
     """A worker, as the core sees it."""
 
-    __slots__ = ("held", "number", "progress", "sent", "state", "taken_from", "taking_back")
+    __slots__ = ("held", "number", "progress", "sent", "state", "taken_from", "taking_back", "to_skip")
 
     def __init__(self, number: int, now: int) -> None:
         self.number = number
@@ -93,7 +93,8 @@ class Seat:
         self.held: dict[int, tuple[Tasks, int, int]] = {}
         self.sent = 0
         self.progress = now  # when it last finished something, or began to hold something
-        self.taking_back = False  # from TakeBack until the worker says that it is idle
+        self.taking_back = False  # from TakeBack until the worker has reported all that it skipped
+        self.to_skip = 0  # how many of them it has not reported
         self.taken_from = 0  # the first index of the last TakeBack
 
 
@@ -204,7 +205,8 @@ class ManagerCore:
         for task, status in done:
             place = seat.held.get(task)
             if place is None:
-                continue  # taken back before the worker could skip it
+                seat.to_skip -= status == SKIPPED  # taken back before the worker could skip it
+                continue
             if status == SKIPPED:
                 skipped.append(task)
             else:
@@ -213,14 +215,15 @@ class ManagerCore:
         if nanoseconds and functions:
             self._learn(functions, len(done), nanoseconds)
         self._requeue(seat, skipped)
-        if idle:
+        if seat.to_skip <= 0:
             seat.taking_back = False
         if self.max_tasks and seat.sent >= self.max_tasks and not seat.held:
             seat.state = SeatState.LEAVING
             self.idle.pop(worker, None)
             return self._fill(now) + self._dispatch(now)
-        # After a TakeBack its SKIPPED records are still to come: until it says that it is idle, one of them
-        # could be taken for the answer to the same task given to it again.
+        # After a TakeBack its SKIPPED records are still to come: until all are here, one of them could be taken
+        # for the answer to the same task given to it again. (Its saying that it is idle tells nothing: that may
+        # have been on its way since before the TakeBack.)
         if not seat.held and seat.state is SeatState.READY and not seat.taking_back:
             self.idle[worker] = seat
         return self._dispatch(now)
@@ -272,7 +275,7 @@ class ManagerCore:
             share = -(-self.queued // max(1, self.workers))
             effects.append(self._give(seat, self._batch(self.queue[0], share), now))
         if self.queue:
-            if len(self.seats) < self.workers:
+            if self.max_tasks or len(self.seats) < self.workers:  # with max_tasks, some may be LEAVING
                 effects += self._fill(now)
             self._prefetch(effects, now)
         self._resize(effects)
@@ -341,7 +344,7 @@ class ManagerCore:
     def taken_back(self, worker: int, started: int, now: int) -> list[Effect]:
         """The worker can no longer begin what had an index of at least `started`."""
         seat = self.seats.get(worker)
-        if seat is None:
+        if seat is None or not seat.taking_back:
             return []
         started = max(started, seat.taken_from)  # it may not even have begun the one that we left to it
         ids = [task for task, (_, place, base) in seat.held.items() if base + place >= started]
@@ -349,6 +352,8 @@ class ManagerCore:
             frame, place, _ = next(iter(seat.held.values()))
             number = unpack_from("<I", frame.functions, 4 * place)[0]
             self._learn({number}, 1, now - seat.progress)
+        seat.to_skip += len(ids)
+        seat.taking_back = seat.to_skip > 0
         self._requeue(seat, ids)
         return self._dispatch(now)
 

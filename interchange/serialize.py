@@ -79,7 +79,7 @@ def dump_by_value(
     except Exception as second:  # whatever user code raises while it is pickled
         from parsl_pool.interchange.diagnose import unpicklable_part  # only when something is wrong
 
-        path, reason = unpicklable_part(value, second if problem is None else problem)
+        path, reason = unpicklable_part(value, second)
         raise SerializationError(name, path, reason) from second
 
 
@@ -312,12 +312,20 @@ def load_exception(envelope: Payload, wrap: Callable[[str], BaseException]) -> B
     return error
 
 
+def summary_of_exception(envelope: Payload) -> tuple[str, str]:
+    """Class name and text of the error in an envelope; the error itself is not rebuilt."""
+    _, links = loads(envelope)
+    return links[0][1], links[0][2]
+
+
 def _load_link(link: tuple[bytes | None, str, str, str], traceback_text: str) -> BaseException:
     data, name, text, reason = link
     if data is not None:
         try:
             error = loads(data)
-        except Exception as problem:  # importable there, not here
+        except KeyboardInterrupt:
+            raise
+        except BaseException as problem:  # importable there, not here; or it ends the interpreter when rebuilt
             reason = f"{type(problem).__name__} here: {problem}"
         else:
             if isinstance(error, BaseException):

@@ -19,6 +19,8 @@ def main() -> None:
     settings = wire.decode(wire.KIND[wire.Settings], data)
     assert isinstance(settings, wire.Settings)
     inherited = [int(fd) for fd in sys.argv[6:]]
+    for fd in (page, stacks, settings_fd, *inherited):
+        os.set_inheritable(fd, False)
     setup = fork_server.prepare(settings, inherited)
     code = 1
     try:

@@ -194,5 +194,9 @@ def pair() -> tuple[socket.socket, socket.socket]:
 
 
 def from_descriptor(fd: int) -> Any:
-    """A socket object for an inherited descriptor."""
+    """A socket object for an inherited descriptor, which children of ours do not inherit in turn.
+
+    If they did, a process that a task leaves behind would hide our end from the other side.
+    """
+    os.set_inheritable(fd, False)
     return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, fileno=fd)

@@ -27,6 +27,7 @@ from parsl_pool.executors.high_throughput.executor import HighThroughputExecutor
 from parsl_pool.futures import AppFuture, FutureInArguments
 from parsl_pool.options import PoolView, changed
 from parsl_pool.progress import ProgressBar
+from parsl_pool.status import PoolStatus, snapshot
 
 T = TypeVar("T")
 
@@ -114,7 +115,7 @@ class ParslPoolExecutor(_stdlib.ProcessPoolExecutor):
         self._max_tasks_per_child = max_tasks_per_child
         self._shutdown_thread = False
         self._call: Callable[..., AppFuture[Any]] = self._backend.call
-        self._bar = ProgressBar(self._backend, self._backend.label) if progress else None
+        self._bar = ProgressBar(backends, self._backend.label) if progress else None
         # When the pool is dropped without shutdown, its tasks still finish, and then everything ends.
         self._finalizer = weakref.finalize(self, _end_all, backends)
         self._finalizer.atexit = False  # the exit hook does that, in time to wait for it
@@ -248,11 +249,9 @@ class ParslPoolExecutor(_stdlib.ProcessPoolExecutor):
 
     # -- questions
 
-    def status(self) -> Any:
-        """A snapshot: tasks by state, workers, managers, tasks per second. See `parsl_pool.status.PoolStatus`."""
-        from parsl_pool.status import snapshot  # only when asked
-
-        return snapshot(self._backend)
+    def status(self) -> PoolStatus:
+        """A snapshot: tasks by state, workers, managers, tasks per second."""
+        return snapshot(self._backends.values())
 
     def explain(self) -> str:
         """What waits, for what, since when: a paragraph for people."""

@@ -13,6 +13,7 @@ code, imports and takes locks.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
@@ -29,6 +30,8 @@ from typing import Any, Generic, Protocol, TypeVar
 from parsl_pool.errors import InternalError
 
 T = TypeVar("T")
+
+_LOGGER = logging.getLogger("concurrent.futures")
 
 _BURST = threading.Lock()  # guards every `_cond` that is None, and the change from unopened to opened
 
@@ -247,7 +250,7 @@ class AppFuture(Future[T], Generic[T]):
             for waiter in self._waiters:
                 waiter.add_cancelled(self)
             self._condition.notify_all()
-        self._invoke_callbacks()  # type: ignore[attr-defined]  # of the base class
+        self._call_back()
         return True
 
     def kill(self) -> bool:
@@ -272,7 +275,15 @@ class AppFuture(Future[T], Generic[T]):
             for waiter in self._waiters:
                 (waiter.add_exception if failed else waiter.add_result)(self)
             self._condition.notify_all()
-        self._invoke_callbacks()  # type: ignore[attr-defined]  # of the base class
+        self._call_back()
+
+    def _call_back(self) -> None:
+        """Run the callbacks. They run in the thread that brings everybody's results: nothing may end that."""
+        for callback in self._done_callbacks:
+            try:
+                callback(self)
+            except BaseException:  # SystemExit and Ctrl-C too; logged where the standard library logs it
+                _LOGGER.exception("exception calling callback for %r", self)
 
     def set_result(self, result: Any) -> None:
         """End with a value; as in the base class, for executors and tests."""
@@ -296,6 +307,8 @@ class AppFuture(Future[T], Generic[T]):
 
     def __repr__(self) -> str:
         state = {CANCELLED_AND_NOTIFIED: "cancelled", CANCELLED: "cancelled"}.get(self._state, self._state.lower())
+        if state == "pending" and self.running():
+            state = "running"
         if self._state == FINISHED:
             data = self._data
             if type(data) is Value:

@@ -13,13 +13,13 @@ _PERIOD_S = 0.2
 class ProgressBar:
     """Shows how many tasks are done, of how many submitted. One thread, which ends with the pool."""
 
-    def __init__(self, backend: Any, label: str) -> None:
+    def __init__(self, backends: list[Any], label: str) -> None:
         """Raises OptionalModuleMissing without tqdm."""
         try:
             from tqdm.auto import tqdm  # an extra
         except ImportError as problem:
             raise OptionalModuleMissing(["tqdm"], "progress=True") from problem
-        self._backend = backend
+        self._backends = backends
         self._bar = tqdm(desc=label, unit="task", total=0)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"parsl-pool-progress-{label}", daemon=True)
@@ -32,12 +32,15 @@ class ProgressBar:
         self._bar.close()
 
     def _show(self) -> None:
-        tries = self._backend.link.tries
-        done = tries.finished - tries.retried
-        self._bar.total = done + len(tries.table) + len(self._backend.kernel)
+        numbers: dict[str, float] = {}
+        for backend in self._backends:
+            for name, value in backend.counts().items():
+                numbers[name] = numbers.get(name, 0) + value
+        done = numbers["done"] - numbers["retried"]
+        self._bar.total = done + numbers["waiting"] + numbers["queued"] + numbers["running"]
         self._bar.n = done
-        if tries.failed:
-            self._bar.set_postfix(failed=tries.failed, refresh=False)
+        if numbers["failed"]:
+            self._bar.set_postfix(failed=numbers["failed"], refresh=False)
         self._bar.refresh()
 
     def close(self) -> None:

@@ -57,6 +57,18 @@ class ParslExecutor(ABC):
     def describe(self) -> str:
         """The executor in a few words, for a pool's repr."""
 
+    def counts(self) -> dict[str, float]:
+        """Numbers for `PoolStatus`, by the names of its attributes. Asks nobody."""
+        return {}
+
+    def manager_loads(self) -> list[tuple[str, int, int]]:
+        """Name, held tasks and window of each manager, if there are any."""
+        return []
+
+    def stage_name(self) -> str:
+        """"new", "open", "draining", "stopping", "closed" or "broken"."""
+        return "broken" if self.broken else "open" if self.is_open else "closed"
+
     def processes(self) -> dict[int, Any]:
         """Worker processes by process id."""
         return {}

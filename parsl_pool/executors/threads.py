@@ -55,6 +55,7 @@ class ThreadPoolExecutor(ParslExecutor):
         self._closing = False
         self._empty = threading.Condition(self._lock)
         self._ids = count(1)
+        self._done = self._failed = self._retried = 0
 
     # -- life
 
@@ -99,6 +100,17 @@ class ThreadPoolExecutor(ParslExecutor):
     def explain(self) -> str:
         """What waits, for what; for people."""
         return "\n".join([self.describe(), *self.kernel.explain()])
+
+    def counts(self) -> dict[str, float]:
+        """Numbers for `PoolStatus`."""
+        with self._lock:
+            running = sum(future._state == RUNNING for future in self._pending.values())
+            waiting = len(self.kernel)
+            queued = len(self._pending) - running - waiting
+        return {
+            "waiting": waiting, "queued": max(0, queued), "running": running, "done": self._done,
+            "failed": self._failed, "retried": self._retried, "workers": self.max_threads,
+        }  # fmt: skip
 
     def describe(self) -> str:
         """In a few words."""
@@ -150,8 +162,10 @@ class ThreadPoolExecutor(ParslExecutor):
                     args, kwargs = with_results((args, kwargs), lambda needed: needed.result())
                 value = fn(*args, **kwargs)
             except BaseException as error:  # the task's own
-                if record.failed(Fault.TASK, "", repr(error)[:200], time.time()):
+                if record.failed(Fault.TASK, "", type(error).__name__, time.time()):
+                    self._retried += 1
                     continue
+                self._failed += 1
                 future.set_exception(error)
             else:
                 future.set_result(value)
@@ -160,6 +174,7 @@ class ThreadPoolExecutor(ParslExecutor):
     def _forget(self, future: Future[Any]) -> None:
         with self._empty:
             self._pending.pop(id(future), None)
+            self._done += 1
             if not self._pending:
                 self._empty.notify_all()
 

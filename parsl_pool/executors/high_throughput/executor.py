@@ -17,6 +17,7 @@ from parsl_pool.dataflow.kernel import Kernel
 from parsl_pool.dataflow.record import Options, TaskRecord
 from parsl_pool.errors import ConfigurationError, SerializationError
 from parsl_pool.executors.base import ParslExecutor
+from parsl_pool.executors.high_throughput import explanation
 from parsl_pool.executors.high_throughput.arguments import Dependent, dump_arguments, finish_payload
 from parsl_pool.executors.high_throughput.link import Link, Stage
 from parsl_pool.executors.high_throughput.workers import Workers
@@ -169,12 +170,11 @@ class HighThroughputExecutor(ParslExecutor):
         """Failures that nobody looked at are told when the pool ends."""
         tries = self.link.tries
         unread, tries.seen = tries.failed - tries.seen, tries.failed
-        if unread > 0 and tries.first_failure is not None:
-            task, failure = tries.first_failure
-            error = failure.error()
+        if unread > 0 and tries.first_failures:
+            task, failure = next(iter(tries.first_failures.items()))
             warnings.warn(
                 f"{unread} of {tries.finished} tasks of {self.label} failed, and nobody looked at their results. "
-                f"The first failure was task {task}: {type(error).__name__}: {error}",
+                f"One of them was task {task}: {failure.summary()}",
                 RuntimeWarning,
                 stacklevel=4,
             )
@@ -229,9 +229,19 @@ class HighThroughputExecutor(ParslExecutor):
 
     def explain(self) -> str:
         """What waits, for what, since when; a paragraph for people."""
-        from parsl_pool import status  # only when asked, or when something is wrong
+        return explanation.explain(self.link, self.kernel, self.workers)
 
-        return status.explain(self.link, self.kernel, self.workers)
+    def counts(self) -> dict[str, float]:
+        """Numbers for `PoolStatus`."""
+        return explanation.counts(self.link, self.kernel, self.workers)
+
+    def manager_loads(self) -> list[tuple[str, int, int]]:
+        """Name, held tasks and window of each manager."""
+        return explanation.manager_loads(self.link)
+
+    def stage_name(self) -> str:
+        """As in `PoolStatus`."""
+        return "broken" if self.link.broken else self.link.stage.name.lower()
 
     # -- calls
 

@@ -234,6 +234,7 @@ class Link:
     def failure_seen(self, future: AppFuture[Any]) -> None:
         """Somebody has looked at a failed future."""
         self.tries.seen += 1
+        self.tries.first_failures.pop(future._tid, None)
 
     def pump(self, future: AppFuture[Any], deadline: float | None) -> bool:
         """In a callback on the I/O thread: nobody else would bring what it waits for."""
@@ -582,10 +583,6 @@ class Link:
         if claims is None:
             return []
         return [future for task, future in list(self.tries.table.items()) if claims.is_claimed(task)]
-
-    def running_count(self) -> int:
-        """How many those are."""
-        return len(self.running_tasks())
 
     def has_begun(self) -> bool:
         """True once any task has been begun, or there is none to begin."""

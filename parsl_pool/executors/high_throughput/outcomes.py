@@ -59,6 +59,13 @@ class Failed:
         """Raises the error."""
         raise self.error()
 
+    def summary(self) -> str:
+        """The error in words, without opening it: that would run the user's code."""
+        if self.status in (wire.LOST, wire.KILLED, wire.TIMED_OUT):
+            return str(self.error())
+        name, text = serialize.summary_of_exception(self.data)
+        return f"{name}: {text}"
+
     def error(self) -> BaseException:
         """The error as the user sees it."""
         if self.status in (wire.LOST, wire.KILLED, wire.TIMED_OUT):
@@ -89,6 +96,10 @@ class Known:
     def open(self) -> Any:
         """Raises it."""
         raise self._error
+
+    def summary(self) -> str:
+        """The error in words."""
+        return f"{type(self._error).__name__}: {self._error}"
 
     def error(self) -> BaseException:
         """The error."""

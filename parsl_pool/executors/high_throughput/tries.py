@@ -39,7 +39,7 @@ class Tries:
         self.late = 0
         self.cancelled = 0
         self.seen = 0  # failures that somebody has looked at
-        self.first_failure: tuple[int, Any] | None = None  # its try's id, and the outcome
+        self.first_failures: dict[int, Any] = {}  # a few that nobody has looked at: try's id -> outcome
 
     def results(self, body: bytes, descriptors: list[int]) -> None:
         """A RESULTS frame has come. Futures that nobody watches end in one go, under one lock.
@@ -100,8 +100,8 @@ class Tries:
 
     def _fail(self, future: AppFuture[Any], failure: Any) -> None:
         self.failed += 1
-        if self.first_failure is None:
-            self.first_failure = (future._tid, failure)
+        if len(self.first_failures) < _KEEP_FAILURES:
+            self.first_failures[future._tid] = failure
         future.finish(failure)
 
     def _describer(self, future: AppFuture[Any]) -> Callable[[], dict[str, str]]:
@@ -159,12 +159,12 @@ class Tries:
 
 _KILLED = "\0killed"
 _NO_OPTIONS = Options()
+_KEEP_FAILURES = 100
 
 
 def _first_line(failure: Any) -> str:
     try:
-        error = failure.error()
-        return f"{type(error).__name__}: {error}".split("\n", 1)[0][:200]
+        return str(failure.summary()).split("\n", 1)[0][:200]
     except Exception as problem:  # a __str__ of the user's; the try is still to be noted
         return f"an error that can't be shown ({type(problem).__name__})"
 

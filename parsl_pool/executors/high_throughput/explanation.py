@@ -1,0 +1,71 @@
+"""What a HighThroughputExecutor is doing, as numbers and in words. Only the list of managers asks anybody."""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import Any
+
+from parsl_pool.executors.high_throughput.link import Link
+
+
+def counts(link: Link, kernel: Any, workers: Any) -> dict[str, float]:
+    """Numbers for `PoolStatus`."""
+    running = len(link.running_tasks())
+    elapsed = monotonic() - link.opened_at if link.opened_at else 0.0
+    return {
+        "waiting": len(kernel),
+        "queued": max(0, len(link.tries.table) - running),
+        "running": running,
+        "done": link.tries.finished,
+        "failed": link.tries.failed,
+        "retried": link.tries.retried,
+        "workers": len(workers.processes),
+        "workers_started": workers.started,
+        "workers_lost": workers.lost,
+        "tasks_per_second": link.tries.finished / elapsed if elapsed else 0.0,
+    }
+
+
+def manager_loads(link: Link) -> list[tuple[str, int, int]]:
+    """Name, held tasks and window of each manager, from the interchange."""
+    state = link.ask()
+    loads = []
+    for line in state.managers if state is not None else ():
+        name, held, window = line.split("\t")
+        loads.append((name, int(held), int(window)))
+    return loads
+
+
+def explain(link: Link, kernel: Any, workers: Any) -> str:
+    """What waits, for what, since when. Asks nobody, so that nothing can block it."""
+    table = link.tries.table
+    lines = [f"pool {link.label} is {'broken' if link.broken else link.stage.name.lower()}"]
+    if link.broken:
+        lines.append(f"why: {link.broken}")
+    running = link.running_tasks()
+    lines.append(
+        f"{len(table)} tasks are with the interchange, {len(running)} of them begun by a worker; "
+        f"{len(kernel)} wait for futures among their arguments; {link.tries.finished} are done"
+    )
+    if link.opened_at:
+        lines.append(f"the last result came {monotonic() - link.tries.last_result:.0f} s ago")
+    for future in running[:5]:
+        record = future._record
+        name = record.label if record is not None else link.function_name(future._fn)
+        lines.append(f"running: task {future.tid} ({name})")
+    lines += kernel.explain()
+    lines.append(_about_workers(link, workers))
+    if link.keeper is not None:
+        lines += link.keeper.explain()
+    return "\n".join(lines)
+
+
+def _about_workers(link: Link, workers: Any) -> str:
+    alive = len(workers.processes)
+    if alive:
+        hosts = sorted({process.host for process in list(workers.processes.values())})
+        return f"{alive} workers are up on {', '.join(hosts)} ({workers.started} started, {workers.lost} lost)"
+    if not link.opened_at:
+        return "no worker is up: nothing has been submitted"
+    since = monotonic() - link.opened_at
+    return f"no worker is up, {since:.0f} s after the start ({workers.started} started, {workers.lost} lost)"
