@@ -21,7 +21,7 @@ class Doing(Enum):
     LOOK = auto()  # compare with SKIP_FROM and SKIP_TO; run the task, or don't
     PUT = auto()  # commit the record
     CLEAR = auto()  # set TASK to 0
-    SAY_IDLE = auto()  # has seen that nothing more has come, and is about to say so
+    SAY_IDLE = auto()  # has come to the end of a batch, and is about to say so
     SAY_LAST = auto()  # has run as many tasks as it may, and is about to say so, and to end
 
 
@@ -31,6 +31,7 @@ class FakeWorker:
     def __init__(self, number: int, max_tasks: int) -> None:
         self.number, self.max_tasks = number, max_tasks
         self.alive = True
+        self.idle = False  # nothing that was taken back is on its way to it
         self.doing = Doing.START
         self.inbox: deque[list[int]] = deque()
         self.batch: deque[int] = deque()
@@ -70,12 +71,11 @@ class FakeWorker:
                 self.task = 0
                 self.doing = Doing.TAKE
                 if not self.batch:
-                    if self.max_tasks and self.started >= self.max_tasks:
-                        self.doing = Doing.SAY_LAST
-                    elif not self.inbox:
-                        self.doing = Doing.SAY_IDLE
+                    self.idle = self.skip_to <= self.started
+                    last = self.max_tasks and self.started >= self.max_tasks
+                    self.doing = Doing.SAY_LAST if last else Doing.SAY_IDLE
             case Doing.SAY_IDLE | Doing.SAY_LAST:
-                self.messages.append(("flush", len(self.records), True))
+                self.messages.append(("flush", len(self.records), self.idle))
                 self.alive = self.doing is not Doing.SAY_LAST
                 self.doing = Doing.TAKE
 

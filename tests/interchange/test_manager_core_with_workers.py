@@ -169,7 +169,7 @@ def test_what_waits_behind_a_long_task_runs_elsewhere() -> None:
 
 def test_a_note_from_before_a_take_back_does_not_end_it() -> None:
     """The worker was about to say that it is idle when it lost the processor. Meanwhile it was sent more, and
-    that was taken back. Now its note arrives; what it skips is still to come, and not to be given to it again."""
+    that was taken back. Now its note arrives; what it skips is still to come, and must not be given to it."""
     node = node_with(1, range(1, 3))
     (worker,) = node.workers.values()
     while worker.doing is not Doing.SAY_IDLE:
