@@ -181,7 +181,9 @@ class Broker:
     # -- matching
 
     def _enqueue(self, seat: _Seat) -> None:
-        if not seat.queued and seat.open and len(seat.held) < seat.window:
+        # A manager is topped up when a good part of its window is free. Serving each small result at once would
+        # cut the client's frames into ones and twos, which never grow together again.
+        if not seat.queued and seat.open and seat.window - len(seat.held) >= max(1, seat.window // 4):
             seat.queued = True
             self._ready.append(seat)
 

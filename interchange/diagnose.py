@@ -6,6 +6,7 @@ Loaded only when pickling has failed.
 from __future__ import annotations
 
 import pickle
+import sys
 from collections.abc import Iterator
 
 _DEPTH = 8
@@ -21,6 +22,8 @@ def unpicklable_part(value: object, problem: BaseException) -> tuple[str, str]:
     path, reason = "", _describe(problem)
     current, seen = value, {id(value)}
     for _ in range(_DEPTH):
+        if (advice := _advice(current)) is not None:
+            return path, advice
         for step, part in _parts(current):
             failure = None if id(part) in seen else _failure(part, tries)
             if failure is not None:
@@ -34,6 +37,18 @@ def unpicklable_part(value: object, problem: BaseException) -> tuple[str, str]:
     else:
         reason = f"{reason} (it is a {type(current).__name__})"
     return path, reason
+
+
+def _advice(value: object) -> str | None:
+    """For what beginners put into functions and arguments; its inside is not of interest."""
+    futures = sys.modules.get("concurrent.futures")
+    if futures is None:
+        return None
+    if isinstance(value, futures.Future):
+        return "a future can't be pickled; give it to submit() as an argument: it is awaited, and its result passed on"
+    if isinstance(value, futures.Executor):
+        return "a pool can't be sent to its workers; give futures as arguments instead of waiting in a task"
+    return None
 
 
 def _describe(problem: BaseException) -> str:

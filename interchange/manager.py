@@ -32,6 +32,7 @@ _FLUSH = wire.KIND[wire.Flush]
 _TICK_S = 0.002
 _SETTLE_NS = 20_000
 _END_S = 5.0
+_FAILED_S = 2.0
 _STOPPED_S = 10.0
 
 
@@ -62,6 +63,7 @@ class Manager:
         self._watching = False
         self._stopping = False
         self._broken = False
+        self._fork_server_deaths = 0  # in a row, without a worker having become ready
         self._oom = OomCounter()
         self._start_fork_server()
         loop.after_reads.append(self._flush)
@@ -273,6 +275,9 @@ class Manager:
                 self._exited(number, status, 0, "")
             return
         reason = f"the fork server ended ({launch.describe_status(status)})"
+        self._fork_server_deaths += 1
+        if self._fork_server_deaths >= 3:
+            self._give_up(f"{reason}, as did {self._fork_server_deaths - 1} before it without a worker becoming ready")
         self._last_words = reason
         self._report(wire.Notice(30, f"manager {self.name}: {reason}; starting it again"))
         for worker in self._workers.values():
@@ -317,10 +322,12 @@ class Manager:
             else:
                 self._wanted.setdefault(record.number, []).append(worker.number)
         elif isinstance(record, wire.Up):
+            self._fork_server_deaths = 0
             self._perform(self.core.worker_ready(worker.number, monotonic_ns()))
         elif isinstance(record, wire.InitializerFailed):
-            self._broken = True
-            self._report(wire.Broken("initializer", record.text, record.traceback_text))
+            # Told when the worker has ended: its exit handlers may have things to say that the user waits for.
+            worker.failure = record
+            self._loop.call_at(monotonic() + _FAILED_S, lambda: worker.signal(signal.SIGKILL))
 
     def _read_page(self, worker: WorkerHandle, nanoseconds: int, idle: bool, committed: int | None = None) -> None:
         """Take the results that are in the ring, and pass them on."""
@@ -384,10 +391,13 @@ class Manager:
         if worker is None:
             return
         self._last_rites(worker)
+        if worker.failure is not None and not self._broken:
+            self._broken = True
+            self._report(wire.Broken("initializer", worker.failure.text, worker.failure.traceback_text))
         running = worker.page.words[TASK]
         del self._workers[number]
         self._report(wire.WorkerGone(self.name, number, status, worker.expected or self._stopping))
-        for effect in (effects := self.core.worker_ended(number, running, monotonic_ns())):
+        for effect in (effects := self.core.worker_ended(number, running, monotonic_ns(), blame=not place)):
             if type(effect) is core.Lost:
                 self._report(self._lost_result(worker, effect.task, status, max_rss_kb, place))
         self._perform(effects)

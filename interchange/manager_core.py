@@ -155,9 +155,10 @@ class ManagerCore:
         self.idle[worker] = seat
         return self._dispatch(now)
 
-    def worker_ended(self, worker: int, running: int, now: int) -> list[Effect]:
+    def worker_ended(self, worker: int, running: int, now: int, *, blame: bool = True) -> list[Effect]:
         """A worker's process is gone; `running` is the task that it had begun and not finished, or 0.
 
+        blame: it ended by itself, rather than with the process that it was forked from.
         Everything else that it held goes back to the head of the queue.
         """
         seat = self.seats.pop(worker, None)
@@ -169,7 +170,7 @@ class ManagerCore:
             effects.append(Lost(worker, running))
             del seat.held[running]
         self._requeue(seat, list(seat.held))
-        if seat.state is SeatState.STARTING and not self.stopping:
+        if seat.state is SeatState.STARTING and blame and not self.stopping:
             self.failures += 1
             if self.failures >= self.start_failures:
                 return [*effects, GiveUp(f"{self.failures} workers in a row ended before they were ready")]
@@ -266,7 +267,7 @@ class ManagerCore:
         expected = self._expected(tasks)
         if not expected or expected >= BATCH_NS or tasks.descriptors or tasks.walltime_ms:
             return 1
-        return max(1, min(BATCH_MOST, BATCH_NS // expected, share, tasks.count))
+        return max(1, min(BATCH_MOST, BATCH_NS // expected, share))
 
     def _dispatch(self, now: int) -> list[Effect]:
         effects: list[Effect] = []
@@ -299,6 +300,8 @@ class ManagerCore:
         if self.max_tasks:
             count = min(count, self.max_tasks - seat.sent)
         tasks = self.queue.popleft()
+        if tasks.count < count and self.queue:
+            tasks = self._merge(tasks, count)
         if count < tasks.count:
             tasks, rest = tasks.split(count)
             self.queue.appendleft(rest)
@@ -310,6 +313,21 @@ class ManagerCore:
             seat.held[task] = (tasks, place, base)
         seat.sent = base + tasks.count
         return Send(seat.number, tasks)
+
+    def _merge(self, first: Tasks, count: int) -> Tasks:
+        """Add frames from the head of the queue until there are `count` tasks, while they are short work too."""
+        frames, total, queue = [first], first.count, self.queue
+        while total < count and queue and self._belongs(queue[0], first):
+            frames.append(queue.popleft())
+            total += frames[-1].count
+        return Tasks.join(frames) if len(frames) > 1 else first
+
+    def _belongs(self, tasks: Tasks, first: Tasks) -> bool:
+        return (
+            tasks.priority == first.priority
+            and not (tasks.walltime_ms or first.walltime_ms or tasks.descriptors or first.descriptors)
+            and 0 < self._expected(tasks) < BATCH_NS
+        )
 
     def _resize(self, effects: list[Effect]) -> None:
         """Ask for as much as keeps the workers busy for some milliseconds, and no more."""

@@ -36,9 +36,12 @@ def receive_into_buffer(sock: socket.socket) -> tuple[memoryview, list[int]]:
     except AttributeError:
         buffer = _buffers.view = memoryview(bytearray(_CHUNK))
     size, ancillary, message_flags, _ = sock.recvmsg_into([buffer], _ANCILLARY)
+    descriptors = read_descriptors(ancillary) if ancillary else []
     if message_flags & socket.MSG_CTRUNC:
+        for fd in descriptors:
+            os.close(fd)
         raise OSError("descriptors were lost: this process has too many open files")
-    return buffer[:size], read_descriptors(ancillary) if ancillary else []
+    return buffer[:size], descriptors
 
 
 class PeerGone(Exception):
@@ -66,6 +69,7 @@ class Stream:
         self._sent = 0  # frames that have left it
         self._data = bytearray()
         self._fds_in: deque[int] = deque()
+        self._ended = False
         self.bytes_waiting = 0
 
     def fileno(self) -> int:
@@ -134,14 +138,13 @@ class Stream:
             PeerGone: the connection has ended, and everything that came before its end has been returned.
             BadMessage: what comes is not our format; the connection is of no more use.
         """
-        ended = False
         try:
-            while True:
+            while not self._ended:
                 data, descriptors = receive_into_buffer(self.sock)
                 if descriptors:
                     self._fds_in.extend(descriptors)
                 if not data:
-                    ended = True
+                    self._ended = True
                     break
                 self._data += data
                 if len(data) < _CHUNK // 2:
@@ -149,9 +152,9 @@ class Stream:
         except BlockingIOError:
             pass
         except OSError:
-            ended = True
+            self._ended = True  # also if more could be read: what was lost makes no sense of it
         messages = self._split()
-        if ended and not messages:
+        if self._ended and not messages:
             raise PeerGone
         return messages
 
@@ -162,18 +165,25 @@ class Stream:
         while end - position >= 6:
             size, kind, count = wire.HEAD.unpack_from(data, position)
             if not 2 <= size <= wire.MAX_FRAME:
-                raise BadMessage(f"a frame of {size} bytes")
+                raise self._bad(messages, f"a frame of {size} bytes")
             after = position + 4 + size
             if after > end:
                 break
             if count > len(self._fds_in):
-                raise BadMessage(f"a frame with {count} descriptors, {len(self._fds_in)} came")
+                raise self._bad(messages, f"a frame with {count} descriptors, {len(self._fds_in)} came")
             body = bytes(memoryview(data)[position + 6 : after])
             messages.append((kind, body, [self._fds_in.popleft() for _ in range(count)]))
             position = after
         if position:
             del data[:position]
         return messages
+
+    def _bad(self, messages: list[tuple[int, bytes, list[int]]], reason: str) -> BadMessage:
+        """The error for rubbish; nobody will get the messages before it."""
+        for _, _, descriptors in messages:
+            for fd in descriptors:
+                os.close(fd)
+        return BadMessage(reason)
 
     def close(self) -> None:
         """Close the socket and every descriptor that is still on its way."""

@@ -543,6 +543,20 @@ class Tasks:
             ),
         )  # fmt: skip
 
+    @staticmethod
+    def join(frames: list[Tasks]) -> Tasks:
+        """Several frames as one; they have one priority and walltime, and no descriptors."""
+        first = frames[0]
+        return Tasks(
+            first.priority,
+            first.walltime_ms,
+            sum([frame.count for frame in frames]),
+            b"".join([frame.ids for frame in frames]),
+            b"".join([frame.functions for frame in frames]),
+            b"".join([frame.lengths for frame in frames]),
+            b"".join([frame.payload for frame in frames]),
+        )
+
     def task_ids(self) -> tuple[int, ...]:
         """The ids, as numbers."""
         return unpack_from(f"<{self.count}Q", self.ids)

@@ -9,6 +9,7 @@ import socket
 
 from parsl_pool.interchange.page import Page
 from parsl_pool.interchange.stream import Stream
+from parsl_pool.interchange.wire import InitializerFailed
 
 _TAIL = 4096
 
@@ -17,7 +18,7 @@ class WorkerHandle:
     """A worker seen from its manager. Belongs to the manager's loop."""
 
     __slots__ = (
-        "condemned", "expected", "hung_up", "number", "page", "pid", "stacks", "stderr", "stopped_since", "stream",
+        "condemned", "expected", "failure", "hung_up", "is_gone", "number", "page", "pid", "stacks", "stderr", "stopped_since", "stream",
         "tail", "unreleased", "verdict",
     )  # fmt: skip
 
@@ -31,6 +32,8 @@ class WorkerHandle:
         self.pid = 0  # not started yet
         self.condemned = 0  # a signal that it is to get as soon as it has a pid
         self.expected = False  # it has been told to end
+        self.failure: InitializerFailed | None = None
+        self.is_gone = False
         self.hung_up = False  # its socket has ended
         self.unreleased = False  # its ring holds results that the client may not have
         self.verdict: tuple[int, int, str] | None = None  # why we ended it: task, status, reason
@@ -40,6 +43,8 @@ class WorkerHandle:
         """Send a signal to the worker and all that its task started."""
         if not self.pid:
             self.condemned = signum
+            return
+        if self.is_gone:
             return
         try:
             os.killpg(self.pid, signum)
@@ -74,7 +79,8 @@ class WorkerHandle:
             return False
 
     def close(self) -> None:
-        """Let go of everything; the process is gone."""
+        """Let go of everything; the process is gone, and its number may be somebody else's."""
+        self.is_gone = True
         self.stream.close()
         fd = self.page.fd
         self.page.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import weakref
@@ -36,6 +37,12 @@ def _at_exit() -> None:
             backend.begin_shutdown(kill=True)
             backend.join()
 
+
+def _after_fork_in_child() -> None:
+    _live.clear()  # the parent's pools are the parent's to end
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
 
 # As concurrent.futures.thread does: it runs before threads are joined, while threads still can run.
 threading._register_atexit(_at_exit)  # type: ignore[attr-defined]  # private, but the only hook at that moment

@@ -14,6 +14,7 @@ code, imports and takes locks.
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
@@ -36,6 +37,13 @@ _LOGGER = logging.getLogger("concurrent.futures")
 _BURST = threading.Lock()  # guards every `_cond` that is None, and the change from unopened to opened
 
 _OVER = frozenset({FINISHED, CANCELLED, CANCELLED_AND_NOTIFIED})
+
+
+def _after_fork_in_child() -> None:
+    _BURST._at_fork_reinit()  # type: ignore[attr-defined]  # another thread of the parent may have held it
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 class FutureInArguments(Exception):
@@ -204,7 +212,7 @@ class AppFuture(Future[T], Generic[T]):
             return
         if self._state in _OVER:
             raise CancelledError
-        raise FuturesTimeoutError(f"the task did not finish within {timeout} s")
+        raise FuturesTimeoutError(f"task {self.tid} has not finished in the time given")
 
     def _outcome(self) -> Any:
         """The Value or Failure; opened in this thread if nobody has yet."""

@@ -62,8 +62,8 @@ class WorkerLost(PlaceLost):
 class WorkerKilled(WorkerLost):
     """The worker was ended on request, by `terminate_workers()`, `kill_workers()` or `future.kill()`."""
 
-    what = "the worker that ran this task"
-    goes_on = "It was ended on request."
+    what = "the place of this task"
+    goes_on = "That was asked for, by terminate_workers(), kill_workers() or future.kill()."
 
 
 class ManagerLost(PlaceLost):

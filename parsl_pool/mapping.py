@@ -33,6 +33,8 @@ def map_over(
         raise ValueError("buffersize must be None or > 0")
     deadline = None if timeout is None else timeout + monotonic()
     calls: Iterator[tuple[Any, ...]] = map(tuple, iterables[0]) if star else zip(*iterables)
+    if "submit" in pool.__dict__:
+        chunksize = 1  # somebody has put their own submit there, and counts on seeing every call
     futures = _submissions(pool, fn, calls, chunksize)
     if unordered:
         return _unordered(deque(itertools.islice(futures, buffersize)), futures, deadline, chunksize)
@@ -43,7 +45,7 @@ def map_over(
 def _submissions(
     pool: Any, fn: Callable[..., Any], calls: Iterator[tuple[Any, ...]], chunksize: int
 ) -> Iterator[Future[Any]]:
-    if chunksize == 1 or "submit" in pool.__dict__:  # somebody has put their own submit there, and counts on it
+    if chunksize == 1:
         submit = pool.submit
         for args in calls:
             yield submit(fn, *args)

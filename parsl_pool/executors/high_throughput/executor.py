@@ -164,6 +164,7 @@ class HighThroughputExecutor(ParslExecutor):
                 for fd in self._dumped[1]:
                     os.close(fd)
                 self._dumped = (b"", [])
+            self._initializer, self._initargs = None, ()  # the user's objects end with the pool, not with the next gc
         return ended
 
     def _report_unread(self) -> None:
@@ -203,8 +204,14 @@ class HighThroughputExecutor(ParslExecutor):
 
     def processes(self) -> dict[int, Any]:
         """Worker processes by process id. Just after the start it waits for the first: programs look then."""
-        if self.link.stage is Stage.OPEN:
-            self.workers.first.wait(_FIRST_WORKER_S)
+        end = monotonic() + _FIRST_WORKER_S
+        while self.link.stage is Stage.OPEN and self.link.broken is None and monotonic() < end:
+            wanted = self.max_workers_per_node
+            if self.workers.started or not self._eager:
+                wanted = min(wanted, len(self.link.tries.table))
+            if self.workers.started >= wanted:
+                break
+            sleep(0.001)
         return self.workers.processes
 
     def cancel_all(self) -> None:

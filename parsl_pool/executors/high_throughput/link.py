@@ -14,6 +14,7 @@ import os
 import select
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable
 from enum import Enum
@@ -34,6 +35,8 @@ from parsl_pool.interchange import shared_memory, stream, wire
 from parsl_pool.interchange.page import CLAIMS_SIZE, ClaimsTable
 
 log = logging.getLogger("parsl_pool.interchange")
+
+_links: weakref.WeakSet[Link] = weakref.WeakSet()
 
 _RESTARTS = 3
 _REUNION_S = 10.0
@@ -122,8 +125,22 @@ class Link:
         self._breaking: deque[str] = deque()  # why the pool is to break; from other threads
         self.shares_claims = True  # every manager writes into our claims table
         self.explain: Callable[[], str] = lambda: ""
+        self._owner_pid = os.getpid()
+        _links.add(self)
         self.is_awaited: Callable[[], bool] = lambda: False
         """True while tasks that are not here yet will come: they wait for others."""
+
+    def disown(self) -> None:
+        """In a forked child: the pool is the parent's. Its descriptors here would hide the parent's end."""
+        owner = self._owner_pid
+        self._lock = threading.Lock()  # another thread may have held it
+        self.broken = PoolBroken(f"this pool belongs to process {owner}; after a fork, make one of your own")
+        self.stage = Stage.CLOSED
+        self._closed = threading.Event()
+        self._closed.set()
+        if self._process is not None:
+            self._process.stream.sock.close()
+        self._wakeup.disown()
 
     # -- submitting: any thread
 
@@ -493,7 +510,7 @@ class Link:
         if self._kill_on_stop:
             from parsl_pool.errors import WorkerKilled  # as above
 
-            self.tries.fail_all(lambda: WorkerKilled(None, "the pool was ended"))
+            self.tries.end_all(lambda: WorkerKilled(None, "the pool was ended"))
         elif self.tries.table or self.is_awaited():  # submitted while we were deciding
             self.stage = Stage.DRAINING
             return
@@ -608,3 +625,12 @@ class Link:
         answered.wait(timeout)
         self._answers.pop(number, None)
         return answer[0] if answer else None
+
+
+def _after_fork_in_child() -> None:
+    for link in list(_links):
+        if link.stage not in (Stage.NEW, Stage.CLOSED):
+            link.disown()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

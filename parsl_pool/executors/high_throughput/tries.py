@@ -142,6 +142,11 @@ class Tries:
         if not self._again(future, Fault.PLACE if began else Fault.NONE, host, outcomes.Known(error)):
             self._fail(future, outcomes.Known(error))
 
+    def end_all(self, error: Callable[[], BaseException]) -> None:
+        """The user has ended the pool: as fail_all, but nobody need be told of these failures."""
+        self.seen += len(self.table)
+        self.fail_all(error)
+
     def fail_all(self, error: Callable[[], BaseException]) -> None:
         """Nothing can run any more. Each future gets an error of its own: tracebacks pile up on shared ones."""
         while self.table:

@@ -41,6 +41,11 @@ class Wakeup:
         except BlockingIOError:
             pass
 
+    def disown(self) -> None:
+        """In a forked child: close the copies."""
+        self._lock = threading.Lock()  # another thread may have held it
+        self.close()
+
     def close(self) -> None:
         """Close it; `set` does nothing from then on."""
         with self._lock:
