@@ -1,13 +1,13 @@
-"""Program: `claimer CLAIMS PAGE SOCKET TASKS`. A worker's own loop on tasks 1 to TASKS; then a byte for each on stdout.
+"""Program: `claimer CLAIMS PAGE TASKS`: a worker's own loop on tasks 1 to TASKS; then the statuses on stdout.
 
-The byte is the task's status. The descriptors are inherited.
+CLAIMS and PAGE are inherited descriptors.
 """
 
 import sys
 from pickle import dumps
 
 from parsl_pool.interchange.page import Page
-from parsl_pool.interchange.stream import from_descriptor
+from parsl_pool.interchange.stream import Stream, pair
 from parsl_pool.interchange.worker import Setup, Worker
 from tests.interchange.frames import tasks
 from tests.interchange.ring import records_in
@@ -16,8 +16,10 @@ BATCH = 8
 
 
 def main() -> None:
-    claims, page_fd, sock, count = map(int, sys.argv[1:])
-    worker = Worker(from_descriptor(sock), page_fd, Setup(b"", 0, claims, []))
+    claims, page_fd, count = map(int, sys.argv[1:])
+    ours, theirs = pair()
+    manager = Stream(ours)
+    worker = Worker(theirs, page_fd, Setup(b"", 0, claims, []))
     worker._functions[1] = (int, b"")
     page = Page(page_fd)
     frames = [
@@ -27,6 +29,7 @@ def main() -> None:
     statuses = bytearray()
     for frame in frames:
         worker._run_batch(frame, [])
+        manager.receive()  # notes that there are results; nobody needs them here
         for task, status, _ in records_in(page.take(worker._committed)):
             assert task == len(statuses) + 1
             statuses.append(status)

@@ -6,10 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from parsl_pool.interchange import shared_memory, stream, wire
+from parsl_pool.interchange import shared_memory, wire
 from parsl_pool.interchange.page import CLAIMS_SIZE, PAGE_SIZE, STARTED, ClaimsTable, Page
 
-TASKS = 100_000
+TASKS = 200_000
 
 
 def race(table: ClaimsTable, page: Page, worker: subprocess.Popen[bytes]) -> dict[int, bool]:
@@ -21,7 +21,7 @@ def race(table: ClaimsTable, page: Page, worker: subprocess.Popen[bytes]) -> dic
         if worker.poll() is not None:
             break
         for _ in range(50):
-            task = page.words[STARTED] + choose.randrange(1, 12)
+            task = page.words[STARTED] + choose.choice((1, 1, 2, 3))
             if started and task <= last and task not in said:
                 said[task] = table.cancel(task)
     return said
@@ -30,15 +30,13 @@ def race(table: ClaimsTable, page: Page, worker: subprocess.Popen[bytes]) -> dic
 def test_a_task_is_either_cancelled_or_run() -> None:
     claims_fd = shared_memory.create(CLAIMS_SIZE, "claims")
     page_fd = shared_memory.create(PAGE_SIZE, "page")
-    ours, theirs = stream.pair()
-    inherited = (claims_fd, page_fd, theirs.fileno())
+    inherited = (claims_fd, page_fd)
     worker = subprocess.Popen(
         [sys.executable, "-m", "tests.interchange.claimer", *map(str, inherited), str(TASKS)],
         stdout=subprocess.PIPE,
         pass_fds=inherited,
         cwd=Path(__file__).parents[2],
     )
-    theirs.close()
     table, page = ClaimsTable(shared_memory.map_shared(claims_fd, CLAIMS_SIZE)), Page(page_fd)
     try:
         said = race(table, page, worker)
@@ -48,7 +46,6 @@ def test_a_task_is_either_cancelled_or_run() -> None:
         worker.wait()
         table.close()
         page.close()
-        ours.close()
         os.close(claims_fd)
         os.close(page_fd)
     assert worker.returncode == 0 and len(statuses) == TASKS
@@ -57,4 +54,4 @@ def test_a_task_is_either_cancelled_or_run() -> None:
     assert not both, "cancelled, and run all the same"
     unasked = [task for task, status in status_of.items() if status != wire.OK and task not in said]
     assert not unasked, "cancelled by nobody"
-    assert sum(said.values()) > 100 and len(said) > 2000, "there was hardly a race"
+    assert 20 < sum(said.values()) < len(said) - 20, "there was hardly a race"
