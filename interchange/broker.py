@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from bisect import insort
 from collections import deque
-from typing import NamedTuple, Union
+from typing import NamedTuple
 
 from parsl_pool.interchange.wire import Results, Tasks
 
@@ -52,7 +52,7 @@ class TasksLost(NamedTuple):
     tasks: list[int]
 
 
-Effect = Union[SendTasks, SendFunction, SendForget, Deliver, TasksLost]
+Effect = SendTasks | SendFunction | SendForget | Deliver | TasksLost
 
 
 class _Seat:

@@ -16,7 +16,6 @@ import socket
 import sys
 from collections.abc import Callable
 from time import monotonic, monotonic_ns
-from typing import Union
 
 from parsl_pool.errors import BadMessage
 from parsl_pool.interchange import launch, shared_memory, stream, wire
@@ -26,7 +25,7 @@ from parsl_pool.interchange.page import OUT, PAGE_SIZE, SINCE, SKIP_FROM, SKIP_T
 from parsl_pool.interchange.post_mortem import OomCounter, facts_of
 from parsl_pool.interchange.worker_handle import WorkerHandle
 
-Upward = Union[wire.Record, wire.Results]
+Upward = wire.Record | wire.Results
 
 _FLUSH = wire.KIND[wire.Flush]
 _TICK_S = 0.002
@@ -213,7 +212,8 @@ class Manager:
         self._fork_server_pid = launch.spawn_helper("fork_server", [theirs.fileno(), os.getpid()], [theirs.fileno()])
         theirs.close()
         self._fork_server = stream.Stream(ours)
-        self._fork_server.put(wire.frame(self._settings, len(self._descriptors)), [os.dup(d) for d in self._descriptors])
+        copies = [os.dup(fd) for fd in self._descriptors]
+        self._fork_server.put(wire.frame(self._settings, len(copies)), copies)
         self._fork_server.flush()
         self._loop.add_reader(ours.fileno(), self._from_fork_server)
         self._last_words = ""

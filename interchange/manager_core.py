@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import deque
 from enum import Enum
 from struct import unpack_from
-from typing import NamedTuple, Union
+from typing import NamedTuple
 
 from parsl_pool.interchange.wire import SKIPPED, Tasks
 
@@ -77,7 +77,7 @@ class SetWindow(NamedTuple):
     tasks: int
 
 
-Effect = Union[Send, Start, TakeBack, Lost, GiveUp, SetWindow]
+Effect = Send | Start | TakeBack | Lost | GiveUp | SetWindow
 
 
 class Seat:
@@ -272,7 +272,7 @@ class ManagerCore:
     def _dispatch(self, now: int) -> list[Effect]:
         effects: list[Effect] = []
         while self.queue and self.idle:
-            number, seat = self.idle.popitem()
+            _number, seat = self.idle.popitem()
             share = -(-self.queued // max(1, self.workers))
             effects.append(self._give(seat, self._batch(self.queue[0], share), now))
         if self.queue:
@@ -301,7 +301,7 @@ class ManagerCore:
             count = min(count, self.max_tasks - seat.sent)
         tasks = self.queue.popleft()
         if tasks.count < count and self.queue:
-            tasks = self._merge(tasks, count)
+            tasks, count = self._merge(tasks, count)
         if count < tasks.count:
             tasks, rest = tasks.split(count)
             self.queue.appendleft(rest)
@@ -314,20 +314,20 @@ class ManagerCore:
         seat.sent = base + tasks.count
         return Send(seat.number, tasks)
 
-    def _merge(self, first: Tasks, count: int) -> Tasks:
-        """Add frames from the head of the queue until there are `count` tasks, while they are short work too."""
+    def _merge(self, first: Tasks, count: int) -> tuple[Tasks, int]:
+        """Add frames from the head of the queue until there are `count` tasks, while they are short work too.
+
+        Returns the tasks, and how many of them make a batch: fewer, if slower ones have joined.
+        """
         frames, total, queue = [first], first.count, self.queue
-        while total < count and queue and self._belongs(queue[0], first):
+        while total < count and queue and _goes_with(queue[0], first):
+            expected = self._expected(queue[0])
+            if not expected or expected * (total + 1) > BATCH_NS:
+                break
+            count = min(count, BATCH_NS // expected)
             frames.append(queue.popleft())
             total += frames[-1].count
-        return Tasks.join(frames) if len(frames) > 1 else first
-
-    def _belongs(self, tasks: Tasks, first: Tasks) -> bool:
-        return (
-            tasks.priority == first.priority
-            and not (tasks.walltime_ms or first.walltime_ms or tasks.descriptors or first.descriptors)
-            and 0 < self._expected(tasks) < BATCH_NS
-        )
+        return (Tasks.join(frames) if len(frames) > 1 else first), count
 
     def _resize(self, effects: list[Effect]) -> None:
         """Ask for as much as keeps the workers busy for some milliseconds, and no more."""
@@ -404,6 +404,12 @@ class ManagerCore:
         for frame in self.queue:
             ids.extend(frame.task_ids())
         return ids
+
+
+def _goes_with(tasks: Tasks, first: Tasks) -> bool:
+    return tasks.priority == first.priority and not (
+        tasks.walltime_ms or first.walltime_ms or tasks.descriptors or first.descriptors
+    )
 
 
 def single(frame: Tasks, place: int) -> Tasks:

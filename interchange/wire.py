@@ -7,7 +7,8 @@ payloads, which only a worker and the client open.
 
     stream:  u32 size of the rest | u8 kind | u8 descriptors | body
     zmq:     u8 kind | u8 descriptors (0) | body
-    TASKS:   i32 priority | u32 walltime in ms (0: no limit) | u32 n | n * u64 id | n * u32 function | n * u32 length | payloads
+    TASKS:   i32 priority | u32 walltime in ms (0: no limit) | u32 n |
+             n * u64 id | n * u32 function | n * u32 length | payloads
     RESULTS: u32 n | n * u64 id | records, each: u64 id | u32 length | u8 status | payload
 
 All integers are little-endian. A decoder accepts any bytes, and raises `BadMessage` for those that are wrong.
@@ -16,7 +17,7 @@ All integers are little-endian. A decoder accepts any bytes, and raises `BadMess
 from __future__ import annotations
 
 from struct import Struct, error, pack, unpack_from
-from typing import Any, NamedTuple, Union
+from typing import Any, NamedTuple
 
 from parsl_pool.errors import BadMessage
 
@@ -311,11 +312,12 @@ class Bulk(NamedTuple):
     data: bytes
 
 
-Record = Union[
-    Hello, Settings, Ready, Function, Forget, Kill, KillWorkers, Stop, Ping, Pong, Register, Refused, WhoAreYou,
-    Window, Returned, WorkerUp, WorkerGone, ManagerUp, ManagerGone, Broken, Notice, Ask, State, Facts, Spawn,
-    Spawned, Exited, Up, Flush, Need, InitializerFailed, Bulk,
-]  # fmt: skip
+Record = (
+    Hello | Settings | Ready | Function | Forget | Kill | KillWorkers | Stop | Ping | Pong | Register
+    | Refused | WhoAreYou | Window | Returned | WorkerUp | WorkerGone | ManagerUp | ManagerGone | Broken
+    | Notice | Ask | State | Facts | Spawn | Spawned | Exited | Up | Flush | Need | InitializerFailed
+    | Bulk
+)
 
 RECORDS: dict[int, tuple[type[Any], str]] = {
     16: (Hello, "iiisssss"),

@@ -389,7 +389,7 @@ def _initialize(setup: Setup, connection: Connection) -> None:
         function(*args)
         main_names.remember(before, names)
     except BaseException as problem:  # reported to the client, on this process's stderr and to its logger
-        import logging
+        import logging  # these two only when something is wrong
         import traceback
 
         logging.getLogger("concurrent.futures").critical("Exception in initializer:", exc_info=True)

@@ -18,9 +18,22 @@ class WorkerHandle:
     """A worker seen from its manager. Belongs to the manager's loop."""
 
     __slots__ = (
-        "condemned", "expected", "failure", "hung_up", "is_gone", "number", "page", "pid", "stacks", "stderr", "stopped_since", "stream",
-        "tail", "unreleased", "verdict",
-    )  # fmt: skip
+        "condemned",
+        "expected",
+        "failure",
+        "hung_up",
+        "is_gone",
+        "number",
+        "page",
+        "pid",
+        "stacks",
+        "stderr",
+        "stopped_since",
+        "stream",
+        "tail",
+        "unreleased",
+        "verdict",
+    )
 
     def __init__(self, number: int, sock: socket.socket, page_fd: int, stderr: int, stacks: int) -> None:
         self.number = number

@@ -17,9 +17,8 @@ import logging
 import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import CancelledError, Future, InvalidStateError
 from concurrent.futures import TimeoutError as FuturesTimeoutError
-from concurrent.futures import InvalidStateError
 from concurrent.futures._base import CANCELLED as CANCELLED
 from concurrent.futures._base import CANCELLED_AND_NOTIFIED as CANCELLED_AND_NOTIFIED
 from concurrent.futures._base import FINISHED as FINISHED

@@ -39,9 +39,16 @@ MAY_USE: dict[str, set[str]] = {
     "run_directory": set(),
     "scaling": {"providers"},
     "executors": {"dataflow", "futures", "interchange", "providers", "run_directory", "scaling"},
+    "config": {"executors"},
+    "status": {"executors"},
+    "progress": {"executors"},
+    "exit_hook": set(),
     "mapping": {"executors"},
-    "executor": {"dataflow", "executors", "futures", "mapping"},
-    "__init__": {"executor", "executors", "futures"},
+    "options": {"dataflow", "futures", "mapping"},
+    "executor": {
+        "config", "dataflow", "executors", "exit_hook", "futures", "mapping", "options", "progress", "status",
+    },
+    "__init__": {"config", "executor", "executors", "futures"},
 }
 
 # Events in, effects out: these have no sockets, threads, processes or clocks.

@@ -6,7 +6,7 @@ dependencies costs O(n) in all, whenever and in whatever order they settle.
 
 from __future__ import annotations
 
-from typing import NamedTuple, Union
+from typing import NamedTuple
 
 
 class Launch(NamedTuple):
@@ -22,7 +22,7 @@ class Refuse(NamedTuple):
     failed: list[int]
 
 
-Effect = Union[Launch, Refuse]
+Effect = Launch | Refuse
 
 
 class _Waiting:

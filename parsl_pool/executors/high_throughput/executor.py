@@ -114,7 +114,7 @@ class HighThroughputExecutor(ParslExecutor):
         from parsl_pool.executors.high_throughput.apart import Apart  # zmq and providers only where needed
 
         if self._provider is None:
-            from parsl_pool.providers.local import LocalProvider
+            from parsl_pool.providers.local import LocalProvider  # as above
 
             self._provider = LocalProvider()
         return Apart(self.label, self._provider, self._run_dir, self.link.give_up)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import os
 import time
-
 from collections.abc import Callable
 from struct import Struct
 from typing import Any
