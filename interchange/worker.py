@@ -414,7 +414,7 @@ def main(worker: int, sock: socket.socket, page_fd: int, stacks_fd: int, setup: 
 
 def end(code: int = 0) -> None:
     """Leave as a Python program does, its exit handlers run and its output written, but without the teardown."""
-    import atexit
+    import atexit  # at the end only
 
     try:
         atexit._run_exitfuncs()

@@ -207,7 +207,7 @@ class HighThroughputExecutor(ParslExecutor):
         end = monotonic() + _FIRST_WORKER_S
         while self.link.stage is Stage.OPEN and self.link.broken is None and monotonic() < end:
             wanted = self.max_workers_per_node
-            if self.workers.started or not self._eager:
+            if not self._eager:
                 wanted = min(wanted, len(self.link.tries.table))
             if self.workers.started >= wanted:
                 break
