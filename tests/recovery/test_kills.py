@@ -7,13 +7,13 @@ import random
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
-from parsl_pool import ParslPoolExecutor
 from parsl_pool.errors import InterchangeLost, ManagerLost, WorkerLost
 from parsl_pool.executors.high_throughput import link
 from tests.eventually import eventually
@@ -78,17 +78,16 @@ def one_round(
 ) -> None:
     with arrangement.pool(WORKERS, retries=tries, lost_retries=tries) as pool:
         futures = [pool.submit(work, path, task) for task in range(TASKS)]
-        thresholds = sorted(choices.randrange(TASKS * 3 // 4) for _ in range(KILLS))
-        for threshold in thresholds:
-            kill_after(pool, futures, threshold, lambda: VICTIMS[victim](arrangement.parts(pool), choices))
+        kill = partial(VICTIMS[victim], arrangement.parts(pool), choices)
+        for _ in range(KILLS):
+            # Some tasks in between: what dies three times before it has done anything is given up, rightly.
+            kill_after(futures, done(futures) + choices.randrange(100, 1200), kill)
         eventually(lambda: done(futures) == TASKS, within=90)
         check(path, futures, () if tries else NAMED[victim])
         assert list(pool.map(abs, range(-50, 0), timeout=30)) == list(range(50, 0, -1))
 
 
-def kill_after(
-    pool: ParslPoolExecutor, futures: list["Future[int]"], threshold: int, find: Callable[[], psutil.Process]
-) -> None:
+def kill_after(futures: list["Future[int]"], threshold: int, find: Callable[[], psutil.Process]) -> None:
     """Kill one when so many tasks are done; one that runs, since the last to be killed may just be replaced."""
     eventually(lambda: done(futures) >= threshold, within=60)
     process = eventually(find, within=30)
@@ -97,7 +96,7 @@ def kill_after(
     try:
         process.kill()
     except psutil.NoSuchProcess:  # a worker that went with the fork server, say
-        kill_after(pool, futures, threshold, find)
+        kill_after(futures, threshold, find)
 
 
 def done(futures: list["Future[int]"]) -> int:

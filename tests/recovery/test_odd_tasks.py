@@ -185,7 +185,7 @@ def note_and_hang(path: Path) -> None:
     threading.Event().wait()
 
 
-@pytest.mark.parametrize("error", [ValueError, SystemExit, KeyboardInterrupt])
+@pytest.mark.parametrize("error", [ValueError, SystemExit])
 def test_a_hostile_error_with_retries_left_harms_nobody(
     arrangement: Arrangement, error: type[BaseException]
 ) -> None:
@@ -193,6 +193,18 @@ def test_a_hostile_error_with_retries_left_harms_nobody(
     with arrangement.pool(2, retries=2) as pool:
         future = pool.submit(make_and_raise, FailsToRebuildError, "x", partial(fail, error))
         assert isinstance(future.exception(15), RemoteError | DeserializationError)
+        assert not pool._broken
+        goes_on(pool)
+
+
+def test_an_interruption_of_opening_reaches_whoever_opens(arrangement: Arrangement) -> None:
+    """It could be Ctrl-C. Nobody but the reader notices, least of all the thread that brings results."""
+    with arrangement.pool(2, retries=2) as pool:
+        future = pool.submit(make_and_raise, FailsToRebuildError, "x", partial(fail, KeyboardInterrupt))
+        eventually(future.done)
+        for _ in range(2):
+            with pytest.raises(KeyboardInterrupt):
+                future.exception(15)
         assert not pool._broken
         goes_on(pool)
 
