@@ -23,8 +23,7 @@ def main() -> None:
     worker._functions[1] = (int, b"")
     page = Page(page_fd)
     frames = [
-        tasks(range(first, first + BATCH), payloads=[dumps(())] * BATCH).encode()
-        for first in range(1, count, BATCH)
+        tasks(range(first, first + BATCH), payloads=[dumps(())] * BATCH).encode() for first in range(1, count, BATCH)
     ]
     statuses = bytearray()
     for frame in frames:

@@ -130,9 +130,7 @@ class FakeNode:
         assert tasks.count <= core.BATCH_MOST
         if tasks.count > 1:
             slowest = max(self.core.estimates.get(number, 0) for number in tasks.function_numbers())
-            assert all(self.core.estimates.get(number) for number in tasks.function_numbers()), (
-                "of unknown length"
-            )
+            assert all(self.core.estimates.get(number) for number in tasks.function_numbers()), "of unknown length"
             assert slowest * tasks.count <= core.BATCH_NS, "more than a batch's worth of work"
         assert tasks.payload == b"".join(b"task %d" % task for task in tasks.task_ids())
         self.met.add("ahead" if len(seat.held) > tasks.count else "batch" if tasks.count > 1 else "single")
@@ -199,9 +197,7 @@ class FakeNode:
         if not self.given_up:
             states = Counter(seat.state for seat in self.core.seats.values())
             able = states[SeatState.STARTING] + states[SeatState.READY]
-            enough = (
-                able == self.core.workers if self.core.eager else states[SeatState.STARTING] >= len(queued)
-            )
+            enough = able == self.core.workers if self.core.eager else states[SeatState.STARTING] >= len(queued)
             assert enough or able == self.core.workers, "a worker is missing"
         assert all(len(seat.held) <= 2 * core.BATCH_MOST for seat in self.core.seats.values())
 
@@ -210,13 +206,9 @@ class FakeNode:
         for number, seat in self.core.seats.items():
             worker = self.workers[number]
             if self.core.idle and worker.alive and self.now - seat.progress >= core.STUCK_NS:
-                unbegun = [
-                    task for task in (*worker.batch, *(task for batch in worker.inbox for task in batch))
-                ]
+                unbegun = [task for task in (*worker.batch, *(task for batch in worker.inbox for task in batch))]
                 wanted = [task for task in unbegun if task in seat.held]
-                assert not wanted[1:] and not (worker.task and wanted), (
-                    f"{wanted} wait while {self.core.idle} idle"
-                )
+                assert not wanted[1:] and not (worker.task and wanted), f"{wanted} wait while {self.core.idle} idle"
 
     def finish(self) -> None:
         """Let everything come to its end, unless no worker can be started any more."""

@@ -3,9 +3,10 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from parsl_pool.interchange import shared_memory, wire
-from parsl_pool.interchange.page import OUT, PAGE_SIZE, RING_SIZE, Page
+from parsl_pool.interchange.page import CLAIMS_SIZE, OUT, PAGE_SIZE, RING_SIZE, Page
 from parsl_pool.interchange.stream import Stream, pair
 from parsl_pool.interchange.worker import Setup, Worker
 
@@ -69,18 +70,26 @@ def records_in(data: bytes) -> list[Record]:
 
 
 @contextmanager
-def ring() -> Iterator[Ring]:
+def ring(*, shares_claims: bool = True) -> Iterator[Ring]:
+    """A worker and its page. shares_claims: its client is on this host, and has a table of claims."""
     fd = shared_memory.create(PAGE_SIZE, "page")
+    claims_fd = shared_memory.create(CLAIMS_SIZE, "claims") if shares_claims else -1
     ours, theirs = pair()
     stream = Stream(ours)
-    worker = Worker(theirs, fd, Setup(b"", 0, -1, []))
+    worker = Worker(theirs, fd, Setup(b"", 0, claims_fd, []))
     page = Page(fd)
     try:
         yield Ring(worker, page, stream)
     finally:
         page.close()
-        worker._words.release()
+        table: Any = worker._claims.obj
+        for view in (worker._words, worker._claims, worker._cancels):
+            view.release()
         worker._map.close()
+        if shares_claims:
+            table.close()
         stream.close()
         theirs.close()
         os.close(fd)
+        if shares_claims:
+            os.close(claims_fd)

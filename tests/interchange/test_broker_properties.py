@@ -95,9 +95,7 @@ class BrokerMachine(RuleBasedStateMachine):
                     self.send_tasks(effect.manager, effect.tasks)
                 case SendFunction():
                     assert self.functions[effect.number] == effect.data
-                    assert self.seats[effect.manager].functions.get(effect.number) != effect.data, (
-                        "sent twice"
-                    )
+                    assert self.seats[effect.manager].functions.get(effect.number) != effect.data, "sent twice"
                     self.seats[effect.manager].functions[effect.number] = effect.data
                 case SendForget():
                     for number in effect.numbers:
@@ -116,9 +114,7 @@ class BrokerMachine(RuleBasedStateMachine):
             assert task == self.waiting[priority].popleft(), "in the order of submission"
             seat.held[task] = frame
             function = self.of_task[task][1]
-            assert seat.functions.get(function) == self.functions.get(function), (
-                "a function goes before its task"
-            )
+            assert seat.functions.get(function) == self.functions.get(function), "a function goes before its task"
         assert len(seat.held) <= seat.window, "no more than it has asked for"
         assert frame.payload == b"".join(b"task %d" % task for task in frame.task_ids())
 
@@ -164,9 +160,7 @@ class BrokerMachine(RuleBasedStateMachine):
         lost = sorted(set(old.held) - set(kept))
         self.lost.update(lost)
         effects = self.broker.manager_registered(name, list(kept))
-        assert [effect for effect in effects if effect != TasksLost(name, [])] == [
-            TasksLost(name, lost)
-        ] * bool(lost)
+        assert [effect for effect in effects if effect != TasksLost(name, [])] == [TasksLost(name, lost)] * bool(lost)
 
     @rule(name=MANAGERS, window=st.sampled_from([-1, 0, 1, 2, 5]))
     def window_set(self, name: str, window: int) -> None:
@@ -212,9 +206,7 @@ class BrokerMachine(RuleBasedStateMachine):
             return
         first = data.draw(st.sampled_from(sorted(seat.held)))
         priority, function = self.of_task[first]
-        ids = [
-            task for task in sorted(seat.held) if task >= first and self.of_task[task] == (priority, function)
-        ]
+        ids = [task for task in sorted(seat.held) if task >= first and self.of_task[task] == (priority, function)]
         for task in ids:
             del seat.held[task]
         self.waiting.setdefault(priority, deque()).extendleft(reversed(ids))
@@ -248,9 +240,7 @@ class BrokerMachine(RuleBasedStateMachine):
         assert self.broker.placed == len(placed)
         assert len(waiting) + len(placed) == len({*waiting, *placed})
         assert {*waiting, *placed, *self.done, *self.lost} == set(self.of_task)
-        assert all(
-            self.broker.holder(task) == name for name, seat in self.seats.items() for task in seat.held
-        )
+        assert all(self.broker.holder(task) == name for name, seat in self.seats.items() for task in seat.held)
 
     @invariant()
     def the_broker_tells_its_managers(self) -> None:

@@ -161,9 +161,7 @@ def test_the_window_grows_with_short_tasks_and_shrinks_with_long_ones() -> None:
     manager = running(2)
     manager.tasks_arrived(tasks([1]), 0)
     (number,) = [number for number, seat in manager.seats.items() if seat.held]
-    assert SetWindow(2 * (core.WINDOW_NS // SHORT_NS)) in manager.finished(
-        number, [(1, OK)], SHORT_NS, True, 1
-    )
+    assert SetWindow(2 * (core.WINDOW_NS // SHORT_NS)) in manager.finished(number, [(1, OK)], SHORT_NS, True, 1)
     manager.tasks_arrived(tasks([2]), 2)
     (number,) = [number for number, seat in manager.seats.items() if seat.held]
     assert SetWindow(2) in manager.finished(number, [(2, OK)], 100 * core.BATCH_NS, True, 3)
@@ -300,9 +298,7 @@ class CoreMachine(RuleBasedStateMachine):
     def finished(self, which: int, data: st.DataObject, idle: bool, nanoseconds: int) -> None:
         number = self.number(which)
         self.note("finished", number)
-        ids = data.draw(
-            st.lists(st.sampled_from([1_000_000, *self.core.held_tasks()]), max_size=4, unique=True)
-        )
+        ids = data.draw(st.lists(st.sampled_from([1_000_000, *self.core.held_tasks()]), max_size=4, unique=True))
         done = [(task, data.draw(st.sampled_from([OK, RAISED, CANCELLED, SKIPPED]))) for task in ids]
         held = set(self.core.seats[number].held) if number in self.core.seats else set[int]()
         self.core.finished(number, done, nanoseconds, idle, self.now)
@@ -356,9 +352,7 @@ class CoreMachine(RuleBasedStateMachine):
         for number, seat in self.core.idle.items():
             assert self.core.seats.get(number) is seat and not seat.held
         assert self.core.workers <= self.core.window <= self.core.workers * core.WINDOW_MOST
-        assert all(
-            self.core.holder(task) == number for number, seat in self.core.seats.items() for task in seat.held
-        )
+        assert all(self.core.holder(task) == number for number, seat in self.core.seats.items() for task in seat.held)
 
 
 def test_any_event_in_any_state() -> None:
