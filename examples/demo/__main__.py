@@ -126,14 +126,16 @@ def _tree(
 def _watch(pool: ParslPoolExecutor, tasks: list[AppFuture[Any]], screen: Screen) -> set[int]:
     """Show the progress until all is done, and kill a worker on the way. Returns the pids of those that it took.
 
-    A worker may be between two tasks when it is killed: then another one has to go, so that a task is hit.
+    A worker may be between two tasks when it is killed, whatever was seen before: then another one has to go, so
+    that a task is hit.
     """
     killed = set[int]()
     while (done := sum(task.done() for task in tasks)) < len(tasks):
         workers = sorted(pool._processes)
         screen.progress(done, len(tasks), workers)
         is_time = done >= (KILL_AFTER + 0.1 * len(killed)) * len(tasks) and len(killed) < MOST_KILLS
-        if is_time and not pool.status().retried and (alive := sorted(set(workers) - killed)):
+        alive = sorted(set(workers) - killed)
+        if is_time and alive and _all_are_busy(pool) and not pool.status().retried:
             victim = random.choice(alive)
             os.kill(victim, signal.SIGKILL)
             screen.event(f"Killed the worker with pid {victim} by SIGKILL, after {done} tasks")
@@ -142,6 +144,11 @@ def _watch(pool: ParslPoolExecutor, tasks: list[AppFuture[Any]], screen: Screen)
     screen.progress(done, len(tasks), sorted(pool._processes))
     screen.end()
     return killed
+
+
+def _all_are_busy(pool: ParslPoolExecutor) -> bool:
+    status = pool.status()
+    return status.running >= status.workers
 
 
 # ---- afterwards
