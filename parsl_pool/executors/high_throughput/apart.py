@@ -15,11 +15,13 @@ from parsl_pool.scaling.blocks import BlockKeeper
 class Apart:
     """The distributed side of one executor. Its methods are called by the I/O thread, in the order of a life."""
 
-    def __init__(self, label: str, provider: Any, run_dir: str | None, give_up: Callable[[str], None]) -> None:
+    def __init__(
+        self, label: str, provider: Any, directory: RunDirectory, give_up: Callable[[str], None]
+    ) -> None:
         from parsl_pool.interchange import curve  # zmq only where it is needed
 
         self._curve = curve
-        self.directory = RunDirectory(run_dir)
+        self.directory = directory
         self._keys = curve.make_keys()
         self._ticket = os.path.join(self.directory.path, "ticket")
         self._bind = "tcp://127.0.0.1:*"
@@ -50,7 +52,7 @@ class Apart:
         return shlex.join(launch.helper_command("manager_program", [self._ticket, block]))
 
     def close(self) -> None:
-        """End the blocks, and remove the directory if it is a temporary one."""
+        """End the blocks."""
         if self._started:
             self.keeper.stop()
-        self.directory.close()
+            os.unlink(self._ticket)  # its keys open nothing any more, but need not lie about

@@ -23,6 +23,8 @@ from parsl_pool.executors.high_throughput.link import Link, Stage
 from parsl_pool.executors.high_throughput.workers import Workers
 from parsl_pool.futures import PENDING, AppFuture, Failure
 from parsl_pool.interchange import serialize, wire
+from parsl_pool.run_directory import RunDirectory
+from parsl_pool.run_log import RunLog
 
 _PLAIN = frozenset({int, float, bool, str, type(None), complex})
 _FIXED_KINDS = frozenset({FunctionType, BuiltinFunctionType, type})
@@ -86,6 +88,8 @@ class HighThroughputExecutor(ParslExecutor):
         self._initializer, self._initargs = initializer, tuple(initargs)
         self._max_tasks = max_tasks_per_child or 0
         self._eager = start_method == "fork"
+        self._directory: RunDirectory | None = None
+        self._log: RunLog | None = None
         self._dumped: tuple[bytes, list[int]] | None = None  # the initializer, and the descriptors it needs
         self.workers = Workers()
         self.kernel = Kernel()
@@ -94,6 +98,7 @@ class HighThroughputExecutor(ParslExecutor):
         self.link = Link(label, self.options, self._settings, apart, self.workers)
         self.link.is_awaited = self.kernel.is_waiting
         self.link.explain = self.explain
+        self.link.on_closed = self._link_closed
         self._fixed = self.link.functions.fixed
         self._waiting_ids = count(1)
 
@@ -108,6 +113,10 @@ class HighThroughputExecutor(ParslExecutor):
         """
         if self._dumped is None:
             self._dumped = self._dump_initializer()  # before anything runs that would have to be ended again
+        if self._directory is None and (self._run_dir is not None or not self.manager_inside):
+            self._directory = RunDirectory(self._run_dir)
+            if self._run_dir is not None:
+                self._log = RunLog(self._directory.path, self.label)
         self.link.open()
 
     def _make_apart(self) -> Any:
@@ -117,7 +126,8 @@ class HighThroughputExecutor(ParslExecutor):
             from parsl_pool.providers.local import LocalProvider  # as above
 
             self._provider = LocalProvider()
-        return Apart(self.label, self._provider, self._run_dir, self.link.give_up)
+        assert self._directory is not None  # made by start()
+        return Apart(self.label, self._provider, self._directory, self.link.give_up)
 
     def _settings(self) -> tuple[wire.Settings, list[int]]:
         if self._dumped is None:
@@ -166,6 +176,13 @@ class HighThroughputExecutor(ParslExecutor):
                 self._dumped = (b"", [])
             self._initializer, self._initargs = None, ()  # the user's objects end with the pool, not with the next gc
         return ended
+
+    def _link_closed(self) -> None:
+        """The last process has ended; also for a pool that was dropped without a shutdown."""
+        if self._log is not None:
+            self._log.close()
+        if self._directory is not None:
+            self._directory.close()
 
     def _report_unread(self) -> None:
         """Failures that nobody looked at are told when the pool ends."""

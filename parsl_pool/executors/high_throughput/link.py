@@ -125,6 +125,7 @@ class Link:
         self._breaking: deque[str] = deque()  # why the pool is to break; from other threads
         self.shares_claims = True  # every manager writes into our claims table
         self.explain: Callable[[], str] = lambda: ""
+        self.on_closed: Callable[[], None] = lambda: None
         self._owner_pid = os.getpid()
         _links.add(self)
         self.is_awaited: Callable[[], bool] = lambda: False
@@ -575,6 +576,7 @@ class Link:
         self.stage = Stage.CLOSED
         if self._apart is not None:
             self._apart.close()
+        self.on_closed()
         for view in self.pages.values():
             view.close()
         self.pages.clear()
