@@ -1,6 +1,7 @@
 """Every Python example in the README and in the guide runs, and prints what the page says."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -24,6 +25,14 @@ def test_a_page_s_examples_do_what_it_says(page: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, f"{page} (the line numbers are the page's):\n{done.stderr}"
     wrong = pages.differences(page, done.stdout)
     assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("page", ["README.md", "CHANGELOG.md", "SECURITY.md", "CONTRIBUTING.md"])
+def test_what_a_page_at_the_top_links_to_is_there(page: str) -> None:
+    """Links between the pages below docs/ are checked by Sphinx."""
+    text = (ROOT / page).read_text()
+    for link in re.findall(r"\]\(([^)#]+)[^)]*\)", text):
+        assert "://" in link or (ROOT / link).exists(), link
 
 
 def test_the_pages_have_examples() -> None:
