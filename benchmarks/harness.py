@@ -98,6 +98,8 @@ def _probe(command: Sequence[str], directory: Path, limit_s: float) -> str:
     # Parsl starts its own programs by their names on PATH: those must be its environment's.
     path = os.path.dirname(command[0]) + os.pathsep + os.environ.get("PATH", os.defpath)
     environment = os.environ | {"PYTHONPATH": str(ROOT), "PATH": path}
+    # Start-up is measured as it is the second time, when the bytecode has been written.
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     with open(directory / "stderr", "w+") as stderr:
         probe = subprocess.Popen(
             command, cwd=directory, env=environment, stdin=subprocess.DEVNULL, stdout=stderr, stderr=stderr

@@ -204,6 +204,7 @@ CHUNKS = "chunksize"
 START_ONLY = "start only"                # interesting for nothing but its start
 
 _PPE_IMPORTS = ("import concurrent.futures.process", "from concurrent.futures import ProcessPoolExecutor")
+_STDLIB = "concurrent.futures.process"
 _OUR_IMPORTS = ("import parsl_pool", "from parsl_pool import ParslPoolExecutor")
 _OURS = frozenset({BY_VALUE, DATAFLOW, CHUNKS})
 _CLUSTER = frozenset({BY_VALUE, DATAFLOW})
@@ -213,10 +214,10 @@ SUBJECTS = ("inside", "apart")           # our two arrangements; all others are 
 PEERS = {
     peer.name: peer
     for peer in (
-        Peer("inside", "parsl_pool", _ours(True), 1.0, _OURS, "parsl_pool", *_OUR_IMPORTS),
-        Peer("apart", "parsl_pool", _ours(False), 1.0, _OURS, "parsl_pool", *_OUR_IMPORTS),
-        Peer("ppe", "concurrent.futures", _process_pool("fork"), 0.2, frozenset({CHUNKS}), "", *_PPE_IMPORTS),
-        Peer("ppe-spawn", "concurrent.futures", _process_pool("spawn"), 0.2, frozenset({START_ONLY})),
+        Peer("inside", "parsl_pool.executor", _ours(True), 1.0, _OURS, "parsl_pool", *_OUR_IMPORTS),
+        Peer("apart", "parsl_pool.executor", _ours(False), 1.0, _OURS, "parsl_pool", *_OUR_IMPORTS),
+        Peer("ppe", _STDLIB, _process_pool("fork"), 0.2, frozenset({CHUNKS}), "", *_PPE_IMPORTS),
+        Peer("ppe-spawn", _STDLIB, _process_pool("spawn"), 0.2, frozenset({START_ONLY})),
         Peer("mp-pool", "multiprocessing.pool", MultiprocessingPool, 0.4, frozenset({CHUNKS}), "",
              "import multiprocessing.pool", "from multiprocessing.pool import Pool"),
         Peer("loky", "loky", _loky, 0.2, frozenset({BY_VALUE, CHUNKS}), "loky",
