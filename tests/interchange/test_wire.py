@@ -61,7 +61,7 @@ def columns(thing: wire.Tasks) -> tuple[Any, ...]:
 
 
 def test_every_record_has_a_kind_and_a_type_for_each_field() -> None:
-    assert {cls for cls, _ in wire.RECORDS.values()} == set(wire.Record.__args__)  # type: ignore[attr-defined]
+    assert {cls for cls, _ in wire.RECORDS.values()} == set(wire.Record.__args__)
     assert not {wire.TASKS, wire.RESULTS} & set(wire.RECORDS)
     for kind, (cls, types) in wire.RECORDS.items():
         assert 0 < kind < 256 and wire.KIND[cls] == kind and len(types) == len(cls._fields), cls
