@@ -1,0 +1,39 @@
+"""Tasks of the scripts."""
+
+import os
+import time
+from pathlib import Path
+
+__all__ = ["hold", "note_after", "ready_file", "triple", "wait_for"]
+
+
+def triple(value: int) -> int:
+    return value * 3
+
+
+def hold(path: str, seconds: float = 1000) -> int:
+    """Say that it runs, and go on for a long time."""
+    Path(path).touch()
+    time.sleep(seconds)
+    return os.getpid()
+
+
+def note_after(path: str, seconds: float) -> int:
+    """Leave a file, but not at once."""
+    time.sleep(seconds)
+    Path(path).touch()
+    return 1
+
+
+def wait_for(path: str, within: float = 30) -> None:
+    """Until a task has begun: it says so by a file."""
+    end = time.monotonic() + within
+    while not os.path.exists(path):
+        if time.monotonic() > end:
+            raise TimeoutError(path)
+        time.sleep(0.002)
+
+
+def ready_file() -> str:
+    """A new name for such a file, away from the temporary directory, which is to be empty at the end."""
+    return os.path.join(os.path.dirname(os.environ["TMPDIR"]), f"ready-{os.getpid()}-{time.monotonic_ns()}")
