@@ -96,6 +96,10 @@ def _parts(value: object) -> Iterator[tuple[str, object]]:
 def _attributes(value: object) -> Iterator[tuple[str, object]]:
     if isinstance(value, type):
         return
+    owner = getattr(value, "__self__", None)
+    if owner is not None and not isinstance(owner, type(pickle)):  # first: a method passes on what its function has
+        yield ".__self__", owner
+        return
     closure = getattr(value, "__closure__", None)
     if closure:
         for name, cell in zip(value.__code__.co_freevars, closure):  # type: ignore[attr-defined]  # a function
@@ -107,9 +111,6 @@ def _attributes(value: object) -> Iterator[tuple[str, object]]:
             if name in module:
                 yield f" global {name!r}", module[name]
         return
-    owner = getattr(value, "__self__", None)
-    if owner is not None and not isinstance(owner, type(pickle)):
-        yield ".__self__", owner
     for name, item in list(getattr(value, "__dict__", {}).items()):
         yield f".{name}", item
     for name in getattr(type(value), "__slots__", ()):

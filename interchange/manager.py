@@ -89,6 +89,9 @@ class Manager:
         for number in numbers:
             self._functions.pop(number, None)
         self.core.forget(numbers)
+        frame = wire.frame(wire.Forget(numbers))
+        for worker in self._workers.values():
+            self._put(worker, frame)
 
     def kill(self, record: wire.Kill) -> None:
         """End the worker that runs this task, if one does."""
@@ -142,6 +145,9 @@ class Manager:
                 self._start_worker(effect.worker)
             elif type(effect) is core.TakeBack:
                 self._take_back(effect)
+            elif type(effect) is core.Release:
+                for fd in effect.descriptors:
+                    os.close(fd)
             elif type(effect) is core.GiveUp:
                 self._give_up(effect.reason)
 

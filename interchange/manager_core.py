@@ -65,6 +65,12 @@ class Lost(NamedTuple):
     task: int
 
 
+class Release(NamedTuple):
+    """Close these descriptors: the task that they were for is over."""
+
+    descriptors: list[int]
+
+
 class GiveUp(NamedTuple):
     """No worker can be kept alive long enough to become ready."""
 
@@ -77,7 +83,7 @@ class SetWindow(NamedTuple):
     tasks: int
 
 
-Effect = Send | Start | TakeBack | Lost | GiveUp | SetWindow
+Effect = Send | Start | TakeBack | Lost | Release | GiveUp | SetWindow
 
 
 class Seat:
@@ -168,7 +174,7 @@ class ManagerCore:
         effects: list[Effect] = []
         if running in seat.held:
             effects.append(Lost(worker, running))
-            del seat.held[running]
+            self._over(seat, running, effects)
         self._requeue(seat, list(seat.held))
         if seat.state is SeatState.STARTING and blame and not self.stopping:
             self.failures += 1
@@ -201,6 +207,7 @@ class ManagerCore:
         if seat is None:
             return []
         seat.progress = now
+        effects: list[Effect] = []
         functions: set[int] = set()
         skipped: list[int] = []
         for task, status in done:
@@ -212,7 +219,7 @@ class ManagerCore:
                 skipped.append(task)
             else:
                 functions.add(unpack_from("<I", place[0].functions, 4 * place[1])[0])
-                del seat.held[task]
+                self._over(seat, task, effects)
         if nanoseconds and functions:
             self._learn(functions, len(done), nanoseconds)
         self._requeue(seat, skipped)
@@ -221,13 +228,18 @@ class ManagerCore:
         if self.max_tasks and seat.sent >= self.max_tasks and not seat.held:
             seat.state = SeatState.LEAVING
             self.idle.pop(worker, None)
-            return self._fill(now) + self._dispatch(now)
+            return effects + self._fill(now) + self._dispatch(now)
         # After a TakeBack its SKIPPED records are still to come: until all are here, one of them could be taken
         # for the answer to the same task given to it again. (Its saying that it is idle tells nothing: that may
         # have been on its way since before the TakeBack.)
         if not seat.held and seat.state is SeatState.READY and not seat.taking_back:
             self.idle[worker] = seat
-        return self._dispatch(now)
+        return effects + self._dispatch(now)
+
+    def _over(self, seat: Seat, task: int, effects: list[Effect]) -> None:
+        descriptors = seat.held.pop(task)[0].descriptors
+        if descriptors:
+            effects.append(Release(descriptors))
 
     def _learn(self, functions: set[int], tasks: int, nanoseconds: int) -> None:
         """Keep a mean that forgets. A maximum would shrink batches for long after one task was preempted, and

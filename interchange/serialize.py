@@ -277,7 +277,8 @@ def dump_exception(error: BaseException, skip_frames: int = 0) -> bytes:
     while link is not None and id(link) not in seen and len(links) < 100:
         seen.add(id(link))
         links.append(_dump_link(link))
-        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
+        cause = link.__cause__
+        link = link.__context__ if cause is None and not link.__suppress_context__ else cause  # it may be false
     return dumps((text, links), 5)
 
 
@@ -296,7 +297,7 @@ def _dump_link(error: BaseException) -> tuple[bytes | None, str, str, str]:
         if not isinstance(loads(data), BaseException):
             return None, name, text, "it unpickles to something else"
         return data, name, text, ""
-    except Exception as problem:  # the reason goes to the user in the RemoteError
+    except BaseException as problem:  # the reason goes to the user in the RemoteError; rebuilt, it may exit
         return None, name, text, f"{type(problem).__name__}: {problem}"
 
 
@@ -306,9 +307,8 @@ def load_exception(envelope: Payload, wrap: Callable[[str], BaseException]) -> B
     chain = [_load_link(link, text) for link in links]
     error = chain[0]
     cause = wrap(text)
-    error.__cause__ = cause
-    for above, below in zip([cause, *chain[1:]], chain[1:]):
-        above.__cause__ = below
+    for above, below in zip([error, cause, *chain[1:]], [cause, *chain[1:]]):
+        BaseException.__setattr__(above, "__cause__", below)  # the user's class may take no attributes
     return error
 
 

@@ -121,7 +121,8 @@ class Worker:
             table = memoryview(map_shared(setup.claims, CLAIMS_SIZE))
             self._claims, self._cancels = table[:CLAIM_SLOTS], table[CLAIM_SLOTS:]
         else:  # the client is on another host: claims are told by messages
-            self._claims = self._cancels = memoryview(bytearray(CLAIM_SLOTS))
+            self._claims = memoryview(bytearray(CLAIM_SLOTS))
+            self._cancels = memoryview(bytes(CLAIM_SLOTS))
         self._functions: dict[int, tuple[Any, bytes]] = {}  # number -> callable or None, bytes to open anew
         self._later: deque[tuple[int, bytes, list[int]]] = deque()  # arrived while waiting for a function
         self._committed = 0
@@ -153,6 +154,11 @@ class Worker:
             self._flush(idle=self._words[SKIP_TO] <= self._words[STARTED])
         elif kind == wire.KIND[wire.Function]:
             self._learn(body)
+        elif kind == wire.KIND[wire.Forget]:
+            record = wire.decode(kind, body)
+            assert isinstance(record, wire.Forget)
+            for number in record.numbers:
+                self._functions.pop(number, None)
         elif kind == wire.KIND[wire.Stop]:
             raise StopWork
         else:
@@ -235,6 +241,8 @@ class Worker:
             self._put(task, status, result)
             if (now - self._said_at > FLUSH_NS or not STRONG_ORDER) and task != last:
                 self._flush(idle=False)
+        for fd in descriptors:  # of a task that did not run; the others have been taken
+            os.close(fd)
         # Only now: the manager reads the ring before it asks what ran, so a finished task here does no harm.
         words[TASK] = 0
 
@@ -253,7 +261,7 @@ class Worker:
         except StopWork:
             raise
         except BaseException as problem:  # told to the client; it is user code that unpickles
-            return wire.UNREADABLE, serialize.dump_exception(problem)
+            return wire.UNREADABLE, _envelope(problem, 0)
         payload = None
         try:
             value = call(*args, **kwargs)
@@ -307,7 +315,7 @@ def _call_plain(call: Any, payload: bytes) -> tuple[int, Any]:
         if type(arguments) is not tuple:
             call, arguments = partial(call, **arguments[1]), arguments[0]
     except BaseException as problem:  # told to the client; it is user code that unpickles
-        return wire.UNREADABLE, serialize.dump_exception(problem)
+        return wire.UNREADABLE, _envelope(problem, 0)
     try:
         value = call(*arguments)
     except BaseException as problem:  # the task's own error, SystemExit and KeyboardInterrupt included

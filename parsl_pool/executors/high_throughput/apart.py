@@ -44,8 +44,8 @@ class Apart:
         ticket = self._curve.Ticket(address, keys.server_public, keys.manager_public, keys.manager_secret)
         self._curve.write_ticket(self._ticket, ticket)
         if not self._started:
-            self._started = True
             self.keeper.start()
+            self._started = True
 
     def manager_command(self, block: str) -> str:
         """The shell command of a block's manager."""

@@ -29,7 +29,7 @@ from parsl_pool.run_log import RunLog
 _PLAIN = frozenset({int, float, bool, str, type(None), complex})
 _FIXED_KINDS = frozenset({FunctionType, BuiltinFunctionType, type})
 _FIRST_WORKER_S = 10.0
-_FIRST_TASK_S = 2.0
+_FIRST_TASK_S = 20.0
 _START_METHODS = ("fork", "forkserver", "spawn")
 
 

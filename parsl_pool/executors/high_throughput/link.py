@@ -277,17 +277,28 @@ class Link:
         with self._lock:
             if self.stage is not Stage.NEW:
                 return
-            self.claims_fd = shared_memory.create(CLAIMS_SIZE, "claims")
-            self._claims = ClaimsTable(shared_memory.map_shared(self.claims_fd, CLAIMS_SIZE))
-            if self._make_apart is not None:
-                self._apart = self._make_apart()
-            self._start_process()
-            self._poller = select.poll()
-            self._poller.register(self._wakeup.fileno(), select.POLLIN)
-            self._thread = threading.Thread(target=self._run, name=f"parsl-pool-io-{self.label}", daemon=True)
-            self.stage = Stage.OPEN
-            self.opened_at = monotonic()
-            self._thread.start()
+            try:
+                self._open()
+            except BaseException as problem:  # the caller gets it; what was made so far is ended
+                self.broken = PoolBroken(f"the pool could not be started: {type(problem).__name__}: {problem}")
+                if self._process is not None:
+                    self._process.kill()
+                self._thread = None
+                self._close()
+                raise
+
+    def _open(self) -> None:
+        self.claims_fd = shared_memory.create(CLAIMS_SIZE, "claims")
+        self._claims = ClaimsTable(shared_memory.map_shared(self.claims_fd, CLAIMS_SIZE))
+        if self._make_apart is not None:
+            self._apart = self._make_apart()
+        self._start_process()
+        self._poller = select.poll()
+        self._poller.register(self._wakeup.fileno(), select.POLLIN)
+        self._thread = threading.Thread(target=self._run, name=f"parsl-pool-io-{self.label}", daemon=True)
+        self.opened_at = monotonic()
+        self._thread.start()
+        self.stage = Stage.OPEN
 
     def _start_process(self) -> None:
         settings, descriptors = self._settings()
@@ -574,9 +585,14 @@ class Link:
 
     def _close(self) -> None:
         self.stage = Stage.CLOSED
-        if self._apart is not None:
-            self._apart.close()
-        self.on_closed()
+        try:
+            if self._apart is not None:
+                self._apart.close()
+            self.on_closed()
+        finally:
+            self._let_go()
+
+    def _let_go(self) -> None:
         for view in self.pages.values():
             view.close()
         self.pages.clear()
