@@ -55,6 +55,7 @@ GOALS: Sequence[Goal] = (
     Goal("queued_bytes", "inside", "", 164, 400),
     Goal("million_left", "inside", "", None, 50),
     Goal("million_left", "apart", "", None, 50),
+    Goal("broker_growth", "inside", "", 2),
     Goal("busy", "inside", "", 1.1, 1.2),
     Goal("busy", "apart", "", None, 1.2),
 )
