@@ -1,6 +1,6 @@
 """Reads all of Python's standard library with a pool: `python -m examples.demo [--folder YOURS]`.
 
-A few thousand tasks that need each other's results, handed in all at once. In the middle one of the workers
+A few thousand tasks that need each other's results, handed in all at once. On the way one of the workers
 is killed; what it was doing is done again. In the end a part of it is computed again without the pool, and
 the demo fails if anything differs.
 """
@@ -26,7 +26,7 @@ from parsl_pool import AppFuture, ParslPoolExecutor
 BLOCK = 10
 FAN_IN = 8
 LEAVE_OUT = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__"}
-KILL_AFTER = 0.4  # of all tasks
+KILL_AFTER, KILL_AGAIN = 0.06, 0.015  # of all tasks: while files are read, which takes longest
 MOST_KILLS = 5
 EVERYBODYS = frozenset(dir(builtins)) | {"self", "cls"}
 
@@ -133,7 +133,7 @@ def _watch(pool: ParslPoolExecutor, tasks: list[AppFuture[Any]], screen: Screen)
     while (done := sum(task.done() for task in tasks)) < len(tasks):
         workers = sorted(pool._processes)
         screen.progress(done, len(tasks), workers)
-        is_time = done >= (KILL_AFTER + 0.1 * len(killed)) * len(tasks) and len(killed) < MOST_KILLS
+        is_time = done >= (KILL_AFTER + KILL_AGAIN * len(killed)) * len(tasks) and len(killed) < MOST_KILLS
         alive = sorted(set(workers) - killed)
         if is_time and alive and _all_are_busy(pool) and not pool.status().retried:
             victim = random.choice(alive)
