@@ -9,14 +9,17 @@ All that a script starts carries its token in the environment, and has its tempo
 import contextlib
 import os
 import selectors
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import psutil
 
@@ -53,7 +56,8 @@ class Script:
 
     def __init__(self, folder: Path, body: str, inside: bool, **environment: str) -> None:
         self.token = uuid.uuid4().hex[:12]
-        self.temporary = folder / f"tmp-{self.token}"
+        # Below the session's own, not below `folder`: multiprocessing has sockets there, whose names must be short.
+        self.temporary = Path(tempfile.gettempdir(), self.token[:6])
         self.temporary.mkdir()
         path = folder / f"script-{self.token}.py"
         path.write_text(HEAD.format(inside=inside, body="\n".join(f"    {line}" for line in body.strip().split("\n"))))
@@ -69,6 +73,7 @@ class Script:
                     **os.environ,
                     "PYTHONPATH": str(ROOT),
                     "TMPDIR": str(self.temporary),
+                    "SCRATCH": str(folder),
                     TOKEN_VARIABLE: "/".join([os.environ[TOKEN_VARIABLE], self.token]),
                     **environment,
                 },
@@ -83,12 +88,14 @@ class Script:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for process in [*self.alive(), self.process]:
+        processes: list[Any] = [*self.alive(), self.process]
+        for process in processes:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
         self.process.wait()
         assert self.process.stdout is not None
         self.process.stdout.close()
+        shutil.rmtree(self.temporary, ignore_errors=True)
 
     @property
     def stderr(self) -> str:

@@ -36,4 +36,4 @@ def wait_for(path: str, within: float = 30) -> None:
 
 def ready_file() -> str:
     """A new name for such a file, away from the temporary directory, which is to be empty at the end."""
-    return os.path.join(os.path.dirname(os.environ["TMPDIR"]), f"ready-{os.getpid()}-{time.monotonic_ns()}")
+    return os.path.join(os.environ["SCRATCH"], f"ready-{os.getpid()}-{time.monotonic_ns()}")

@@ -47,7 +47,7 @@ class PropertyRaises:
 
 def slotted() -> Slotted:
     thing = Slotted()
-    thing.lock = LOCK
+    thing.lock = LOCK  # type: ignore[attr-defined]  # a slot without a type
     return thing
 
 
@@ -78,7 +78,7 @@ def path_of(value: Any) -> str:
         (closure(LOCK), " variable 'variable'"),
         (closure([LOCK]), " variable 'variable'[0]"),
         (PropertyRaises(), ".lock"),
-        ([Model(), Model(gen=(x for x in ()))], "[1].gen"),
+        ([Model(), Model(gen=(x for x in range(0)))], "[1].gen"),
         ([open, Model(file=None), [[[[[LOCK]]]]]], "[2][0][0][0][0][0]"),
     ],
     ids=repr,

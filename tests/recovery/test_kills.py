@@ -5,11 +5,11 @@ Nothing hangs, no value is wrong, and no task begins more often than its tries: 
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import psutil
 import pytest
@@ -87,7 +87,7 @@ def one_round(
         assert list(pool.map(abs, range(-50, 0), timeout=30)) == list(range(50, 0, -1))
 
 
-def kill_after(futures: list["Future[int]"], threshold: int, find: Callable[[], psutil.Process]) -> None:
+def kill_after(futures: Sequence["Future[int]"], threshold: int, find: Callable[[], psutil.Process]) -> None:
     """Kill one when so many tasks are done; one that runs, since the last to be killed may just be replaced."""
     eventually(lambda: done(futures) >= threshold, within=60)
     process = eventually(find, within=30)
@@ -99,11 +99,11 @@ def kill_after(futures: list["Future[int]"], threshold: int, find: Callable[[], 
         kill_after(futures, threshold, find)
 
 
-def done(futures: list["Future[int]"]) -> int:
+def done(futures: Sequence["Future[int]"]) -> int:
     return sum(future.done() for future in futures)
 
 
-def check(path: Path, futures: list["Future[int]"], errors: Any) -> None:
+def check(path: Path, futures: Sequence["Future[int]"], errors: Any) -> None:
     begun = noted(path)
     failures = []
     for task, future in enumerate(futures):
@@ -114,7 +114,7 @@ def check(path: Path, futures: list["Future[int]"], errors: Any) -> None:
         else:
             assert isinstance(error, errors), f"task {task}: {error!r}"
             failures.append(task)
-        record = future._record  # type: ignore[attr-defined]  # of ours
+        record = cast(Any, future)._record  # of ours
         failed = len(record.attempts) if record is not None else int(error is not None)
         assert begun[task] <= failed + (error is None), (
             f"task {task} began {begun[task]} times, {failed} tries failed, and it ended with {error!r}"

@@ -33,7 +33,7 @@ def close_everything() -> int:
 
 def close_standard_streams() -> int:
     os.closerange(0, 3)
-    sys.stdout = sys.stderr = None  # type: ignore[assignment]  # some programs do that
+    sys.stdout = sys.stderr = None  # some programs do that
     return 1
 
 
@@ -174,7 +174,7 @@ def test_what_hangs_can_be_killed(arrangement: Arrangement, tmp_path: Path, wher
             future = pool.submit(hang)
         behind = pool.submit(abs, -3)
         eventually(mark.exists)
-        assert future.kill()  # type: ignore[attr-defined]  # ours
+        assert future.kill()  # ours
         assert future.cancelled() or eventually(future.cancelled)
         assert behind.result(15) == 3
         goes_on(pool)
