@@ -5,17 +5,22 @@ Loaded only when pickling has failed.
 
 from __future__ import annotations
 
+import io
 import pickle
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 _DEPTH = 8
 _TRIES = 2000
 
 
-def unpicklable_part(value: object, problem: BaseException) -> tuple[str, str]:
+def unpicklable_part(
+    value: object, problem: BaseException, awaited: tuple[type[Any], ...] = ()
+) -> tuple[str, str]:
     """The attribute path from `value` to the innermost part that fails, and why that part fails.
 
+    awaited: objects of these classes are not pickled, something else is sent in their place.
     The path is "" if the value itself is to blame, or nothing closer can be found.
     """
     tries = [_TRIES]
@@ -25,7 +30,7 @@ def unpicklable_part(value: object, problem: BaseException) -> tuple[str, str]:
         if (advice := _advice(current)) is not None:
             return path, advice
         for step, part in _parts(current):
-            failure = None if id(part) in seen else _failure(part, tries)
+            failure = None if id(part) in seen else _failure(part, tries, awaited)
             if failure is not None:
                 seen.add(id(part))
                 path, reason, current = path + step, _describe(failure), part
@@ -58,18 +63,22 @@ def _describe(problem: BaseException) -> str:
         return type(problem).__name__
 
 
-def _failure(part: object, tries: list[int]) -> BaseException | None:
+def _failure(part: object, tries: list[int], awaited: tuple[type[Any], ...]) -> BaseException | None:
     import cloudpickle  # only when pickling has failed
 
     tries[0] -= 1
     if tries[0] < 0:
         return None
+
+    def persistent_id(pickler: object, thing: object) -> int | None:
+        return 0 if isinstance(thing, awaited) else None
+
     try:
-        pickle.dumps(part, 5)
+        type("ByReference", (pickle.Pickler,), {"persistent_id": persistent_id})(io.BytesIO(), 5).dump(part)
         return None
     except Exception:  # by value it may do
         try:
-            cloudpickle.dumps(part, 5)
+            type("ByValue", (cloudpickle.Pickler,), {"persistent_id": persistent_id})(io.BytesIO(), 5).dump(part)
             return None
         except Exception as problem:  # handed to the caller, who reports it
             return problem

@@ -81,7 +81,7 @@ def path_of(value: Any) -> str:
         ([Model(), Model(gen=(x for x in range(0)))], "[1].gen"),
         ([open, Model(file=None), [[[[[LOCK]]]]]], "[2][0][0][0][0][0]"),
     ],
-    ids=repr,
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
 def test_the_path_leads_to_the_part_that_is_to_blame(value: Any, path: str) -> None:
     assert path_of(value) == path

@@ -70,10 +70,9 @@ def dump_arguments(
         buffers.clear()
         try:
             data = serialize.dump_by_value(packed, name, problem, buffers)
-        except SerializationError as error:
-            if isinstance(error.__cause__, FutureInArguments):
-                return _dump_with_tokens(packed, args, kwargs, name)
-            raise _named(error, args, kwargs, name) from error.__cause__
+        except SerializationError:
+            # There may be a future beside, or inside, what failed first; if not, this tells what is to blame.
+            return _dump_with_tokens(packed, args, kwargs, name)
     payload = serialize._with_buffers(data, buffers) if buffers else data
     return finish_payload(payload, shared)
 
@@ -148,6 +147,23 @@ class _Finder(pickle.Pickler):
         return self._found
 
 
+def has_future(packed: object) -> bool:
+    """True if there is a future in something that can't be pickled."""
+    import cloudpickle  # on first need: 20 ms
+
+    tokens = _Tokens()
+
+    class ByValue(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no types
+        def persistent_id(self, obj: object) -> Any:
+            return tokens.token(obj)
+
+    try:
+        ByValue(io.BytesIO(), 5).dump(packed)
+    except Exception:  # the error is told by others; here only the question counts
+        pass
+    return bool(tokens.futures)
+
+
 def _dump_with_tokens(packed: object, args: tuple[Any, ...], kwargs: dict[str, Any], name: str) -> Dependent:
     tokens = _Tokens()
     file = io.BytesIO()
@@ -171,7 +187,7 @@ def _dump_with_tokens(packed: object, args: tuple[Any, ...], kwargs: dict[str, A
         except Exception as second:  # whatever user code raises while it is pickled
             from parsl_pool.interchange.diagnose import unpicklable_part
 
-            path, reason = unpicklable_part(packed, problem)
+            path, reason = unpicklable_part(packed, problem, (Future,))
             raise _named(SerializationError(name, path, reason), args, kwargs, name) from second
         data = file.getvalue()
     return Dependent(data, tokens.futures)

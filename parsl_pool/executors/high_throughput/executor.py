@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from itertools import count
@@ -18,10 +19,10 @@ from parsl_pool.dataflow.record import Options, TaskRecord
 from parsl_pool.errors import ConfigurationError, SerializationError
 from parsl_pool.executors.base import ParslExecutor
 from parsl_pool.executors.high_throughput import explanation
-from parsl_pool.executors.high_throughput.arguments import Dependent, dump_arguments, finish_payload
+from parsl_pool.executors.high_throughput.arguments import Dependent, dump_arguments, finish_payload, has_future
 from parsl_pool.executors.high_throughput.link import Link, Stage
 from parsl_pool.executors.high_throughput.workers import Workers
-from parsl_pool.futures import PENDING, AppFuture, Failure
+from parsl_pool.futures import PENDING, AppFuture, Failure, FutureInArguments
 from parsl_pool.interchange import serialize, wire
 from parsl_pool.run_directory import RunDirectory
 from parsl_pool.run_log import RunLog
@@ -88,6 +89,7 @@ class HighThroughputExecutor(ParslExecutor):
         self._initializer, self._initargs = initializer, tuple(initargs)
         self._max_tasks = max_tasks_per_child or 0
         self._eager = start_method == "fork"
+        self._starting = threading.Lock()  # guards _dumped, _directory and _log until the link is open
         self._directory: RunDirectory | None = None
         self._log: RunLog | None = None
         self._dumped: tuple[bytes, list[int]] | None = None  # the initializer, and the descriptors it needs
@@ -111,6 +113,10 @@ class HighThroughputExecutor(ParslExecutor):
             StartError: it can't be started.
             SerializationError: the initializer can't be pickled.
         """
+        with self._starting:
+            self._start()
+
+    def _start(self) -> None:
         if self._dumped is None:
             self._dumped = self._dump_initializer()  # before anything runs that would have to be ended again
         if self._directory is None and (self._run_dir is not None or not self.manager_inside):
@@ -315,6 +321,8 @@ class HighThroughputExecutor(ParslExecutor):
             number = self._number(fn, name)
             payload = finish_payload(serialize.dump_chunk(calls, f"arguments of {name}"), self.manager_inside)
         except SerializationError as error:
+            if has_future(calls):
+                raise FutureInArguments from None
             return _failed(error)
         return self.link.submit(number, payload, None if options is None else self._record(options, name))
 

@@ -18,7 +18,7 @@ from typing import Any
 from parsl_pool.errors import SerializationError
 from parsl_pool.interchange import serialize
 
-_IMMUTABLE = (int, float, complex, str, bytes, bool, type(None), ModuleType, CodeType, BuiltinFunctionType)
+_IMMUTABLE = (int, float, complex, str, bytes, bool, type(None), CodeType)
 _KEEP_BYTES = 1 << 26
 _KEEP_COUNT = 4096
 
@@ -59,7 +59,7 @@ class Functions:
             if known is not None and known[0] is function and _unchanged(function, known[1].parts):
                 return known[1].number
         name = getattr(function, "__qualname__", None) or repr(function)
-        if kind in (FunctionType, BuiltinFunctionType, type) and not _goes_by_value(function):
+        if kind in (FunctionType, BuiltinFunctionType, type) and _is_what_its_name_says(function):
             try:
                 data = dumps(function, 5)
             except Exception:  # not importable by its name: by value then
@@ -144,6 +144,18 @@ def _goes_by_value(function: Any) -> bool:
     return bool(registered) and any(module == name or module.startswith(name + ".") for name in registered)
 
 
+def _is_what_its_name_says(part: Any) -> bool:
+    """True if its name leads to it, there and here: so it goes by reference. Not so a wrapper that bears the name
+    of what it wraps, nor a method of a list."""
+    if _goes_by_value(part):
+        return False
+    owner = getattr(part, "__self__", None)
+    found: Any = owner if isinstance(owner, ModuleType) else sys.modules.get(part.__module__)
+    for name in part.__qualname__.split("."):
+        found = getattr(found, name, None)
+    return found is part
+
+
 def _parts(function: FunctionType) -> list[Any]:
     """Everything that decides what a function does: code, defaults, cells, globals it names."""
     parts: list[Any] = [function.__code__, *(function.__defaults__ or ())]
@@ -183,6 +195,8 @@ def _is_steady(part: object) -> bool:
     """True for what can't change while it remains the same object."""
     if isinstance(part, _IMMUTABLE):
         return type(part) in _IMMUTABLE  # a subclass may have attributes
-    if isinstance(part, (FunctionType, type)):
-        return not _goes_by_value(part) and "<locals>" not in part.__qualname__
+    if isinstance(part, (FunctionType, BuiltinFunctionType, type)):
+        return _is_what_its_name_says(part)
+    if isinstance(part, ModuleType):
+        return sys.modules.get(part.__name__) is part
     return type(part) is tuple and all(map(_is_steady, part))

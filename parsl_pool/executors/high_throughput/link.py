@@ -30,7 +30,7 @@ from parsl_pool.executors.high_throughput.process import InterchangeProcess
 from parsl_pool.executors.high_throughput.tries import Tries, frames_of
 from parsl_pool.executors.high_throughput.wakeup import Wakeup
 from parsl_pool.executors.high_throughput.watchdog import Watchdog
-from parsl_pool.futures import AppFuture
+from parsl_pool.futures import FINISHED, AppFuture, Failure
 from parsl_pool.interchange import shared_memory, stream, wire
 from parsl_pool.interchange.page import CLAIMS_SIZE, ClaimsTable
 
@@ -142,6 +142,12 @@ class Link:
         if self._process is not None:
             self._process.stream.sock.close()
         self._wakeup.disown()
+        error = self.broken
+        for future in self.tries.table.values():  # copies, whose waiters would wait for ever; nothing is called back
+            future._cond = None
+            future._data = Failure(error)
+            future._state = FINISHED
+        self.tries.table.clear()
 
     # -- submitting: any thread
 
@@ -647,6 +653,7 @@ class Link:
 
 def _after_fork_in_child() -> None:
     for link in list(_links):
+        link._lock = threading.Lock()  # another thread may have held it
         if link.stage not in (Stage.NEW, Stage.CLOSED):
             link.disown()
 
