@@ -1,6 +1,7 @@
 """Many threads use a pool, and end it, at once; and callbacks do, in the thread that brings results."""
 
 import gc
+import itertools
 import threading
 import time
 import weakref
@@ -103,12 +104,14 @@ def test_submits_that_race_with_the_end_are_refused_or_come_to_something(
     with arrangement.pool(2, max_tasks_per_child=recycling) as pool:
 
         def work() -> None:
-            for i in range(100_000):
+            for i in itertools.count():
                 try:
                     futures.append((i, pool.submit(triple, i)))
                 except RuntimeError as error:
                     assert "shutdown" in str(error)
                     return
+                if i % 100 == 99:
+                    wait([futures[-1][1]])
 
         def finish() -> None:
             eventually(lambda: len(futures) > 300)
@@ -264,6 +267,26 @@ def test_a_chain_of_callbacks_each_of_which_submits(arrangement: Arrangement) ->
 
 def one_less(value: int) -> int:
     return value - 1
+
+
+def test_callbacks_each_of_which_waits_for_the_next(arrangement: Arrangement, tmp_path: Path) -> None:
+    """The results of short tasks come many at a time, so most of those awaited are here, but not yet told."""
+    count, answers = 40, dict[int, int]()
+    with arrangement.pool(1) as pool:
+        held = pool.submit(hold, str(tmp_path / "held"), 0.5)
+        futures = [pool.submit(triple, i) for i in range(count)]
+
+        def wait_for_next(i: int) -> Callable[["Future[int]"], None]:
+            def callback(_: object) -> None:
+                answers[i] = futures[i + 1].result(20)
+
+            return callback
+
+        for i in range(count - 1):
+            futures[i].add_done_callback(wait_for_next(i))
+        assert not held.done()
+        eventually(lambda: len(answers) == count - 1)
+    assert answers == {i: 3 * (i + 1) for i in range(count - 1)}
 
 
 def test_callbacks_that_wait_within_each_other(arrangement: Arrangement) -> None:
