@@ -119,8 +119,6 @@ class ParslPoolExecutor(_stdlib.ProcessPoolExecutor):
         # When the pool is dropped without shutdown, its tasks still finish, and then everything ends.
         self._finalizer = weakref.finalize(self, _end_all, backends)
         self._finalizer.atexit = False  # the exit hook does that, in time to wait for it
-        for backend in backends:
-            exit_hook.register(backend)
 
     # -- what the world reads
 
@@ -171,6 +169,7 @@ class ParslPoolExecutor(_stdlib.ProcessPoolExecutor):
         if exit_hook.is_exiting():
             raise RuntimeError("cannot schedule new futures after interpreter shutdown")
         for backend in self._backends.values():
+            exit_hook.register(backend)  # here, and not at birth: a forked child may be who starts it
             backend.start()
 
     def submit_with(
