@@ -30,9 +30,7 @@ def listing(where: suite.Suite) -> Mapping[str, Sequence[str]]:
 
 
 @pytest.fixture(autouse=True)
-def nothing_left_by_the_test(
-    request: pytest.FixtureRequest, nothing_left_by_the_session: None
-) -> Iterator[None]:
+def nothing_left_by_the_test(request: pytest.FixtureRequest, nothing_left_by_the_session: None) -> Iterator[None]:
     """As for all tests, but for semaphores: those of other sessions have the same kind of name.
 
     The suite makes many of its own, so two sessions at the same time would take each other's for leaks.

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from tests.cpython.pools import OURS
 from tests.cpython.suite import ALONE, CONTEXTS, NEEDS_CONTEXT, class_name
 
 GOES_ON = "overruled by design: one dead worker fails its own task, and the pool goes on"
@@ -16,6 +17,7 @@ UNSENT = (
     "counts the private _processes after calls that can't be pickled (they carry a Semaphore);"
     " ours starts workers for calls that it can send"
 )
+BLOCK_OUTPUT = "looks at what a task prints: a block's output goes to its files, as on a cluster"
 ON_DEMAND = ("Forkserver", "Spawn", "Default")  # start methods whose workers are not all started at once
 OWN_REPR = "asks for the name Future in the repr; ours says AppFuture, and which task"
 
@@ -28,6 +30,7 @@ class Exclusion:
     test: str
     reason: str
     contexts: tuple[str, ...] = CONTEXTS
+    pools: tuple[str, ...] = OURS
     since: tuple[int, int] = (3, 10)
     may_lack: tuple[int, int] | None = None  # the version of which only later releases have the test
     limit_s: float = 20.0  # it may hang: then it has failed as expected, after this long
@@ -59,10 +62,13 @@ EXCLUSIONS = (
     Exclusion(
         "ProcessPoolExecutorTest",
         "test_python_finalization_error",
-        "breaks the pool by letting private threads of CPython's executor fail to start",
+        "lets a private second thread of CPython's executor fail to start; ours has one and works",
+        pools=("inside",),
         since=(3, 12),
         may_lack=(3, 12),
     ),
+    Exclusion("ProcessPoolShutdownTest", "test_interpreter_shutdown", BLOCK_OUTPUT, pools=("apart",)),
+    Exclusion("ProcessPoolShutdownTest", "test_hang_gh83386", BLOCK_OUTPUT, pools=("apart",)),
     Exclusion("FutureTests", "test_cancel", "reads the private _state"),
     Exclusion("FutureTests", "test_exception_with_success", "sets the private _exception", limit_s=5),
     Exclusion("FutureTests", "test_repr", OWN_REPR),
@@ -71,12 +77,12 @@ EXCLUSIONS = (
 )
 
 
-def excluded(of_class: str) -> dict[str, Exclusion]:
-    """The exclusions of one class, by test name, for the running version."""
+def excluded(of_class: str, pool: str) -> dict[str, Exclusion]:
+    """The exclusions of one class on one of the pools, by test name, for the running version."""
     return {
         test: exclusion
         for exclusion in EXCLUSIONS
-        if sys.version_info >= exclusion.since
+        if sys.version_info >= exclusion.since and pool in exclusion.pools
         for name, test in exclusion.names()
         if name == of_class
     }

@@ -249,7 +249,7 @@ def judge(name: str, outcomes: Sequence[Outcome], exclusions: Mapping[str, Exclu
 
 def run_class(pool: str, suite: Suite, name: str, tests: Sequence[str]) -> Verdict:
     """Run a class: all its tests together but the excluded ones, and each of those by itself."""
-    exclusions = {} if pool == "stdlib" else excluded(name)
+    exclusions = excluded(name, pool)
     run = ClassRun(pool, suite, name)
     outcomes = run.outcomes([test for test in tests if test not in exclusions])
     left = list(run.left)  # what an excluded test leaves is part of its failure
