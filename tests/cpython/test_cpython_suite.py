@@ -29,7 +29,7 @@ def _marked(name: str) -> Any:
     return pytest.param(name, marks=OPEN) if name == "FailingInitializerResourcesTest" else name
 
 
-@pytest.mark.parametrize("name", map(_marked, suite.class_names()))
+@pytest.mark.parametrize("name", [_marked(name) for name in suite.class_names()])
 def test_class(
     name: str,
     manager_inside: bool,
