@@ -62,7 +62,9 @@ class Client:
 
     def burst(self, futures: Iterable[AppFuture[Any]], value: Any = "value") -> None:
         """One frame with a result for each."""
-        self.frame([future._tid for future in futures], wire.OK, dumps(value))
+        ids = [future._tid for future in futures]
+        if ids:
+            self.frame(ids, wire.OK, dumps(value))
 
     def frame(self, ids: list[int], status: int, payload: bytes, descriptors: list[int] | None = None) -> None:
         self.tries.results(results(ids, status, payload).encode(), descriptors or [])
