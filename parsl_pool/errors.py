@@ -152,6 +152,8 @@ class DependencyError(DataFlowException):
         return path
 
     def __str__(self) -> str:
+        if not self.dependent_exceptions_tids:
+            return f"task {self.task_id} did not run: something that it needs failed"
         root = self.root_cause
         others = len(self.dependent_exceptions_tids) - 1
         more = f" (and {others} more of its dependencies failed)" if others > 0 else ""

@@ -33,7 +33,9 @@ T = TypeVar("T")
 
 _LOGGER = logging.getLogger("concurrent.futures")
 
-_BURST = threading.Lock()  # guards every `_cond` that is None, and the change from unopened to opened
+# Reentrant: the last reference to somebody's object may go while it is held, or the garbage collector run, and
+# what the user's finalizer does then may lead here again.
+_BURST = threading.RLock()  # guards every `_cond` that is None, and the change from unopened to opened
 
 _OVER = frozenset({FINISHED, CANCELLED, CANCELLED_AND_NOTIFIED})
 
@@ -224,12 +226,15 @@ class AppFuture(Future[T], Generic[T]):
         except BaseException as error:  # the task's own error, or one of opening; the caller raises it
             if isinstance(error, KeyboardInterrupt) and not getattr(error, "__cause__", None):
                 raise  # Ctrl-C while opening: nothing is known yet
-            opened = Failure(error)
+            # Without our frames: one of them has `opened`, hence the error, among its variables: a cycle.
+            opened = Failure(error.with_traceback(None))
+        mine = opened  # let go only after the lock: it may end with a finalizer of the user's
         with _BURST:
             if self._data is data:
                 self._data = opened
             else:
                 opened = self._data  # another thread was faster; all must see one object
+        del mine
         if type(opened) is Failure and self._owner is not None:
             self._owner.failure_seen(self)
         return opened
@@ -244,7 +249,7 @@ class AppFuture(Future[T], Generic[T]):
         """
         if self._state in (CANCELLED, CANCELLED_AND_NOTIFIED):
             return True
-        if self._state == FINISHED or (self._owner is not None and not self._owner.cancel(self)):
+        if self._state in (RUNNING, FINISHED) or (self._owner is not None and not self._owner.cancel(self)):
             return self.cancelled()
         return self._become_cancelled()
 

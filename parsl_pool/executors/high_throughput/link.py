@@ -105,6 +105,7 @@ class Link:
         self._settings = settings
         self._ids = count(1)
         self._outbox: deque[AppFuture[Any]] = deque()
+        self._inbox: deque[tuple[int, bytes, list[int]]] = deque()  # read, and not handled yet
         self._control: deque[tuple[bytes, list[int] | None]] = deque()
         self._awake = False
         self._wakeup = Wakeup()
@@ -142,6 +143,7 @@ class Link:
         if self._process is not None:
             self._process.stream.sock.close()
         self._wakeup.disown()
+        self._claims = None  # it is the parent's memory
         error = self.broken
         for future in self.tries.table.values():  # copies, whose waiters would wait for ever; nothing is called back
             future._cond = None
@@ -264,6 +266,7 @@ class Link:
         """In a callback on the I/O thread: nobody else would bring what it waits for."""
         if self._thread is None or threading.current_thread() is not self._thread:
             return False
+        self._catch_up()
         while not future.done() and self.stage is not Stage.CLOSED:
             left = None if deadline is None else deadline - monotonic()
             if left is not None and left <= 0:
@@ -335,6 +338,7 @@ class Link:
         """Wait for the end that `begin_shutdown` has begun. True if it has come."""
         if self._thread is not None and threading.current_thread() is self._thread:
             deadline = None if timeout is None else monotonic() + timeout
+            self._catch_up()
             while self.stage is not Stage.CLOSED:
                 left = None if deadline is None else deadline - monotonic()
                 if left is not None and left <= 0:
@@ -425,7 +429,15 @@ class Link:
             self._process.kill()
             self._interchange_ended()
             return False
-        for kind, body, descriptors in messages:
+        self._inbox.extend(messages)
+        self._catch_up()
+        return True
+
+    def _catch_up(self) -> None:
+        """Handle what has been read. A callback that waits for something comes back here, for what is behind it."""
+        self.tries.drain()
+        while self._inbox:
+            kind, body, descriptors = self._inbox.popleft()
             try:
                 if kind == wire.RESULTS:
                     self.tries.results(body, descriptors)
@@ -433,7 +445,6 @@ class Link:
                     self._handle(wire.decode(kind, body), descriptors)
             except BadMessage as problem:
                 log.error("pool %s: dropped a bad message: %s", self.label, problem)
-        return True
 
     def _handle(self, record: wire.Record, descriptors: list[int]) -> None:
         if isinstance(record, wire.WorkerUp):

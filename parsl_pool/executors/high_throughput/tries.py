@@ -9,13 +9,15 @@ from __future__ import annotations
 import math
 import os
 import time
+from collections import deque
 from collections.abc import Callable
+from functools import partial
 from struct import Struct
 from typing import Any
 
 from parsl_pool import futures
 from parsl_pool.dataflow.record import Fault, Options, TaskRecord
-from parsl_pool.errors import BadMessage, InternalError
+from parsl_pool.errors import BadMessage, DeserializationError, InternalError
 from parsl_pool.executors.high_throughput import outcomes
 from parsl_pool.futures import FINISHED, PENDING, AppFuture
 from parsl_pool.interchange import serialize, wire
@@ -31,6 +33,7 @@ class Tries:
         self.options = options
         self._send = send  # gives a future a new id, enters it here, and queues it
         self._name_of = name_of
+        self._ending: deque[Callable[[], object]] = deque()
         self.finished = 0
         self.last_result = time.monotonic()
         self.failed = 0
@@ -46,38 +49,60 @@ class Tries:
         Raises:
             BadMessage: it is no such frame.
         """
-        count = wire.LENGTH.unpack_from(body)[0]
+        end = len(body)
+        count = wire.LENGTH.unpack_from(body)[0] if end >= 4 else 0
         position = 4 + 8 * count
         unpack = wire.RECORD.unpack_from
         pop = self.table.pop
         watched: list[tuple[AppFuture[Any], bytes]] = []
         others: list[tuple[AppFuture[Any], int, int, bytes]] = []
-        if position + 13 * count > len(body):
-            raise BadMessage(f"{count} results in {len(body)} bytes")
+        if not count or position + 13 * count > end:
+            raise BadMessage(f"{count} results in {end} bytes")
+        handled = 0
         with futures._BURST:
             for _ in range(count):
+                if position + 13 > end:
+                    break
                 task, size, status = unpack(body, position)
                 position += 13
                 data = body[position : position + size]
                 position += size
+                if position > end:
+                    break
+                handled += 1
                 future = pop(task, None)
                 if future is None:
                     self.late += 1  # of a try that was given up, or cancelled
-                elif status or data[0] == 0x4D:  # not OK, or M
+                elif status or data[:1] in (b"M", b""):  # not OK, in shared memory, or damaged
                     others.append((future, task, status, data))
                 elif future._cond is None:
                     future._data = data
                     future._state = FINISHED
                 else:
                     watched.append((future, data))
-        self.finished += count
+        self.finished += handled
         self.last_result = time.monotonic()
-        for future, data in watched:
-            future.finish(data)
-        for future, task, status, data in others:
+        self._ending.extend(partial(future.finish, data) for future, data in watched)
+        self._ending.extend(partial(self._end, *other, descriptors) for other in others)
+        self._ending.append(partial(_close, descriptors))
+        self.drain()
+        if handled < count or position != end:
+            raise BadMessage(f"{count} results, of which {handled} fit into {end} bytes")
+
+    def drain(self) -> None:
+        """End the futures that are out of the table. A callback of one may wait for another: it comes back here."""
+        while self._ending:
+            self._ending.popleft()()
+
+    def _end(self, future: AppFuture[Any], task: int, status: int, data: bytes, descriptors: list[int]) -> None:
+        try:
             self._not_plain(future, task, status, data, descriptors)
+        except (BadMessage, IndexError, ValueError) as problem:  # from a worker whose memory is damaged
+            self._fail(future, outcomes.Known(DeserializationError(f"its result is damaged: {problem}")))
 
     def _not_plain(self, future: AppFuture[Any], task: int, status: int, data: bytes, descriptors: list[int]) -> None:
+        if status == wire.OK and not data:
+            raise BadMessage("no value")
         if status == wire.OK:
             future.finish(outcomes.SharedValue(serialize.from_shared_memory(descriptors.pop(0))))
         elif status == wire.CANCELLED:
@@ -164,6 +189,11 @@ class Tries:
 _KILLED = "\0killed"
 _NO_OPTIONS = Options()
 _KEEP_FAILURES = 100
+
+
+def _close(descriptors: list[int]) -> None:
+    for fd in descriptors:  # of results that came too late
+        os.close(fd)
 
 
 def _first_line(failure: Any) -> str:
