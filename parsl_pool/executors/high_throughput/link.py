@@ -665,7 +665,10 @@ class Link:
 def _after_fork_in_child() -> None:
     for link in list(_links):
         link._lock = threading.Lock()  # another thread may have held it
-        if link.stage not in (Stage.NEW, Stage.CLOSED):
+        if link.stage is Stage.NEW:
+            link._wakeup.disown()
+            link._wakeup = Wakeup()  # the parent would take our wake-ups from a shared one
+        elif link.stage is not Stage.CLOSED:
             link.disown()
 
 
