@@ -28,10 +28,11 @@ Effect = Launch | Refuse
 class _Waiting:
     """A task that waits."""
 
-    __slots__ = ("failed", "missing")
+    __slots__ = ("dependencies", "failed", "missing")
 
-    def __init__(self, missing: int) -> None:
-        self.missing = missing
+    def __init__(self, dependencies: set[int]) -> None:
+        self.dependencies = dependencies
+        self.missing = len(dependencies)
         self.failed: list[int] = []
 
 
@@ -40,7 +41,7 @@ class Graph:
 
     def __init__(self) -> None:
         self._waiting: dict[int, _Waiting] = {}
-        self._dependents: dict[int, list[int]] = {}
+        self._dependents: dict[int, dict[int, None]] = {}  # dependency -> tasks, in order; no empty ones
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -51,18 +52,16 @@ class Graph:
             raise ValueError(f"task {task} waits already")
         if not dependencies:
             return [Launch(task)]
-        self._waiting[task] = _Waiting(len(dependencies))
+        self._waiting[task] = _Waiting(dependencies)
         for dependency in dependencies:
-            self._dependents.setdefault(dependency, []).append(task)
+            self._dependents.setdefault(dependency, {})[task] = None
         return []
 
     def settled(self, dependency: int, failed: bool) -> list[Effect]:
         """A dependency has ended. Nobody may wait for it: then nothing happens."""
         effects: list[Effect] = []
         for task in self._dependents.pop(dependency, ()):
-            waiting = self._waiting.get(task)
-            if waiting is None:
-                continue  # withdrawn meanwhile
+            waiting = self._waiting[task]
             waiting.missing -= 1
             if failed:
                 waiting.failed.append(dependency)
@@ -73,7 +72,17 @@ class Graph:
 
     def withdrawn(self, task: int) -> bool:
         """A task is not to run after all. True if it was waiting."""
-        return self._waiting.pop(task, None) is not None
+        waiting = self._waiting.pop(task, None)
+        if waiting is None:
+            return False
+        # Numbers may be given again, its own and those of what it waited for: nothing of them may stay.
+        for dependency in waiting.dependencies:
+            dependents = self._dependents.get(dependency)
+            if dependents is not None:
+                dependents.pop(task, None)
+                if not dependents:
+                    del self._dependents[dependency]
+        return True
 
     def is_awaited(self, dependency: int) -> bool:
         """True if a settled() for this dependency is still to come."""

@@ -8,6 +8,7 @@ future, has to be pickled (again): that is user code, and runs in a helper threa
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from queue import SimpleQueue
@@ -50,10 +51,26 @@ class DependencyFailure:
 
     def open(self) -> Any:
         """Raises the DependencyError."""
+        for future in reversed(self._unopened()):  # those at the start of a chain first: it may be very long
+            future.exception(0)
         pairs = [(_error_of(future), _name_of(future)) for future in self.failed]
         error = DependencyError(pairs, self.task)
         error.__cause__ = error.root_cause
         raise error
+
+
+    def _unopened(self) -> list[AppFuture[Any]]:
+        """What failed in the same way, on the way to the first failures."""
+        found: dict[int, AppFuture[Any]] = {}
+        todo: list[Future[Any]] = list(self.failed)
+        while todo:
+            future = todo.pop()
+            if isinstance(future, AppFuture) and id(future) not in found:
+                data = future._data
+                if type(data) is DependencyFailure:
+                    found[id(future)] = future
+                    todo += data.failed
+        return list(found.values())
 
 
 class Kernel:
@@ -65,6 +82,7 @@ class Kernel:
         self._tasks: dict[int, _Task] = {}  # id(future) -> task
         self._helper: threading.Thread | None = None
         self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._local = threading.local()  # .settled: what this thread has been told and not dealt with
 
     def __len__(self) -> int:
         return len(self._tasks)
@@ -89,10 +107,23 @@ class Kernel:
                 needed.add_done_callback(self._settled)
 
     def _settled(self, needed: Future[Any]) -> None:
-        failed = _has_failed(needed)
-        with self._lock:
-            effects = self._graph.settled(id(needed), failed)
-        self._perform(effects)
+        settled = getattr(self._local, "settled", None)
+        if settled is not None:  # we are called by what we do below: one after the other, for chains are long
+            settled.append(needed)
+            return
+        self._local.settled = deque([needed])
+        try:
+            self._work_off(self._local.settled)
+        finally:
+            self._local.settled = None
+
+    def _work_off(self, settled: deque[Future[Any]]) -> None:
+        while settled:
+            needed = settled.popleft()
+            failed = _has_failed(needed)
+            with self._lock:
+                effects = self._graph.settled(id(needed), failed)
+            self._perform(effects)
 
     def _perform(self, effects: list[graph.Effect]) -> None:
         for effect in effects:
@@ -206,6 +237,11 @@ class Kernel:
 
     def pump(self, future: AppFuture[Any], deadline: float | None) -> bool:
         """Results are brought by others; but if this thread is one of those, let it."""
+        settled = getattr(self._local, "settled", None)
+        if settled:  # a callback waits for what only its own thread will end
+            self._work_off(settled)
+            if future.done():
+                return True
         with self._lock:
             task = self._tasks.get(id(future))
         pump = getattr(task.launcher, "pump", None) if task is not None else None

@@ -2,44 +2,86 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
+from copy import copy
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 
 def futures_in(value: Any) -> list[Future[Any]]:
-    """Every future in a value: itself, or at any depth of lists, tuples, sets, dicts. Each once, in order."""
+    """Every future in a value: itself, or at any depth of lists, tuples, sets, dicts, dataclasses. Each once, in
+    order."""
     found: dict[int, Future[Any]] = {}
-    _collect(value, found, set())
+    _collect(value, found, {})
     return list(found.values())
 
 
-def _collect(value: Any, found: dict[int, Future[Any]], seen: set[int]) -> None:
+def _parts(value: Any) -> Iterable[Any] | None:
+    """What a container holds; None for everything else."""
+    if isinstance(value, dict):
+        return [part for pair in value.items() for part in pair]
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return value
+    if is_dataclass(value) and not isinstance(value, type):
+        return [getattr(value, field.name, None) for field in fields(value)]
+    return None
+
+
+def _collect(value: Any, found: dict[int, Future[Any]], seen: dict[int, bool]) -> bool:
+    """Finds the futures. `seen`: container -> whether there are some in it."""
     if isinstance(value, Future):
         found[id(value)] = value
-        return
-    if not isinstance(value, (list, tuple, set, frozenset, dict)) or id(value) in seen:
-        return
-    seen.add(id(value))  # containers may contain themselves
-    if isinstance(value, dict):
-        for key, item in value.items():
-            _collect(key, found, seen)
-            _collect(item, found, seen)
-    else:
-        for item in value:
-            _collect(item, found, seen)
+        return True
+    parts = _parts(value)
+    if parts is None:
+        return False
+    me = id(value)
+    if me not in seen:
+        seen[me] = True  # until we know: containers may contain themselves
+        seen[me] = any([_collect(part, found, seen) for part in parts])
+    return seen[me]
 
 
 def with_results(value: Any, result_of: Callable[[Future[Any]], Any]) -> Any:
     """The same value with results in the futures' places; containers without futures are left as they are."""
+    found: dict[int, Future[Any]] = {}
+    seen: dict[int, bool] = {}
+    _collect(value, found, seen)
+    if not found:
+        return value
+    return _replaced(value, result_of, seen, {})
+
+
+def _replaced(
+    value: Any, result_of: Callable[[Future[Any]], Any], with_futures: dict[int, bool], done: dict[int, Any]
+) -> Any:
     if isinstance(value, Future):
         return result_of(value)
-    if not isinstance(value, (list, tuple, set, frozenset, dict)) or not futures_in(value):
+    if not with_futures.get(id(value)):
         return value
+    if id(value) in done:
+        return done[id(value)]
+
+    def replaced(part: Any) -> Any:
+        return _replaced(part, result_of, with_futures, done)
+
+    if isinstance(value, tuple):
+        items = map(replaced, value)
+        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
+    if isinstance(value, frozenset):
+        return type(value)(map(replaced, value))
+    new = done[id(value)] = copy(value)
     if isinstance(value, dict):
-        pairs = ((with_results(key, result_of), with_results(item, result_of)) for key, item in value.items())
-        return type(value)(pairs) if type(value) is not dict else dict(pairs)
-    items = [with_results(item, result_of) for item in value]
-    if isinstance(value, tuple) and hasattr(value, "_fields"):  # a namedtuple takes its items one by one
-        return type(value)(*items)
-    return type(value)(items)
+        new.clear()
+        new.update((replaced(key), replaced(item)) for key, item in value.items())
+    elif isinstance(value, set):
+        new.clear()
+        new.update(map(replaced, value))
+    elif isinstance(value, list):
+        new[:] = map(replaced, value)
+    else:
+        for field in fields(value):
+            if hasattr(value, field.name):
+                object.__setattr__(new, field.name, replaced(getattr(value, field.name)))  # it may be frozen
+    return new
