@@ -35,6 +35,7 @@ def run_until_all_is_drawn(
         max_examples=examples,
         stateful_step_count=steps,
         deadline=None,
+        derandomize=False,  # as it is by default where CI is set: then each run would draw the same
         phases=[Phase.reuse, Phase.generate, Phase.shrink],  # not "explain": it takes minutes
         report_multiple_bugs=False,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
