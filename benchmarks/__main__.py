@@ -31,7 +31,13 @@ def main(arguments: Sequence[str]) -> int:
     )
     facts = machine.describe()
     print("\n".join(f"{name}: {value}" for name, value in facts.items()), flush=True)
-    samples = run(plan, _print_sample)
+    samples: list[Sample] = []
+    try:
+        for sample in run(plan):
+            samples.append(sample)
+            _print_sample(sample)
+    except KeyboardInterrupt:
+        print("interrupted: the report covers what was measured until now")
     facts |= {taken.peer: f"{taken.version} on Python {taken.python}" for taken in samples if taken.version}
     figures = report.Figures(plan.lines, samples)
     page = report.markdown(figures, facts)

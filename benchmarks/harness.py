@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -51,9 +51,8 @@ class Sample:
     took_s: float = 0.0
 
 
-def run(plan: Plan, on_sample: Callable[[Sample], None]) -> list[Sample]:
-    """All samples of the plan, in the order they were taken."""
-    samples: list[Sample] = []
+def run(plan: Plan) -> Iterator[Sample]:
+    """All samples of the plan, as they are taken."""
     missing: set[str] = set()
     for line, peer, round_number in _turns(plan):
         if peer.name in missing:
@@ -61,9 +60,7 @@ def run(plan: Plan, on_sample: Callable[[Sample], None]) -> list[Sample]:
         sample = _take(plan, line, peer, round_number)
         if sample.failure.startswith("ModuleNotFoundError"):
             missing.add(peer.name)    # not in its environment: once is enough
-        samples.append(sample)
-        on_sample(sample)
-    return samples
+        yield sample
 
 
 def _turns(plan: Plan) -> Iterator[tuple[Line, Peer, int]]:
