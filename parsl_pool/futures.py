@@ -25,7 +25,7 @@ from concurrent.futures._base import FINISHED as FINISHED
 from concurrent.futures._base import PENDING as PENDING
 from concurrent.futures._base import RUNNING as RUNNING
 from time import monotonic
-from typing import Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from parsl_pool.errors import InternalError
 
@@ -121,37 +121,41 @@ class AppFuture(Future[T], Generic[T]):
         self._tid = self._fn = 0
         self._owner = self._data = self._cond = self._record = None
 
-    # -- what the standard library touches
+    # -- what the standard library touches: attributes there, and typed so, for `wait` and `as_completed`
 
-    @property
-    def _condition(self) -> threading.Condition:  # type: ignore[override]  # an attribute there
-        condition = self._cond
-        if condition is None:
-            with _BURST:
-                condition = self._cond
-                if condition is None:
-                    condition = self._cond = threading.Condition()
-        return condition
+    if TYPE_CHECKING:
+        _done_callbacks: list[Callable[[Any], object]]
+    else:
 
-    @property
-    def _waiters(self) -> list[Any]:  # type: ignore[override]  # an attribute there
-        waiters: list[Any] = self.__dict__.setdefault("waiters", [])
-        return waiters
+        @property
+        def _condition(self) -> threading.Condition:
+            condition = self._cond
+            if condition is None:
+                with _BURST:
+                    condition = self._cond
+                    if condition is None:
+                        condition = self._cond = threading.Condition()
+            return condition
 
-    @property
-    def _done_callbacks(self) -> list[Callable[[Any], object]]:
-        callbacks: list[Callable[[Any], object]] = self.__dict__.setdefault("callbacks", [])
-        return callbacks
+        @property
+        def _waiters(self) -> list[Any]:
+            waiters: list[Any] = self.__dict__.setdefault("waiters", [])
+            return waiters
 
-    @property
-    def _result(self) -> Any:  # type: ignore[override]  # an attribute there
-        outcome = self._outcome() if self._state == FINISHED else None
-        return outcome.value if type(outcome) is Value else None
+        @property
+        def _done_callbacks(self) -> list[Callable[[Any], object]]:
+            callbacks: list[Callable[[Any], object]] = self.__dict__.setdefault("callbacks", [])
+            return callbacks
 
-    @property
-    def _exception(self) -> BaseException | None:  # type: ignore[override]  # an attribute there
-        outcome = self._outcome() if self._state == FINISHED else None
-        return outcome.error if type(outcome) is Failure else None
+        @property
+        def _result(self) -> Any:
+            outcome = self._outcome() if self._state == FINISHED else None
+            return outcome.value if type(outcome) is Value else None
+
+        @property
+        def _exception(self) -> BaseException | None:
+            outcome = self._outcome() if self._state == FINISHED else None
+            return outcome.error if type(outcome) is Failure else None
 
     # -- questions
 

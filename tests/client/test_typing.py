@@ -1,0 +1,35 @@
+"""What type checkers of users see. CI runs this where mypy is installed; elsewhere the summary names the skip."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROGRAM = Path(__file__).with_name("typed_program.py")
+ROOT = PROGRAM.parents[2]
+
+
+def check(program: Path, cache: Path) -> subprocess.CompletedProcess[str]:
+    """Runs mypy as a user does: strict, without this project's settings."""
+    pytest.importorskip("mypy", reason="needs mypy: what users' type checkers see is NOT CHECKED")
+    command = [sys.executable, "-m", "mypy", "--strict", "--config-file=", f"--cache-dir={cache}", str(program)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=110)
+
+
+def test_a_strictly_typed_program_passes(tmp_path: Path) -> None:
+    done = check(PROGRAM, tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_wrongly_typed_program_does_not(tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.py"
+    wrong.write_text(PROGRAM.read_text().replace("  # type: ignore[arg-type]", ""))
+    done = check(wrong, tmp_path)
+    assert done.returncode == 1 and 'has incompatible type "float"' in done.stdout, done.stdout + done.stderr
+
+
+def test_the_same_program_runs() -> None:
+    command = [sys.executable, "-m", "tests.client.typed_program"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=110)
+    assert (done.returncode, done.stdout) == (0, "all is as typed\n"), done.stderr
