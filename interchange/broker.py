@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from bisect import insort
 from collections import deque
-from typing import NamedTuple
 
+from parsl_pool.interchange.named_tuple import NamedTuple
 from parsl_pool.interchange.wire import Results, Tasks
 
 

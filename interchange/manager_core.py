@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections import deque
 from enum import Enum
 from struct import unpack_from
-from typing import NamedTuple
 
+from parsl_pool.interchange.named_tuple import NamedTuple
 from parsl_pool.interchange.wire import SKIPPED, Tasks
 
 NS = 1_000_000_000

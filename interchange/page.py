@@ -13,7 +13,7 @@ one of them sees the other. See `ClaimsTable.cancel` for why no memory barrier i
 
 from __future__ import annotations
 
-import platform
+import os
 from mmap import mmap
 from time import perf_counter_ns
 
@@ -33,7 +33,7 @@ RING_START = 4096
 RING_SIZE = 1 << 16
 PAGE_SIZE = RING_START + RING_SIZE
 
-STRONG_ORDER = platform.machine().lower() in ("x86_64", "amd64", "i386", "i686")
+STRONG_ORDER = os.uname().machine.lower() in ("x86_64", "amd64", "i386", "i686")
 """Stores become visible in program order, so another process may look into a page at any time. Elsewhere a
 worker announces every result by a message, and pages are read only after that or after its death."""
 

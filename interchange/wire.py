@@ -17,9 +17,10 @@ All integers are little-endian. A decoder accepts any bytes, and raises `BadMess
 from __future__ import annotations
 
 from struct import Struct, error, pack, unpack_from
-from typing import Any, NamedTuple
+from typing import Any
 
 from parsl_pool.errors import BadMessage
+from parsl_pool.interchange.named_tuple import NamedTuple
 
 PROTOCOL = 1
 """Version of everything in this file; peers with another one are refused."""
@@ -319,46 +320,51 @@ Record = (
     | Bulk
 )
 
-RECORDS: dict[int, tuple[type[Any], str]] = {
-    16: (Hello, "iiisssss"),
-    17: (Settings, "isbiSSiIbisiiii"),
-    18: (Ready, "is"),
-    19: (Function, "ib"),
-    20: (Forget, "I"),
-    21: (Kill, "iis"),
-    22: (KillWorkers, "i"),
-    23: (Stop, "i"),
-    24: (Ping, "i"),
-    25: (Pong, "i"),
-    26: (Register, "issiisssiI"),
-    27: (Refused, "s"),
-    28: (WhoAreYou, "i"),
-    29: (Window, "i"),
-    30: (Returned, "I"),
-    31: (WorkerUp, "sisi"),
-    32: (WorkerGone, "siii"),
-    33: (ManagerUp, "ssiisiI"),
-    34: (ManagerGone, "ssssI"),
-    35: (Broken, "sss"),
-    36: (Notice, "is"),
-    37: (Ask, "i"),
-    38: (State, "iiiiS"),
-    39: (Facts, "SS"),
-    48: (Spawn, "i"),
-    49: (Spawned, "iis"),
-    50: (Exited, "iiii"),
-    51: (Up, "i"),
-    52: (Flush, "iii"),
-    53: (Need, "i"),
-    54: (InitializerFailed, "ss"),
-    55: (Bulk, "iiib"),
+RECORDS: dict[int, type[Any]] = {
+    16: Hello,
+    17: Settings,
+    18: Ready,
+    19: Function,
+    20: Forget,
+    21: Kill,
+    22: KillWorkers,
+    23: Stop,
+    24: Ping,
+    25: Pong,
+    26: Register,
+    27: Refused,
+    28: WhoAreYou,
+    29: Window,
+    30: Returned,
+    31: WorkerUp,
+    32: WorkerGone,
+    33: ManagerUp,
+    34: ManagerGone,
+    35: Broken,
+    36: Notice,
+    37: Ask,
+    38: State,
+    39: Facts,
+    48: Spawn,
+    49: Spawned,
+    50: Exited,
+    51: Up,
+    52: Flush,
+    53: Need,
+    54: InitializerFailed,
+    55: Bulk,
 }
-"""Kind -> record, and the types of its fields: i(nteger), s(tring), b(ytes), I(ntegers), S(trings)."""
+"""Kind -> record."""
 
-KIND: dict[type[Any], int] = {cls: kind for kind, (cls, _) in RECORDS.items()}
+KIND: dict[type[Any], int] = {cls: kind for kind, cls in RECORDS.items()}
 """Record -> kind."""
 
-_FORMAT = {cls: types for cls, types in RECORDS.values()}
+_CODES = {"int": "i", "str": "s", "bytes": "b", "list[int]": "I", "list[str]": "S"}
+
+FORMAT: dict[type[Any], str] = {
+    cls: "".join([_CODES[kind] for kind in cls.__annotations__.values()]) for cls in RECORDS.values()
+}
+"""Record -> a letter for the type of each field."""
 
 _INT = Struct("<q")
 
@@ -367,7 +373,7 @@ def encode(record: Record) -> bytes:
     """The body of a record's frame."""
     parts: list[bytes] = []
     value: Any
-    for code, value in zip(_FORMAT[type(record)], record):
+    for code, value in zip(FORMAT[type(record)], record):
         if code == "i":
             parts.append(_INT.pack(value))
         elif code == "s" or code == "b":
@@ -434,10 +440,10 @@ def decode(kind: int, body: bytes) -> Record:
     """
     if kind not in RECORDS:
         raise BadMessage(f"unknown kind of message {kind}")
-    cls, types = RECORDS[kind]
+    cls = RECORDS[kind]
     reader = _Reader(body)
     try:
-        values = [_TAKE[code](reader) for code in types]
+        values = [_TAKE[code](reader) for code in FORMAT[cls]]
     except (error, UnicodeDecodeError) as problem:
         raise BadMessage(f"{cls.__name__}: {problem}") from None
     if reader.position != len(body):

@@ -19,10 +19,11 @@ from functools import partial
 from pickle import dumps, loads
 from struct import pack, unpack_from
 from time import monotonic_ns
-from typing import Any, NamedTuple
+from typing import Any
 
 from parsl_pool.errors import BadMessage, SerializationError
 from parsl_pool.interchange import main_names, serialize, wire
+from parsl_pool.interchange.named_tuple import NamedTuple
 from parsl_pool.interchange.page import (
     CLAIM_MASK,
     CLAIM_SLOTS,

@@ -22,7 +22,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "S": st.lists(TEXTS, max_size=5),
 }
 RECORDS = st.sampled_from(list(wire.RECORDS.values())).flatmap(
-    lambda entry: st.builds(entry[0], *[FIELDS[code] for code in entry[1]])
+    lambda cls: st.builds(cls, *[FIELDS[code] for code in wire.FORMAT[cls]])
 )
 FRAMES_OF_TASKS = st.integers(1, 8).flatmap(
     lambda count: st.builds(
@@ -61,10 +61,10 @@ def columns(thing: wire.Tasks) -> tuple[Any, ...]:
 
 
 def test_every_record_has_a_kind_and_a_type_for_each_field() -> None:
-    assert {cls for cls, _ in wire.RECORDS.values()} == set(wire.Record.__args__)
+    assert set(wire.RECORDS.values()) == set(wire.Record.__args__)
     assert not {wire.TASKS, wire.RESULTS} & set(wire.RECORDS)
-    for kind, (cls, types) in wire.RECORDS.items():
-        assert 0 < kind < 256 and wire.KIND[cls] == kind and len(types) == len(cls._fields), cls
+    for kind, cls in wire.RECORDS.items():
+        assert 0 < kind < 256 and wire.KIND[cls] == kind and len(wire.FORMAT[cls]) == len(cls._fields), cls
 
 
 @MANY

@@ -10,7 +10,6 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable
-from hashlib import blake2b
 from pickle import dumps
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import Any
@@ -86,7 +85,7 @@ class Functions:
         last, number = self._last
         if data == last:  # a memcmp: far cheaper than a digest, for an object that is sent again and again
             return number
-        key = data if len(data) < 64 else blake2b(data, digest_size=24).digest()
+        key = data if len(data) < 64 else _digest(data)
         with self._lock:
             known = self._numbers.get(key)
             if known is None:
@@ -115,6 +114,12 @@ class Functions:
             self._numbers = {key: number for key, number in self._numbers.items() if number not in lost}
             self._by_value = {key: known for key, known in self._by_value.items() if known[1].number not in lost}
         return gone
+
+
+def _digest(data: bytes) -> bytes:
+    from hashlib import blake2b  # 3 ms, for the libraries behind it: most functions are short or go by reference
+
+    return blake2b(data, digest_size=24).digest()
 
 
 def _dump(function: Any, name: str) -> bytes:
