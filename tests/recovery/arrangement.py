@@ -4,7 +4,9 @@
     manager apart:   client -> interchange;  client -> ... -> manager -> fork server -> workers
 """
 
+import contextlib
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -52,6 +54,22 @@ class Parts:
         return [self.interchange, self.manager, self.fork_server, *self.workers]
 
 
+def shut_down(pool: ParslPoolExecutor, within: float = 30) -> None:
+    """Raises AssertionError, and ends the pool by force, if its shutdown takes longer."""
+    thread = threading.Thread(target=pool.shutdown, name="shutdown", daemon=True)
+    thread.start()
+    thread.join(within)
+    if not thread.is_alive():
+        return
+    pool._backend.link.may_restart = False
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):  # it ends meanwhile
+            if "parsl_pool" in " ".join(process.cmdline()):
+                process.kill()
+    thread.join(10)
+    raise AssertionError(f"the shutdown has not ended within {within} s" + ", nor by force" * thread.is_alive())
+
+
 def is_program(process: psutil.Process, module: str) -> bool:
     """True if this is the program of that module of parsl_pool.interchange."""
     command = process.cmdline()
@@ -67,10 +85,19 @@ class Arrangement:
     @contextmanager
     def pool(self, workers: int = 2, **options: Any) -> Iterator[ParslPoolExecutor]:
         """A pool that has run a task."""
-        with ParslPoolExecutor(workers, manager_inside=self.inside, **options) as pool:
+        with self.new_pool(workers, **options) as pool:
             assert pool.submit(os.getpid).result(30) != os.getpid()
             self.check(pool)
             yield pool
+
+    @contextmanager
+    def new_pool(self, workers: int = 2, **options: Any) -> Iterator[ParslPoolExecutor]:
+        """A pool. Its shutdown ends, or the test fails: it must not take the other tests with it."""
+        pool = ParslPoolExecutor(workers, manager_inside=self.inside, **options)
+        try:
+            yield pool
+        finally:
+            shut_down(pool)
 
     def parts(self, pool: ParslPoolExecutor) -> Parts:
         return Parts(pool, self.inside)
