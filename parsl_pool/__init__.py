@@ -5,12 +5,12 @@ A table of contents: names are loaded when they are first used, so that importin
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
 from parsl_pool._version import __version__
 
+TYPE_CHECKING = False  # checkers know the name; taking it from `typing` would load that, and much with it
 if TYPE_CHECKING:
+    from typing import Any
+
     from parsl_pool.config import Config as Config
     from parsl_pool.executor import ParslPoolExecutor as ParslPoolExecutor
     from parsl_pool.executors.high_throughput.executor import HighThroughputExecutor as HighThroughputExecutor
@@ -38,6 +38,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module  # now that something is loaded
+
     value = globals()[name] = getattr(import_module(_HOMES[name]), name)
     return value
 

@@ -11,9 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pickle import PicklingError
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # checkers know the name; taking it from `typing` would load that
 if TYPE_CHECKING:
+    from typing import Any
+
     from parsl_pool.lost import DeserializationError as DeserializationError
     from parsl_pool.lost import InitializerError as InitializerError
     from parsl_pool.lost import InterchangeLost as InterchangeLost

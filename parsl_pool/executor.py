@@ -1,6 +1,9 @@
 """`ParslPoolExecutor`: the interface of `concurrent.futures`, and nothing else.
 
 It is a `ProcessPoolExecutor` by name, because frameworks ask `isinstance`; it uses nothing of that class.
+
+Importing this module costs what its base class costs. The rest of the project is loaded when a pool is made: by
+`ParslPoolExecutor.__init__`, so that imports in the methods below find it there.
 """
 
 from __future__ import annotations
@@ -16,20 +19,22 @@ from concurrent.futures import Future
 from concurrent.futures import process as _stdlib
 from time import monotonic
 from types import TracebackType
-from typing import Any, TypeVar
 
-from parsl_pool import exit_hook, mapping
-from parsl_pool.config import Config
-from parsl_pool.dataflow.record import Options
+from parsl_pool import exit_hook
 from parsl_pool.errors import ConfigurationError, PoolBroken, UnsupportedPlatform
-from parsl_pool.executors.base import ParslExecutor
-from parsl_pool.executors.high_throughput.executor import HighThroughputExecutor, available_cores
-from parsl_pool.futures import AppFuture, FutureInArguments
-from parsl_pool.options import PoolView, changed
-from parsl_pool.progress import ProgressBar
-from parsl_pool.status import PoolStatus, snapshot
 
-T = TypeVar("T")
+TYPE_CHECKING = False  # checkers know the name; taking it from `typing` would load that
+if TYPE_CHECKING:
+    from typing import Any, TypeVar
+
+    from parsl_pool.config import Config
+    from parsl_pool.dataflow.record import Options
+    from parsl_pool.executors.base import ParslExecutor
+    from parsl_pool.futures import AppFuture
+    from parsl_pool.options import PoolView
+    from parsl_pool.status import PoolStatus
+
+    T = TypeVar("T")
 
 if sys.platform == "win32":
     raise UnsupportedPlatform("parsl_pool does not run on Windows; use it in WSL, or on Linux or macOS")
@@ -76,28 +81,26 @@ class ParslPoolExecutor(_stdlib.ProcessPoolExecutor):
         manager_inside: bool | None = None,
         progress: bool = False,
     ) -> None:
+        from parsl_pool.config import Config  # see the top
+
         if isinstance(max_workers, Config):
             max_workers, config = None, max_workers
         if initializer is not None and not callable(initializer):
             raise TypeError("initializer must be a callable")
         method = _start_method(mp_context, max_tasks_per_child)
         if config is None:
-            count = _checked_workers(max_workers)
-            backends: list[ParslExecutor] = [
-                HighThroughputExecutor(
-                    label=f"pool-{next(_numbers)}",
-                    max_workers_per_node=count,
-                    start_method=method,
-                    initializer=initializer,
-                    initargs=initargs,
-                    max_tasks_per_child=max_tasks_per_child,
-                    preload=preload,
-                    run_dir=run_dir,
-                    manager_inside=manager_inside,
-                    retries=retries,
-                    lost_retries=lost_retries,
-                )
-            ]
+            backends = _one_backend(
+                max_workers,
+                start_method=method,
+                initializer=initializer,
+                initargs=initargs,
+                max_tasks_per_child=max_tasks_per_child,
+                preload=preload,
+                run_dir=run_dir,
+                manager_inside=manager_inside,
+                retries=retries,
+                lost_retries=lost_retries,
+            )
         else:
             given = (max_workers, mp_context, initializer, max_tasks_per_child, run_dir, manager_inside)
             if any(value is not None for value in given) or preload:
@@ -115,7 +118,7 @@ class ParslPoolExecutor(_stdlib.ProcessPoolExecutor):
         self._max_tasks_per_child = max_tasks_per_child
         self._shutdown_thread = False
         self._call: Callable[..., AppFuture[Any]] = self._backend.call
-        self._bar = ProgressBar(backends, self._backend.label) if progress else None
+        self._bar = _progress_bar(backends, self._backend.label) if progress else None
         # When the pool is dropped without shutdown, its tasks still finish, and then everything ends.
         self._finalizer = weakref.finalize(self, _end_all, backends)
         self._finalizer.atexit = False  # the exit hook does that, in time to wait for it
@@ -188,6 +191,9 @@ class ParslPoolExecutor(_stdlib.ProcessPoolExecutor):
         self, fn: Callable[..., Any], calls: list[tuple[Any, ...]], options: Options | None = None
     ) -> Future[Any]:
         """Several calls as one task, whose result is a list, or a PartialChunk. For `map`."""
+        from parsl_pool import mapping  # see the top
+        from parsl_pool.futures import FutureInArguments
+
         self._open()
         chunk = getattr(self._backend, "call_chunk", None)
         if chunk is not None and len(self._backends) == 1:
@@ -207,6 +213,8 @@ class ParslPoolExecutor(_stdlib.ProcessPoolExecutor):
         Raises:
             ConfigurationError: an option that doesn't exist, or a value that can't be.
         """
+        from parsl_pool.options import PoolView, changed  # rarely needed
+
         return PoolView(self, self.check_options(changed(self._backend.options, changes)))
 
     def check_options(self, options: Options) -> Options:
@@ -234,6 +242,8 @@ class ParslPoolExecutor(_stdlib.ProcessPoolExecutor):
             buffersize: at most so many results are outstanding; None: all calls are submitted at once.
             unordered: results come as they are finished.
         """
+        from parsl_pool import mapping  # see the top
+
         return mapping.map_over(
             self, fn, iterables, timeout=timeout, chunksize=chunksize, buffersize=buffersize, unordered=unordered
         )
@@ -242,6 +252,8 @@ class ParslPoolExecutor(_stdlib.ProcessPoolExecutor):
         self, fn: Callable[..., T], iterable: Iterable[Iterable[Any]], chunksize: int = 1, timeout: float | None = None
     ) -> Iterator[T]:
         """The results of `fn(*item)` for the items of the iterable."""
+        from parsl_pool import mapping  # see the top
+
         return mapping.map_over(
             self, fn, (iterable,), timeout=timeout, chunksize=chunksize, buffersize=None, unordered=False, star=True
         )
@@ -250,6 +262,8 @@ class ParslPoolExecutor(_stdlib.ProcessPoolExecutor):
 
     def status(self) -> PoolStatus:
         """A snapshot: tasks by state, workers, managers, tasks per second."""
+        from parsl_pool.status import snapshot  # rarely needed, and it loads dataclasses
+
         return snapshot(self._backends.values())
 
     def explain(self) -> str:
@@ -319,6 +333,14 @@ def _end_all(backends: list[ParslExecutor]) -> None:
         backend.begin_shutdown(kill=False)
 
 
+def _one_backend(max_workers: int | None, **options: Any) -> list[ParslExecutor]:
+    """This machine's workers."""
+    from parsl_pool.executors.high_throughput.executor import HighThroughputExecutor, available_cores  # see the top
+
+    count = available_cores() if max_workers is None else _checked_workers(max_workers)
+    return [HighThroughputExecutor(f"pool-{next(_numbers)}", max_workers_per_node=count, **options)]
+
+
 def from_config(config: Config) -> list[ParslExecutor]:
     """The executors of a Config, with what it says about all of them."""
     backends = config.claim()
@@ -327,14 +349,18 @@ def from_config(config: Config) -> list[ParslExecutor]:
     return backends
 
 
-def _checked_workers(max_workers: int | None) -> int:
-    if max_workers is None:
-        return available_cores()
+def _checked_workers(max_workers: int) -> int:
     if type(max_workers) is bool or not isinstance(max_workers, int):
         raise TypeError(f"max_workers must be a whole number or a Config, got {max_workers!r}")
     if max_workers <= 0:
         raise ValueError("max_workers must be greater than 0")
     return max_workers
+
+
+def _progress_bar(backends: list[ParslExecutor], label: str) -> Any:
+    from parsl_pool.progress import ProgressBar  # only on request
+
+    return ProgressBar(backends, label)
 
 
 def _start_method(context: Any, max_tasks_per_child: int | None) -> str:

@@ -6,7 +6,10 @@ import os
 import sys
 import threading
 import weakref
-from typing import Any
+
+TYPE_CHECKING = False  # checkers know the name; taking it from `typing` would load that
+if TYPE_CHECKING:
+    from typing import Any
 
 _live: weakref.WeakSet[Any] = weakref.WeakSet()
 _exiting = False

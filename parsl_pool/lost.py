@@ -6,9 +6,12 @@ The difference: here a lost worker costs one task, and the pool goes on. Import 
 from __future__ import annotations
 
 from concurrent.futures.process import BrokenProcessPool
-from typing import Any
 
 from parsl_pool.errors import ParslPoolError, SerializationError, describe_fields
+
+TYPE_CHECKING = False  # checkers know the name; taking it from `typing` would load that
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class PlaceLost(ParslPoolError, BrokenProcessPool):
