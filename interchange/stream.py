@@ -17,7 +17,7 @@ from parsl_pool.errors import BadMessage
 from parsl_pool.interchange import wire
 
 _CHUNK = 1 << 18
-_ANCILLARY = socket.CMSG_SPACE(4 * 64)
+ANCILLARY = socket.CMSG_SPACE(4 * 64)
 
 # recvmsg() would allocate its buffer anew for each call, from the kernel: 12 us. One buffer a thread does; it is
 # only in use between a call and the copy out of it.
@@ -35,7 +35,7 @@ def receive_into_buffer(sock: socket.socket) -> tuple[memoryview, list[int]]:
         buffer = _buffers.view
     except AttributeError:
         buffer = _buffers.view = memoryview(bytearray(_CHUNK))
-    size, ancillary, message_flags, _ = sock.recvmsg_into([buffer], _ANCILLARY)
+    size, ancillary, message_flags, _ = sock.recvmsg_into([buffer], ANCILLARY)
     descriptors = read_descriptors(ancillary) if ancillary else []
     if message_flags & socket.MSG_CTRUNC:
         for fd in descriptors:
@@ -157,6 +157,17 @@ class Stream:
         if self._ended and not messages:
             raise PeerGone
         return messages
+
+    def is_between_frames(self) -> bool:
+        """True if nothing of a frame has been received without the rest."""
+        return not self._data and not self._fds_in
+
+    def feed(self, data: bytes, ancillary: list[tuple[int, int, bytes]], message_flags: int) -> None:
+        """Take what somebody else has received from the socket; `receive` returns it."""
+        self._fds_in.extend(read_descriptors(ancillary))
+        self._data += data
+        if message_flags & socket.MSG_CTRUNC:
+            self._ended = True  # descriptors were lost
 
     def _split(self) -> list[tuple[int, bytes, list[int]]]:
         data = self._data

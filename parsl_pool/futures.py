@@ -6,6 +6,8 @@ on first use, through the very attributes that the standard library's `wait`, `a
 
 The rule that keeps this safe: whoever finds `_cond` to be None may only act under `_BURST`, a lock under which
 nothing else is ever taken and no user code runs. A reply thread finishes many futures under one hold of it.
+The one exception is a signal's handler, which runs where it likes: threads that may be the main one call nothing
+between the question and the act, for handlers only come in at calls.
 
 A result stays the bytes that came until somebody asks: they are opened in that thread, for unpickling runs user
 code, imports and takes locks.
@@ -27,17 +29,18 @@ from concurrent.futures._base import RUNNING as RUNNING
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from parsl_pool.errors import InternalError
+from parsl_pool.errors import InternalError, SerializationError
 
 T = TypeVar("T")
 
 _LOGGER = logging.getLogger("concurrent.futures")
 
-# Reentrant: the last reference to somebody's object may go while it is held, or the garbage collector run, and
-# what the user's finalizer does then may lead here again.
+# Reentrant for signals' handlers, and because the last reference to somebody's object may go while it is held, or
+# the garbage collector run, and what the user's finalizer does then may lead here again.
 _BURST = threading.RLock()  # guards every `_cond` that is None, and the change from unopened to opened
 
-_OVER = frozenset({FINISHED, CANCELLED, CANCELLED_AND_NOTIFIED})
+OVER = frozenset({FINISHED, CANCELLED, CANCELLED_AND_NOTIFIED})
+"""The states of a future that will not change any more."""
 
 
 def _after_fork_in_child() -> None:
@@ -67,7 +70,10 @@ class Owner(Protocol):
         """Somebody has looked at a failed future."""
 
     def pump(self, future: AppFuture[Any], deadline: float | None) -> bool:
-        """If this thread is the one that brings results, bring them until the future is done. Else False."""
+        """If this thread is one that brings results, bring them until the future is done, or the time has come.
+
+        False if others are to bring it.
+        """
 
 
 class Unopened(Protocol):
@@ -131,10 +137,11 @@ class AppFuture(Future[T], Generic[T]):
         def _condition(self) -> threading.Condition:
             condition = self._cond
             if condition is None:
+                made = threading.Condition()
                 with _BURST:
+                    if self._cond is None:
+                        self._cond = made
                     condition = self._cond
-                    if condition is None:
-                        condition = self._cond = threading.Condition()
             return condition
 
         @property
@@ -166,7 +173,7 @@ class AppFuture(Future[T], Generic[T]):
 
     def done(self) -> bool:
         """True if the task has finished, failed or been cancelled."""
-        return self._state in _OVER
+        return self._state in OVER
 
     def cancelled(self) -> bool:
         """True if the task was cancelled before it began."""
@@ -174,7 +181,7 @@ class AppFuture(Future[T], Generic[T]):
 
     def running(self) -> bool:
         """True if a worker has begun the task and not finished it, as far as can be seen from here."""
-        if self._state in _OVER:
+        if self._state in OVER:
             return False
         return self._state == RUNNING or (self._owner is not None and self._owner.is_running(self))
 
@@ -208,14 +215,14 @@ class AppFuture(Future[T], Generic[T]):
         if not (self._owner is not None and self._owner.pump(self, deadline)):
             condition = self._condition
             with condition:
-                while self._state not in _OVER:
+                while self._state not in OVER:
                     left = None if deadline is None else deadline - monotonic()
                     if left is not None and left <= 0:
                         break
                     condition.wait(left)
         if self._state == FINISHED:
             return
-        if self._state in _OVER:
+        if self._state in OVER:
             raise CancelledError
         raise FuturesTimeoutError(f"task {self.tid} has not finished in the time given")
 
@@ -224,14 +231,7 @@ class AppFuture(Future[T], Generic[T]):
         data = self._data
         if type(data) is Value or type(data) is Failure:
             return data
-        opened: Value | Failure
-        try:
-            opened = Value(_open_bytes(data) if type(data) is bytes else data.open())
-        except BaseException as error:  # the task's own error, or one of opening; the caller raises it
-            if isinstance(error, KeyboardInterrupt) and not getattr(error, "__cause__", None):
-                raise  # Ctrl-C while opening: nothing is known yet
-            # Without our frames: one of them has `opened`, hence the error, among its variables: a cycle.
-            opened = Failure(error.with_traceback(None))
+        opened, interruption = _open(data)
         mine = opened  # let go only after the lock: it may end with a finalizer of the user's
         with _BURST:
             if self._data is data:
@@ -239,6 +239,8 @@ class AppFuture(Future[T], Generic[T]):
             else:
                 opened = self._data  # another thread was faster; all must see one object
         del mine
+        if interruption is not None:
+            raise interruption
         if type(opened) is Failure and self._owner is not None:
             self._owner.failure_seen(self)
         return opened
@@ -259,7 +261,7 @@ class AppFuture(Future[T], Generic[T]):
 
     def _become_cancelled(self) -> bool:
         with self._condition:
-            if self._state in _OVER:
+            if self._state in OVER:
                 return self._state != FINISHED
             self._state = CANCELLED_AND_NOTIFIED
             self._data = None
@@ -283,7 +285,7 @@ class AppFuture(Future[T], Generic[T]):
     def finish(self, data: object) -> None:
         """End the future with an outcome; for whoever owns it. Waiters and callbacks are told."""
         with self._condition:
-            if self._state in _OVER:
+            if self._state in OVER:
                 return
             self._data = data
             self._state = FINISHED
@@ -314,7 +316,7 @@ class AppFuture(Future[T], Generic[T]):
         self.finish(Failure(exception))
 
     def _check_not_over(self) -> None:
-        if self._state in _OVER:
+        if self._state in OVER:
             raise InvalidStateError(f"{self._state}: {self!r}")
 
     def __reduce_ex__(self, protocol: Any) -> Any:
@@ -332,6 +334,27 @@ class AppFuture(Future[T], Generic[T]):
             elif type(data) is Failure:
                 state = f"finished raised {type(data.error).__name__}"
         return f"<AppFuture task {self.tid} at {id(self):#x} state={state}>"
+
+
+def _open(data: Any) -> tuple[Value | Failure, BaseException | None]:
+    """An outcome opened; and what a signal's handler raised meanwhile, if that was taken for the outcome's fault."""
+    if type(data) is not bytes and data.failed:
+        try:
+            return Value(data.open()), None
+        except BaseException as error:  # the task's own error; the caller raises it
+            if isinstance(error, KeyboardInterrupt) and not getattr(error, "__cause__", None):
+                raise  # Ctrl-C while opening: nothing is known yet
+            # Without our frames: they have the error among their variables: a cycle.
+            return Failure(error.with_traceback(None)), None
+    try:
+        return Value(_open_bytes(data) if type(data) is bytes else data.open()), None
+    except SerializationError as error:
+        first = error.with_traceback(None)
+    try:
+        # What can't be rebuilt can't be rebuilt twice. Else a handler has raised while it was: a time-out, say.
+        return Value(_open_bytes(data) if type(data) is bytes else data.open()), first.__cause__
+    except SerializationError:
+        return Failure(first), None
 
 
 def _nobody_opens(data: bytes) -> Any:

@@ -153,7 +153,7 @@ class HighThroughputExecutor(ParslExecutor):
             0,
             socket.gethostname(),
             os.getpid(),
-            self.link.claims_fd,
+            self.link.claims.fd,
             int(self.heartbeat_period * 1000),
             int(self.heartbeat_threshold * 1000),
         )

@@ -4,80 +4,40 @@
     futures <--results in bursts--- I/O thread <--frames--
 
 The backlog leaves the user's process at once: it waits in the interchange, outside the user's interpreter lock.
-Only the I/O thread touches the socket. It may be entered again from a callback that waits for something.
+Callbacks run in the I/O thread; one that waits for something enters the turn again. For calls that come one by
+one, pump.py lets the thread that waits do the plain part of the I/O thread's work.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import select
 import threading
-import time
 import weakref
 from collections import deque
 from collections.abc import Callable
-from enum import Enum
 from itertools import count
 from time import monotonic
 from typing import Any
 
 from parsl_pool.dataflow.record import Options
-from parsl_pool.errors import BadMessage, InitializerError, PoolBroken, StartError
+from parsl_pool.errors import BadMessage, PoolBroken
 from parsl_pool.executors.high_throughput import recovery
+from parsl_pool.executors.high_throughput.claims import Claims
 from parsl_pool.executors.high_throughput.functions import Functions
+from parsl_pool.executors.high_throughput.inbox import Inbox
 from parsl_pool.executors.high_throughput.process import InterchangeProcess
+from parsl_pool.executors.high_throughput.pump import Pump
+from parsl_pool.executors.high_throughput.stage import Stage as Stage
 from parsl_pool.executors.high_throughput.tries import Tries, frames_of
 from parsl_pool.executors.high_throughput.wakeup import Wakeup
 from parsl_pool.executors.high_throughput.watchdog import Watchdog
-from parsl_pool.futures import FINISHED, AppFuture, Failure
-from parsl_pool.interchange import shared_memory, stream, wire
-from parsl_pool.interchange.page import CLAIMS_SIZE, ClaimsTable
+from parsl_pool.futures import FINISHED, OVER, AppFuture, Failure
+from parsl_pool.interchange import stream, wire
 
 log = logging.getLogger("parsl_pool.interchange")
 
 _links: weakref.WeakSet[Link] = weakref.WeakSet()
-
-_RESTARTS = 3
-_REUNION_S = 10.0
-_VERDICT_S = 0.005
-
-
-class Reunion:
-    """After a restart of the interchange: which tasks nobody has been heard to hold, and who is still to come."""
-
-    def __init__(self, unplaced: set[int], managers: set[str], reason: str) -> None:
-        self.unplaced, self.reason = unplaced, reason
-        self._managers = managers
-        self._deadline = monotonic() + _REUNION_S
-
-    def back(self, record: wire.ManagerUp) -> None:
-        """A manager has come back, and says what it holds."""
-        self.unplaced.difference_update(record.held)
-        self._managers.discard(record.manager)
-
-    def gone(self, manager: str) -> None:
-        """A manager will not come back."""
-        self._managers.discard(manager)
-
-    def is_over(self) -> bool:
-        """True when all have come, or have had their time."""
-        return not self._managers or monotonic() >= self._deadline
-
-    def bound(self, timeout: float | None) -> float:
-        """How long to wait at most."""
-        left = 0.0 if self.is_over() else max(0.0, self._deadline - monotonic())
-        return left if timeout is None else min(timeout, left)
-
-
-class Stage(Enum):
-    """Where a link is in its life."""
-
-    NEW = "nothing is started yet"
-    OPEN = "tasks are taken"
-    DRAINING = "no new tasks; those that are there are finished"
-    STOPPING = "the interchange has been told to end"
-    CLOSED = "everything has ended"
 
 
 class Link:
@@ -100,31 +60,33 @@ class Link:
         self.inside = apart is None
         self._make_apart = apart
         self._apart: Any = None  # Apart, while managers are processes of their own
-        self._reunion: Reunion | None = None  # after a restart: waiting for managers to come back
         self.watcher = watcher
         self._settings = settings
         self._ids = count(1)
-        self._outbox: deque[AppFuture[Any]] = deque()
-        self._inbox: deque[tuple[int, bytes, list[int]]] = deque()  # read, and not handled yet
-        self._control: deque[tuple[bytes, list[int] | None]] = deque()
-        self._awake = False
+        self.outbox: deque[AppFuture[Any]] = deque()
+        self.control: deque[tuple[bytes, list[int] | None]] = deque()
+        # The I/O thread counts its turns, before it looks at the outboxes. While `called` is the number of its turn
+        # it has been woken, or needs not be. Who wakes it writes the number that he saw before: what comes late,
+        # because a thread or a signal broke in, costs a wake-up too many, never one too few.
+        self.turn = 0
+        self.called = -1
+        self._pump = Pump(self)
         self._wakeup = Wakeup()
         self._lock = threading.Lock()  # guards the change of `stage` to OPEN, DRAINING and STOPPING
         self._thread: threading.Thread | None = None
+        self._io_ident = 0
         self._closed = threading.Event()
         self._process: InterchangeProcess | None = None
-        self.claims_fd = -1
-        self._claims: ClaimsTable | None = None
+        self.claims = Claims(self.tries, self.pump)
         self._kill_on_stop = False
-        self._restarts: deque[float] = deque(maxlen=_RESTARTS)
         self.may_restart = True
         self.opened_at = 0.0
         self._watchdog = Watchdog(self)
+        self._recovery = recovery.Recovery(self)
+        self._inbox = Inbox(self, self._recovery)
         self.sends_singly = False  # once a task has had a priority or a walltime
         self.pages: dict[tuple[str, int], recovery.WorkerView] = {}
-        self._answers: dict[int, Any] = {}
         self._breaking: deque[str] = deque()  # why the pool is to break; from other threads
-        self.shares_claims = True  # every manager writes into our claims table
         self.explain: Callable[[], str] = lambda: ""
         self.on_closed: Callable[[], None] = lambda: None
         self._owner_pid = os.getpid()
@@ -143,7 +105,7 @@ class Link:
         if self._process is not None:
             self._process.stream.sock.close()
         self._wakeup.disown()
-        self._claims = None  # it is the parent's memory
+        self.claims.disown()
         error = self.broken
         for future in self.tries.table.values():  # copies, whose waiters would wait for ever; nothing is called back
             future._cond = None
@@ -164,10 +126,15 @@ class Link:
         future._record = record
         future._tid = task = next(self._ids)
         self.tries.table[task] = future
-        self._outbox.append(future)
-        if not self._awake:
-            self._awake = True
-            self._wakeup.set()
+        try:
+            self.outbox.append(future)
+            turn = self.turn
+            if self.called != turn:
+                self._wakeup.set()
+                self.called = turn
+        except BaseException:  # Ctrl-C: nobody will know this future
+            self.tries.table.pop(task, None)
+            raise
         if self.stage is not Stage.OPEN:
             self._too_late(task)
         return future
@@ -187,7 +154,7 @@ class Link:
             self.tries.fail_all(lambda: error)
             return
         self.tries.table[task] = future
-        self._outbox.append(future)
+        self.outbox.append(future)
         self.wake()
 
     def _too_late(self, task: int) -> None:
@@ -196,14 +163,17 @@ class Link:
             raise RuntimeError("cannot schedule new futures after shutdown")
 
     def wake(self) -> None:
-        """Have the I/O thread look at the outboxes."""
-        if not self._awake:
-            self._awake = True
+        """Have the I/O thread look at the outboxes, at once."""
+        turn = self.turn
+        if self.called != turn:
             self._wakeup.set()
+            self.called = turn
+        if self._pump.napping:
+            self._pump.rouse()
 
     def send(self, record: wire.Record, descriptors: list[int] | None = None) -> None:
         """Queue a control message; it goes before tasks that are submitted after this call."""
-        self._control.append((wire.frame(record, len(descriptors or ())), descriptors))
+        self.control.append((wire.frame(record, len(descriptors or ())), descriptors))
         self.wake()
 
     def _define(self, number: int, data: bytes) -> None:
@@ -220,29 +190,12 @@ class Link:
         task = future._tid
         if task not in self.tries.table:
             return False
-        claims = self._claims
-        if claims is not None:
-            if claims.is_claimed(task) or not self.shares_claims:
-                return False
-            if not claims.cancel(task):
-                return self._await_verdict(future, task)
-            return self.tries.table.pop(task, None) is not None
-        return self.stage is Stage.NEW and self.tries.table.pop(task, None) is not None
+        return self.claims.cancel(future) and self.tries.table.pop(task, None) is not None
 
     def cancel_all(self) -> None:
         """Cancel every task that has not been begun. The last ones first: no worker is there yet."""
         for future in reversed(list(self.tries.table.values())):
             future.cancel()
-
-    def _await_verdict(self, future: AppFuture[Any], task: int) -> bool:
-        """A worker took the task while we cancelled it: it may have seen that, and will say so in a moment."""
-        deadline = monotonic() + _VERDICT_S
-        while monotonic() < deadline:
-            if future.done():
-                return False  # the caller looks at the future: it may have become cancelled
-            if not self.pump(future, deadline):
-                time.sleep(0.0005)
-        return False
 
     def kill(self, future: AppFuture[Any]) -> bool:
         """End the worker that runs a task."""
@@ -254,8 +207,7 @@ class Link:
 
     def is_running(self, future: AppFuture[Any]) -> bool:
         """True if a worker has begun it."""
-        claims = self._claims
-        return claims is not None and future._tid in self.tries.table and claims.is_claimed(future._tid)
+        return future._tid in self.tries.table and bool(self.claims.are_begun([future._tid]))
 
     def failure_seen(self, future: AppFuture[Any]) -> None:
         """Somebody has looked at a failed future."""
@@ -263,16 +215,15 @@ class Link:
         self.tries.first_failures.pop(future._tid, None)
 
     def pump(self, future: AppFuture[Any], deadline: float | None) -> bool:
-        """In a callback on the I/O thread: nobody else would bring what it waits for."""
-        if self._thread is None or threading.current_thread() is not self._thread:
-            return False
-        self._catch_up()
-        while not future.done() and self.stage is not Stage.CLOSED:
-            left = None if deadline is None else deadline - monotonic()
-            if left is not None and left <= 0:
-                break
-            self._turn(left)
+        """See `Owner.pump`. In a callback on the I/O thread nobody else would bring what it waits for."""
+        if threading.get_ident() != self._io_ident:
+            return self._pump.wait(future, deadline)
+        self._turn_until(lambda: future._state in OVER, deadline)
         return True
+
+    def is_plain(self) -> bool:
+        """True if nothing is to be sent but plain tasks."""
+        return not (self.control or self.sends_singly or self.functions.is_full())
 
     # -- life
 
@@ -297,19 +248,17 @@ class Link:
                 raise
 
     def _open(self) -> None:
-        self.claims_fd = shared_memory.create(CLAIMS_SIZE, "claims")
-        self._claims = ClaimsTable(shared_memory.map_shared(self.claims_fd, CLAIMS_SIZE))
+        self.claims.open()
         if self._make_apart is not None:
             self._apart = self._make_apart()
-        self._start_process()
-        self._poller = select.poll()
-        self._poller.register(self._wakeup.fileno(), select.POLLIN)
+        self.start_process()
         self._thread = threading.Thread(target=self._run, name=f"parsl-pool-io-{self.label}", daemon=True)
         self.opened_at = monotonic()
         self._thread.start()
         self.stage = Stage.OPEN
 
-    def _start_process(self) -> None:
+    def start_process(self) -> None:
+        """Start an interchange."""
         settings, descriptors = self._settings()
         self._process = InterchangeProcess(self.label)
         if self._apart is not None:
@@ -318,7 +267,8 @@ class Link:
             hello = wire.Hello(wire.PROTOCOL, os.getpid(), 1, "", "", "", "", "")
         out = self._process.stream
         out.put(wire.frame(hello))
-        out.put(wire.frame(settings, 1 + len(descriptors)), [os.dup(self.claims_fd), *descriptors])
+        out.put(wire.frame(settings, 1 + len(descriptors)), [os.dup(self.claims.fd), *descriptors])
+        self._pump.use(out)
 
     def begin_shutdown(self, kill: bool = False) -> None:
         """Take no more tasks; end when those that are there are done. kill: end at once."""
@@ -336,15 +286,9 @@ class Link:
 
     def join(self, timeout: float | None = None) -> bool:
         """Wait for the end that `begin_shutdown` has begun. True if it has come."""
-        if self._thread is not None and threading.current_thread() is self._thread:
-            deadline = None if timeout is None else monotonic() + timeout
-            self._catch_up()
-            while self.stage is not Stage.CLOSED:
-                left = None if deadline is None else deadline - monotonic()
-                if left is not None and left <= 0:
-                    return False
-                self._turn(left)
-            return True
+        if threading.get_ident() == self._io_ident:
+            self._turn_until(lambda: False, None if timeout is None else monotonic() + timeout)
+            return self.stage is Stage.CLOSED
         if not self._closed.wait(timeout):
             return False
         thread = self._thread
@@ -356,9 +300,10 @@ class Link:
     # -- the I/O thread
 
     def _run(self) -> None:
+        self._io_ident = threading.get_ident()
         try:
             while self.stage is not Stage.CLOSED:
-                self._turn(None)
+                self._turn(0.0 if self._pump.nap() else None)
         except BaseException as problem:  # a bug of ours: nobody must wait for ever because of it
             log.exception("the I/O thread of pool %s failed", self.label)
             self.broken = PoolBroken(f"the I/O thread failed: {type(problem).__name__}: {problem}")
@@ -368,48 +313,56 @@ class Link:
             self.tries.fail_all(lambda: error)
         finally:
             self._close()
+            self._io_ident = 0
+
+    def _turn_until(self, is_over: Callable[[], bool], deadline: float | None) -> None:
+        """Turn inside a callback."""
+        # First what had come before the callback was called, then what the turn around us was woken for.
+        self._inbox.empty()
+        if not is_over():
+            self._turn(0.0)
+        while not is_over() and self.stage is not Stage.CLOSED:
+            left = None if deadline is None else deadline - monotonic()
+            if left is not None and left <= 0:
+                break
+            self._turn(left)
 
     def _turn(self, timeout: float | None) -> None:
         """Wait for something to happen, and deal with all that has."""
-        process = self._process
-        assert process is not None
-        out = process.stream
-        fd = out.fileno()
-        if self._reunion is not None:
-            timeout = self._reunion.bound(timeout)
-            self._end_reunion()
+        timeout = self._recovery.bound(timeout)
         if self.tries.table:
             timeout = self._watchdog.bound(timeout)
-        self._poller.register(fd, select.POLLIN | (select.POLLOUT if out.wants_write else 0))
-        events = self._poller.poll(None if timeout is None else max(0.0, timeout) * 1000)
-        self._poller.unregister(fd)
-        for ready, event in events:
-            if ready != fd:
-                self._wakeup.clear()
-            elif event & ~select.POLLOUT:
-                self._watchdog.heard()
-                if not self._receive(out):
-                    return
-        if self.tries.table:
-            self._watchdog.look()
-        self._awake = False
-        if self._breaking:
-            self._break(wire.Broken("start", self._breaking.popleft(), ""))
-        self._send_tasks(out)
-        try:
-            out.flush()
-        except stream.PeerGone:
-            pass  # what it had still sent is read first; its end is handled there
-        if self.stage is Stage.DRAINING and (self._kill_on_stop or not (self.tries.table or self.is_awaited())):
-            self._begin_stop(out)
+        readable = self._wakeup.wait(self._stream(), timeout)
+        with self._pump as has_fed:
+            if readable or has_fed:
+                self._receive()
+            if self.stage is Stage.CLOSED:
+                return
+            if self.tries.table:
+                self._watchdog.look()
+            self.turn += 1
+            if self._breaking:
+                self._inbox.broken(wire.Broken("start", self._breaking.popleft(), ""))
+            out = self._stream()
+            self._send_tasks(out)
+            try:
+                out.flush()
+            except stream.PeerGone:
+                pass  # what it had still sent is read first; its end is handled there
+            if self.stage is Stage.DRAINING and (self._kill_on_stop or not (self.tries.table or self.is_awaited())):
+                self._begin_stop(out)
+
+    def _stream(self) -> stream.Stream:
+        assert self._process is not None
+        return self._process.stream
 
     def _send_tasks(self, out: stream.Stream) -> None:
-        outbox = self._outbox
+        outbox = self.outbox
         waiting = len(outbox)
         batch = [outbox.popleft() for _ in range(waiting)]
         # Taken after the batch: a function is queued before the first task that names it.
-        while self._control:
-            out.put(*self._control.popleft())
+        while self.control:
+            out.put(*self.control.popleft())
         if batch:
             if self.functions.is_full():
                 gone = self.functions.prune({future._fn for future in list(self.tries.table.values())})
@@ -417,107 +370,26 @@ class Link:
             for frame, descriptors in frames_of(batch, self.sends_singly):
                 out.put(frame, descriptors)
 
-    def _receive(self, out: stream.Stream) -> bool:
+    def _receive(self) -> None:
+        """Deal with what has come, be it the connection's end."""
+        process = self._process
+        assert process is not None
+        self._watchdog.heard()
         try:
-            messages = out.receive()
+            self._inbox.add(process.stream.receive())
         except stream.PeerGone:
-            self._interchange_ended()
-            return False
+            self._ended(process)
         except BadMessage as problem:
             log.error("pool %s: the interchange's connection is damaged: %s", self.label, problem)
-            assert self._process is not None
-            self._process.kill()
-            self._interchange_ended()
-            return False
-        self._inbox.extend(messages)
-        self._catch_up()
-        return True
-
-    def _catch_up(self) -> None:
-        """Handle what has been read. A callback that waits for something comes back here, for what is behind it."""
-        self.tries.drain()
-        while self._inbox:
-            kind, body, descriptors = self._inbox.popleft()
-            try:
-                if kind == wire.RESULTS:
-                    self.tries.results(body, descriptors)
-                else:
-                    self._handle(wire.decode(kind, body), descriptors)
-            except BadMessage as problem:
-                log.error("pool %s: dropped a bad message: %s", self.label, problem)
-
-    def _handle(self, record: wire.Record, descriptors: list[int]) -> None:
-        if isinstance(record, wire.WorkerUp):
-            self.pages[record.manager, record.worker] = recovery.WorkerView(record, descriptors)
-            self.watcher.worker_up(record)
-        elif isinstance(record, wire.WorkerGone):
-            view = self.pages.pop((record.manager, record.worker), None)
-            if view is not None:
-                view.close()
-            self.watcher.worker_gone(record)
-        elif isinstance(record, wire.ManagerGone):
-            self._manager_gone(record)
-        elif isinstance(record, wire.ManagerUp):
-            self._manager_up(record)
-        elif isinstance(record, wire.Ready):
-            if self._apart is not None:
-                self._apart.interchange_ready(record.address)
-        elif isinstance(record, wire.Broken):
-            self._break(record)
-        elif isinstance(record, wire.Notice):
-            log.log(record.level, "pool %s: %s", self.label, record.text)
-        elif isinstance(record, (wire.State, wire.Pong)):
-            waiter = self._answers.pop(record.number, None)
-            if waiter is not None:
-                waiter(record)
+            process.kill()
+            self._ended(process)
         else:
-            self.watcher.other(record)
+            self._inbox.empty()
 
-    def _break(self, record: wire.Broken) -> None:
-        text, trace = record.text, record.traceback_text
-
-        def error() -> PoolBroken:
-            if record.cause == "initializer":
-                return InitializerError(text, trace)
-            return PoolBroken(f"no worker can be started: {text}" + (f"; they said:\n{trace}" if trace else ""))
-
-        self.broken = error()
-        self.tries.fail_all(error)
-
-    def _manager_gone(self, record: wire.ManagerGone) -> None:
-        from parsl_pool.errors import ManagerLost  # with its base class, which only pools with a problem need
-
-        level = logging.DEBUG if self.stage is Stage.STOPPING else logging.WARNING
-        log.log(level, "pool %s: manager %s on %s is gone: %s", self.label, record.manager, record.host, record.reason)
-        for task in record.tasks:
-            began = self._claims is None or self._claims.is_claimed(task)
-            facts = {"manager": record.manager, "host": record.host, "block": record.block}
-            self.tries.place_lost(task, began, record.host, ManagerLost(facts, record.reason))
-        self.watcher.other(record)
-        self._apart.keeper.manager_gone(record.block)
-        if self._reunion is not None:
-            self._reunion.gone(record.manager)
-
-    def _manager_up(self, record: wire.ManagerUp) -> None:
-        log.info("pool %s: manager %s is up with %d workers", self.label, record.manager, record.workers)
-        if not record.shares:
-            self.shares_claims = False
-        self.watcher.other(record)
-        self._apart.keeper.manager_up(record.block)
-        if self._reunion is not None:
-            self._reunion.back(record)
-
-    def _end_reunion(self) -> None:
-        """What no manager holds after a restart of the interchange is sent again."""
-        reunion = self._reunion
-        if reunion is None or not reunion.is_over():
-            return
-        from parsl_pool.errors import InterchangeLost  # with its base class, which only pools with a problem need
-
-        self._reunion = None
-        for task in reunion.unplaced:
-            began = self._claims is None or self._claims.is_claimed(task)
-            self.tries.place_lost(task, began, "", InterchangeLost(None, reunion.reason))
+    def interchange_ready(self, address: str) -> None:
+        """It listens there for managers, if they are to come from elsewhere."""
+        if self._apart is not None:
+            self._apart.interchange_ready(address)
 
     def give_up(self, text: str) -> None:
         """No block can be started: fail everything. Called by the thread that keeps the blocks."""
@@ -549,56 +421,22 @@ class Link:
         except stream.PeerGone:
             pass  # it has ended already, which is what we want
 
-    def _interchange_ended(self) -> None:
-        process = self._process
-        assert process is not None
+    def _ended(self, process: InterchangeProcess) -> None:
         if not process.wait(10.0):
             process.kill()
         process.stream.close()
+        self._wakeup.forget()
         recovery.await_workers(self.pages)
         if self.stage is Stage.STOPPING:
             self.stage = Stage.CLOSED
-            return
-        self._recover(process)
-
-    def _recover(self, process: InterchangeProcess) -> None:
-        """Start another interchange, and send it what nobody has the result of."""
-        from parsl_pool.errors import InterchangeLost  # as in _end_reunion
-        from parsl_pool.interchange.launch import describe_status
-
-        reason = f"it ended with {describe_status(process.status or 0)}"
-        log.warning("pool %s: the interchange is lost: %s", self.label, reason)
-        for body, descriptors in recovery.harvest(self.pages):
-            self.tries.results(body, descriptors)
-        if self.inside:
-            for view in self.pages.values():
-                self.watcher.worker_gone(wire.WorkerGone(view.record.manager, view.record.worker, -9, 0))
-                view.close()
-            self.pages.clear()
-        self._outbox.clear()
-        for future in self.functions.data.items():
-            self._control.append((wire.frame(wire.Function(*future)), None))
-        problem: BaseException | None = None
-        now = monotonic()
-        if not self.may_restart:
-            problem = InterchangeLost(None, f"{reason}, and the interpreter is exiting")
-        elif len(self._restarts) == _RESTARTS and now - self._restarts[0] < 10.0:
-            problem = PoolBroken(f"the interchange ended {_RESTARTS + 1} times within 10 s; the last time {reason}")
         else:
-            self._restarts.append(now)
-            try:
-                self._start_process()
-            except (StartError, OSError) as error:
-                problem = PoolBroken(f"the interchange is lost ({reason}) and can't be started again: {error}")
-        if problem is not None:
-            final = problem
-            self.broken = final
-            self.stage = Stage.CLOSED
-            self.tries.fail_all(lambda: final)
-            return
-        managers = set() if self.inside else set(self.watcher.managers)
-        self._reunion = Reunion(set(self.tries.table), managers, reason)
-        self._end_reunion()
+            self._recovery.recover(process)
+
+    def give_up_for_good(self, error: BaseException) -> None:
+        """Nothing can run any more."""
+        self.broken = error
+        self.stage = Stage.CLOSED
+        self.tries.fail_all(lambda: error)
 
     def _close(self) -> None:
         self.stage = Stage.CLOSED
@@ -615,12 +453,13 @@ class Link:
         self.pages.clear()
         if self._process is not None:
             self._process.stream.close()
-        if self._claims is not None:
-            claims, self._claims = self._claims, None
-            claims.close()
-            os.close(self.claims_fd)
+        self.claims.close()
         self._closed.set()
         self._wakeup.close()
+
+    def is_stopping(self) -> bool:
+        """True once the interchange has been told to end."""
+        return self.stage is Stage.STOPPING
 
     # -- questions
 
@@ -630,36 +469,19 @@ class Link:
         return self._apart.keeper if self._apart is not None else None
 
     def running_tasks(self) -> list[AppFuture[Any]]:
-        """Futures of the tasks that workers have begun, as far as the claims table tells. O(tasks under way)."""
-        claims = self._claims
-        if claims is None:
-            return []
-        return [future for task, future in list(self.tries.table.items()) if claims.is_claimed(task)]
+        """Futures of the tasks that workers have begun."""
+        return self.claims.running()
+
+    def ask(self, timeout: float = 2.0) -> wire.State | None:
+        """The interchange's state; None if it doesn't answer in time."""
+        if self.stage not in (Stage.OPEN, Stage.DRAINING) or threading.get_ident() == self._io_ident:
+            return None
+        return self._inbox.ask(next(self._ids), timeout)
 
     def has_begun(self) -> bool:
         """True once any task has been begun, or there is none to begin."""
         table = self.tries.table
-        return bool(self.tries.finished or not table or self.broken) or any(
-            self._claims is not None and self._claims.is_claimed(task) for task in list(table)[:64]
-        )
-
-    def ask(self, timeout: float = 2.0) -> wire.State | None:
-        """The interchange's state; None if it doesn't answer in time."""
-        if self.stage not in (Stage.OPEN, Stage.DRAINING) or threading.current_thread() is self._thread:
-            return None
-        answered = threading.Event()
-        answer: list[wire.State] = []
-
-        def take(record: wire.State) -> None:
-            answer.append(record)
-            answered.set()
-
-        number = next(self._ids)
-        self._answers[number] = take
-        self.send(wire.Ask(number))
-        answered.wait(timeout)
-        self._answers.pop(number, None)
-        return answer[0] if answer else None
+        return bool(self.tries.finished or not table or self.broken or self.claims.are_begun(list(table)[:64]))
 
 
 def _after_fork_in_child() -> None:

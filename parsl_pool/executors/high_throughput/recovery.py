@@ -1,19 +1,29 @@
-"""After the death of an interchange: what its workers had done, read from their pages.
+"""After the death of an interchange or a manager: what is known of the tasks that were there, and what to do.
 
-The manager inside it allows a worker to overwrite results only when the client has them, so whatever was finished
-but not delivered is still there.
+The manager inside an interchange allows a worker to overwrite results only when the client has them, so whatever
+was finished but not delivered is still in the workers' pages.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
+from collections import deque
 from collections.abc import Iterator
 from time import monotonic, sleep
+from typing import Any
 
+from parsl_pool.errors import PoolBroken, StartError
+from parsl_pool.executors.high_throughput.process import InterchangeProcess
 from parsl_pool.interchange import wire
 from parsl_pool.interchange.manager import split_records
 from parsl_pool.interchange.page import CONSUMED, OUT, Page
+
+log = logging.getLogger("parsl_pool.interchange")
+
+_RESTARTS = 3
+_REUNION_S = 10.0
 
 
 class WorkerView:
@@ -86,3 +96,127 @@ def harvest(views: dict[tuple[str, int], WorkerView]) -> Iterator[tuple[bytes, l
             os.close(fd)
         if records:
             yield wire.Results(len(ids) // 8, ids, records).encode(), []
+
+
+class Reunion:
+    """After a restart of the interchange: which tasks nobody has been heard to hold, and who is still to come."""
+
+    def __init__(self, unplaced: set[int], managers: set[str], reason: str) -> None:
+        self.unplaced, self.reason = unplaced, reason
+        self._managers = managers
+        self._deadline = monotonic() + _REUNION_S
+
+    def back(self, record: wire.ManagerUp) -> None:
+        """A manager has come back, and says what it holds."""
+        self.unplaced.difference_update(record.held)
+        self._managers.discard(record.manager)
+
+    def gone(self, manager: str) -> None:
+        """A manager will not come back."""
+        self._managers.discard(manager)
+
+    def is_over(self) -> bool:
+        """True when all have come, or have had their time."""
+        return not self._managers or monotonic() >= self._deadline
+
+    def bound(self, timeout: float | None) -> float:
+        """How long to wait at most."""
+        left = 0.0 if self.is_over() else max(0.0, self._deadline - monotonic())
+        return left if timeout is None else min(timeout, left)
+
+
+class Recovery:
+    """Brings a link over the loss of managers and interchanges. Belongs to its I/O thread."""
+
+    def __init__(self, link: Any) -> None:
+        self._link = link
+        self._restarts: deque[float] = deque(maxlen=_RESTARTS)
+        self._reunion: Reunion | None = None  # after a restart: waiting for managers to come back
+
+    def bound(self, timeout: float | None) -> float | None:
+        """How long the link may wait at most, as far as we are concerned."""
+        if self._reunion is None:
+            return timeout
+        bound = self._reunion.bound(timeout)
+        self._end_reunion()
+        return bound
+
+    def manager_gone(self, record: wire.ManagerGone) -> None:
+        """A manager is lost. What it held runs again elsewhere."""
+        from parsl_pool.errors import ManagerLost  # with its base class, which only pools with a problem need
+
+        link = self._link
+        level = logging.DEBUG if link.is_stopping() else logging.WARNING
+        log.log(level, "pool %s: manager %s on %s is gone: %s", link.label, record.manager, record.host, record.reason)
+        for task in record.tasks:
+            facts = {"manager": record.manager, "host": record.host, "block": record.block}
+            began = link.claims.may_have_begun(task)
+            link.tries.place_lost(task, began, record.host, ManagerLost(facts, record.reason))
+        link.watcher.other(record)
+        link.keeper.manager_gone(record.block)
+        if self._reunion is not None:
+            self._reunion.gone(record.manager)
+
+    def manager_up(self, record: wire.ManagerUp) -> None:
+        """A manager is there, perhaps again."""
+        link = self._link
+        log.info("pool %s: manager %s is up with %d workers", link.label, record.manager, record.workers)
+        if not record.shares:
+            link.claims.are_shared = False
+        link.watcher.other(record)
+        link.keeper.manager_up(record.block)
+        if self._reunion is not None:
+            self._reunion.back(record)
+
+    def recover(self, process: InterchangeProcess) -> None:
+        """Start another interchange, and send it what nobody has the result of."""
+        from parsl_pool.errors import InterchangeLost  # as in manager_gone
+        from parsl_pool.interchange.launch import describe_status
+
+        link = self._link
+        reason = f"it ended with {describe_status(process.status or 0)}"
+        log.warning("pool %s: the interchange is lost: %s", link.label, reason)
+        for body, descriptors in harvest(link.pages):
+            link.tries.results(body, descriptors)
+        if link.inside:
+            self._forget_workers()
+        link.outbox.clear()
+        for number, data in link.functions.data.items():
+            link.control.append((wire.frame(wire.Function(number, data)), None))
+        problem: BaseException | None = None
+        now = monotonic()
+        if not link.may_restart:
+            problem = InterchangeLost(None, f"{reason}, and the interpreter is exiting")
+        elif len(self._restarts) == _RESTARTS and now - self._restarts[0] < 10.0:
+            problem = PoolBroken(f"the interchange ended {_RESTARTS + 1} times within 10 s; the last time {reason}")
+        else:
+            self._restarts.append(now)
+            try:
+                link.start_process()
+            except (StartError, OSError) as error:
+                problem = PoolBroken(f"the interchange is lost ({reason}) and can't be started again: {error}")
+        if problem is not None:
+            link.give_up_for_good(problem)
+            return
+        managers = set() if link.inside else set(link.watcher.managers)
+        self._reunion = Reunion(set(link.tries.table), managers, reason)
+        self._end_reunion()
+
+    def _forget_workers(self) -> None:
+        link = self._link
+        for view in link.pages.values():
+            link.watcher.worker_gone(wire.WorkerGone(view.record.manager, view.record.worker, -9, 0))
+            view.close()
+        link.pages.clear()
+
+    def _end_reunion(self) -> None:
+        """What no manager holds after a restart of the interchange is sent again."""
+        reunion = self._reunion
+        if reunion is None or not reunion.is_over():
+            return
+        from parsl_pool.errors import InterchangeLost  # as in manager_gone
+
+        self._reunion = None
+        link = self._link
+        for task in reunion.unplaced:
+            link.tries.place_lost(task, link.claims.may_have_begun(task), "", InterchangeLost(None, reunion.reason))

@@ -19,7 +19,7 @@ from parsl_pool import futures
 from parsl_pool.dataflow.record import Fault, Options, TaskRecord
 from parsl_pool.errors import BadMessage, DeserializationError, InternalError
 from parsl_pool.executors.high_throughput import outcomes
-from parsl_pool.futures import FINISHED, PENDING, AppFuture
+from parsl_pool.futures import FINISHED, OVER, PENDING, AppFuture
 from parsl_pool.interchange import serialize, wire
 
 futures.set_opener(outcomes.open_value)
@@ -76,8 +76,9 @@ class Tries:
                 elif status or data[:1] in (b"M", b""):  # not OK, in shared memory, or damaged
                     others.append((future, task, status, data))
                 elif future._cond is None:
-                    future._data = data
-                    future._state = FINISHED
+                    if future._state not in OVER:  # a leader may have been broken off just after that: `lone_result`
+                        future._data = data
+                        future._state = FINISHED
                 else:
                     watched.append((future, data))
         self.finished += handled
@@ -99,6 +100,34 @@ class Tries:
             self._not_plain(future, task, status, data, descriptors)
         except (BadMessage, IndexError, ValueError) as problem:  # from a worker whose memory is damaged
             self._fail(future, outcomes.Known(DeserializationError(f"its result is damaged: {problem}")))
+
+    def lone_result(self, received: bytes) -> bool:
+        """If that is a frame with one plain result, which nobody is to be told of, keep it. False if it isn't.
+
+        May be broken off by an exception anywhere, and done again from the start by whoever comes next.
+        """
+        if len(received) <= _LONE_RESULT.size:
+            return False
+        size, kind, descriptors, count, _, task, length, status = _LONE_RESULT.unpack_from(received)
+        if kind != wire.RESULTS or descriptors or count != 1 or status or size + 4 != len(received):
+            return False
+        data = received[_LONE_RESULT.size :]
+        future = self.table.get(task)
+        if future is None or length != len(data) or data[0] == 0x4D:  # M
+            return False
+        kept = False
+        with futures._BURST:
+            if future._cond is None:
+                kept = True
+                if future._state not in OVER:
+                    future._data = data
+                    future._state = FINISHED
+        if not kept:
+            return False
+        if self.table.pop(task, None) is not None:
+            self.finished += 1
+        self.last_result = time.monotonic()
+        return True
 
     def _not_plain(self, future: AppFuture[Any], task: int, status: int, data: bytes, descriptors: list[int]) -> None:
         if status == wire.OK and not data:
@@ -189,6 +218,8 @@ class Tries:
 _KILLED = "\0killed"
 _NO_OPTIONS = Options()
 _KEEP_FAILURES = 100
+_LONE_TASK = Struct("<IBBiIIQII")  # the frame of one task, without its payload
+_LONE_RESULT = Struct("<IBBIQQIB")  # the frame of one result, without its payload
 
 
 def _close(descriptors: list[int]) -> None:
@@ -233,6 +264,15 @@ def _frame(run: list[AppFuture[Any]], priority: int, walltime_ms: int, payload: 
     )
     head = wire.HEAD.pack(14 + 16 * count + len(payload), wire.TASKS, 0)
     return head + wire.TASKS_HEAD.pack(priority, walltime_ms, count) + columns + payload
+
+
+def lone_frame(future: AppFuture[Any]) -> bytes | None:
+    """The frame of one task; None if there is anything special about it."""
+    data = future._data
+    if type(data) is not bytes or future._record is not None:
+        return None
+    size = _LONE_TASK.size - 4 + len(data)
+    return _LONE_TASK.pack(size, wire.TASKS, 0, 0, 0, 1, future._tid, future._fn, len(data)) + data
 
 
 def _add_single(frames: list[tuple[bytes, list[int] | None]], future: AppFuture[Any]) -> None:

@@ -1,0 +1,78 @@
+"""Which tasks workers have begun, and keeping them from beginning others: the client's side of the claims table."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from time import monotonic, sleep
+from typing import Any
+
+from parsl_pool.executors.high_throughput.tries import Tries
+from parsl_pool.futures import AppFuture
+from parsl_pool.interchange import shared_memory
+from parsl_pool.interchange.page import CLAIMS_SIZE, ClaimsTable
+
+_VERDICT_S = 0.005
+
+
+class Claims:
+    """The claims table of one link. Any thread may ask."""
+
+    def __init__(self, tries: Tries, pump: Callable[[AppFuture[Any], float | None], bool]) -> None:
+        self._tries, self._pump = tries, pump
+        self._table: ClaimsTable | None = None  # while the link is open
+        self.fd = -1
+        self.are_shared = True  # every manager writes into our table
+
+    def open(self) -> None:
+        """Make the table."""
+        self.fd = shared_memory.create(CLAIMS_SIZE, "claims")
+        self._table = ClaimsTable(shared_memory.map_shared(self.fd, CLAIMS_SIZE))
+
+    def close(self) -> None:
+        """Let go of it."""
+        table, self._table = self._table, None
+        if table is not None:
+            table.close()
+            os.close(self.fd)
+
+    def disown(self) -> None:
+        """In a forked child: the table is the parent's memory."""
+        self._table = None
+
+    def are_begun(self, tasks: list[int]) -> list[int]:
+        """Those of these tasks that workers have begun, as far as the table tells."""
+        table = self._table
+        return [] if table is None else [task for task in tasks if table.is_claimed(task)]
+
+    def may_have_begun(self, task: int) -> bool:
+        """False if no worker has begun this task, for certain."""
+        table = self._table
+        return table is None or table.is_claimed(task)
+
+    def running(self) -> list[AppFuture[Any]]:
+        """Futures of the tasks that workers have begun. O(tasks under way)."""
+        futures = dict(self._tries.table)
+        return [futures[task] for task in self.are_begun(list(futures))]
+
+    def cancel(self, future: AppFuture[Any]) -> bool:
+        """Keep a task from being begun, as `ClaimsTable.cancel` does. False if that can't be."""
+        task, table = future._tid, self._table
+        if self.fd < 0:
+            return True  # there has never been a worker
+        if table is None or table.is_claimed(task) or not self.are_shared:
+            return False
+        if not table.cancel(task):
+            self._await_verdict(future)
+            return False
+        return True
+
+    def _await_verdict(self, future: AppFuture[Any]) -> None:
+        """A worker took the task while we cancelled it: it may have seen that, and will say so in a moment.
+
+        Whoever asks looks at the future afterwards: it may have become cancelled.
+        """
+        deadline = monotonic() + _VERDICT_S
+        while monotonic() < deadline and not future.done():
+            if not self._pump(future, deadline):
+                sleep(0.0005)
