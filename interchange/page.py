@@ -86,7 +86,7 @@ class ClaimsTable:
     """Who came first for a task: the worker that begins it, or the client that cancels it.
 
     A mark holds the low bits of the task's number above the slot's, so a slot needs no clearing. Ids that are
-    CLAIM_SLOTS apart share a slot; the client never has two of them outstanding at once without noticing.
+    CLAIM_SLOTS apart share a slot; the client never has two of them outstanding at once.
     """
 
     __slots__ = ("_map", "cancels", "claims")
@@ -114,7 +114,16 @@ class ClaimsTable:
         end = perf_counter_ns() + _SETTLE_NS
         while perf_counter_ns() < end:
             pass
-        return not self.is_claimed(task)
+        if self.is_claimed(task):
+            self.forget(task)
+            return False
+        return True
+
+    def forget(self, task: int) -> None:
+        """Take back a mark that has done its work, or will do none: in 255 laps it would cancel another task."""
+        slot = task & CLAIM_MASK
+        if self.cancels[slot] == mark_of(task):
+            self.cancels[slot] = 0
 
     def close(self) -> None:
         """Unmap."""

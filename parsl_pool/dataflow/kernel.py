@@ -217,6 +217,11 @@ class Kernel:
             del self._tasks[id(future)]
         return True
 
+    def functions(self) -> set[int]:
+        """The numbers of the functions that waiting tasks will call."""
+        with self._lock:
+            return {task.future._fn for task in self._tasks.values()}
+
     def cancel_all(self) -> None:
         """Cancel every task that waits here."""
         with self._lock:

@@ -47,7 +47,7 @@ class NodeMachine(RuleBasedStateMachine):
                 self.node.deliver(worker, 0)
             self.node.core.estimates.update({1: SHORT_NS, 2: MEDIUM_NS})
             self.tasks_arrive(8, (1,))
-            self.a_worker_goes_on(0, first, False)
+            self.a_worker_goes_on(0, first, False, 0)
 
     def worker(self, which: int) -> FakeWorker:
         workers = list(self.node.workers.values())
@@ -60,13 +60,15 @@ class NodeMachine(RuleBasedStateMachine):
         self.node.submit(tasks(ids, [functions[task % len(functions)] for task in ids]))
 
     @precondition(lambda self: self.node.workers)
-    @rule(which=WORKERS, upto=st.sampled_from(Doing), whole_batch=st.booleans())
-    def a_worker_goes_on(self, which: int, upto: Doing, whole_batch: bool) -> None:
+    @rule(which=WORKERS, upto=st.sampled_from(Doing), whole_batch=st.booleans(), dies=st.sampled_from([0, 0, 0, 0, 1]))
+    def a_worker_goes_on(self, which: int, upto: Doing, whole_batch: bool, dies: int) -> None:
         worker = self.worker(which)
         while worker.can_step():
             drawn.note(worker.doing.name, "steps")
             worker.step()
             if worker.doing is upto and not (whole_batch and worker.batch):
+                if dies:
+                    self.end(worker)
                 break
 
     @precondition(lambda self: self.node.workers)
@@ -82,7 +84,9 @@ class NodeMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.node.workers)
     @rule(which=WORKERS)
     def a_worker_dies(self, which: int) -> None:
-        worker = self.worker(which)
+        self.end(self.worker(which))
+
+    def end(self, worker: FakeWorker) -> None:
         if worker.alive:
             drawn.note(worker.doing.name, "dies")
         worker.alive = False

@@ -67,6 +67,13 @@ class Claims:
             return False
         return True
 
+    def forget(self, tasks: list[int]) -> None:
+        """No worker will come to these cancelled tasks any more. See `ClaimsTable.forget`."""
+        table = self._table
+        if table is not None:
+            for task in tasks:
+                table.forget(task)
+
     def _await_verdict(self, future: AppFuture[Any]) -> None:
         """A worker took the task while we cancelled it: it may have seen that, and will say so in a moment.
 

@@ -99,6 +99,7 @@ class HighThroughputExecutor(ParslExecutor):
         apart = None if self.manager_inside else self._make_apart
         self.link = Link(label, self.options, self._settings, apart, self.workers)
         self.link.is_awaited = self.kernel.is_waiting
+        self.link.awaiting_functions = self.kernel.functions
         self.link.explain = self.explain
         self.link.on_closed = self._link_closed
         self._fixed = self.link.functions.fixed
@@ -196,8 +197,9 @@ class HighThroughputExecutor(ParslExecutor):
         unread, tries.seen = tries.failed - tries.seen, tries.failed
         if unread > 0 and tries.first_failures:
             task, failure = next(iter(tries.first_failures.items()))
+            tasks = "1 task" if unread == 1 else f"{unread} tasks"
             warnings.warn(
-                f"{unread} of {tries.finished} tasks of {self.label} failed, and nobody looked at their results. "
+                f"{tasks} of {self.label} failed, and nobody looked at the results. "
                 f"One of them was task {task}: {failure.summary()}",
                 RuntimeWarning,
                 stacklevel=4,

@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pickle import dumps
+from threading import get_ident
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import Any
 
@@ -44,6 +45,7 @@ class Functions:
         """Number -> bytes as in a Function record: what a new interchange has to be told."""
         self._last: tuple[bytes, int] = (b"", 0)
         self._lock = threading.Lock()  # guards everything above; nothing is pickled under it
+        self._in_hand: dict[int, int] = {}  # thread -> the number it has asked for last: a task may be about to name it
         self._next = 1
 
     def number_of(self, function: Callable[..., Any]) -> int:
@@ -56,7 +58,11 @@ class Functions:
         if kind is FunctionType:
             known = self._by_value.get(id(function))
             if known is not None and known[0] is function and _unchanged(function, known[1].parts):
-                return known[1].number
+                number = known[1].number
+                with self._lock:
+                    if number in self.data:
+                        self._in_hand[get_ident()] = number
+                        return number
         name = getattr(function, "__qualname__", None) or repr(function)
         if kind in (FunctionType, BuiltinFunctionType, type) and _is_what_its_name_says(function):
             try:
@@ -84,7 +90,10 @@ class Functions:
     def _register(self, data: bytes) -> int:
         last, number = self._last
         if data == last:  # a memcmp: far cheaper than a digest, for an object that is sent again and again
-            return number
+            with self._lock:
+                if number in self.data:
+                    self._in_hand[get_ident()] = number
+                    return number
         key = data if len(data) < 64 else _digest(data)
         with self._lock:
             known = self._numbers.get(key)
@@ -95,6 +104,7 @@ class Functions:
                 self.data[known] = data
                 self._define(known, data)
             self._last = (data, known)
+            self._in_hand[get_ident()] = known
         return known
 
     def is_full(self) -> bool:
@@ -106,7 +116,9 @@ class Functions:
     def prune(self, used: set[int]) -> list[int]:
         """Forget by-value functions that no outstanding task names; their numbers are never given again."""
         with self._lock:
-            keep = used | set(self.fixed.values()) | {self._last[1], self._next - 1}
+            alive = {thread.ident for thread in threading.enumerate()}
+            self._in_hand = {ident: number for ident, number in self._in_hand.items() if ident in alive}
+            keep = used | set(self.fixed.values()) | {self._last[1]} | set(self._in_hand.values())
             gone = [number for number in self.data if number not in keep]
             lost = set(gone)
             for number in gone:

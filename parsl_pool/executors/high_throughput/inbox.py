@@ -38,6 +38,7 @@ class Inbox:
             try:
                 if kind == wire.RESULTS:
                     link.tries.results(body, descriptors)
+                    link.claims.forget(link.tries.passed())
                 else:
                     self._take(wire.decode(kind, body), descriptors)
             except BadMessage as problem:

@@ -15,8 +15,8 @@ import os
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable
-from itertools import count
+from collections.abc import Callable, Iterator
+from itertools import chain, count, filterfalse
 from time import monotonic
 from typing import Any
 
@@ -34,6 +34,7 @@ from parsl_pool.executors.high_throughput.wakeup import Wakeup
 from parsl_pool.executors.high_throughput.watchdog import Watchdog
 from parsl_pool.futures import FINISHED, OVER, AppFuture, Failure
 from parsl_pool.interchange import stream, wire
+from parsl_pool.interchange.page import CLAIM_SLOTS
 
 log = logging.getLogger("parsl_pool.interchange")
 
@@ -62,8 +63,10 @@ class Link:
         self._apart: Any = None  # Apart, while managers are processes of their own
         self.watcher = watcher
         self._settings = settings
-        self._ids = count(1)
+        # In C throughout, as the threads that submit share it.
+        self._ids: Iterator[int] = chain.from_iterable(map(self._lap, count()))
         self.outbox: deque[AppFuture[Any]] = deque()
+        self.resent = recovery.Resent()
         self.control: deque[tuple[bytes, list[int] | None]] = deque()
         # The I/O thread counts its turns, before it looks at the outboxes. While `called` is the number of its turn
         # it has been woken, or needs not be. Who wakes it writes the number that he saw before: what comes late,
@@ -91,6 +94,8 @@ class Link:
         self.on_closed: Callable[[], None] = lambda: None
         self._owner_pid = os.getpid()
         _links.add(self)
+        self.awaiting_functions: Callable[[], set[int]] = set
+        """The functions of those."""
         self.is_awaited: Callable[[], bool] = lambda: False
         """True while tasks that are not here yet will come: they wait for others."""
 
@@ -162,6 +167,13 @@ class Link:
         if self.stage in (Stage.STOPPING, Stage.CLOSED) and self.tries.table.pop(task, None) is not None:
             raise RuntimeError("cannot schedule new futures after shutdown")
 
+    def _lap(self, number: int) -> Iterator[int]:
+        """The ids of one lap through the claims table. Those whose place a task has that is still under way are
+        left out: such a task could no more be told to have begun."""
+        first = number * CLAIM_SLOTS
+        taken = {first + task % CLAIM_SLOTS for task in list(self.tries.table)}
+        return filterfalse(taken.__contains__, range(max(1, first), first + CLAIM_SLOTS))
+
     def wake(self) -> None:
         """Have the I/O thread look at the outboxes, at once."""
         turn = self.turn
@@ -223,7 +235,7 @@ class Link:
 
     def is_plain(self) -> bool:
         """True if nothing is to be sent but plain tasks."""
-        return not (self.control or self.sends_singly or self.functions.is_full())
+        return not (self.control or self.resent or self.sends_singly or self.functions.is_full())
 
     # -- life
 
@@ -360,12 +372,20 @@ class Link:
         outbox = self.outbox
         waiting = len(outbox)
         batch = [outbox.popleft() for _ in range(waiting)]
+        if self.resent:
+            batch = self.resent.once(batch)
         # Taken after the batch: a function is queued before the first task that names it.
         while self.control:
             out.put(*self.control.popleft())
         if batch:
+            self.claims.forget([future._tid for future in batch if future._data is None])  # cancelled: none will see it
             if self.functions.is_full():
-                gone = self.functions.prune({future._fn for future in list(self.tries.table.values())})
+                # Those that wait first: one that stops to wait meanwhile is in the table by then.
+                used = self.awaiting_functions()
+                used.update(future._fn for future in list(self.tries.table.values()))
+                gone = self.functions.prune(used)
+                for number in gone:
+                    self.names.pop(number, None)
                 out.put(wire.frame(wire.Forget(gone)))
             for frame, descriptors in frames_of(batch, self.sends_singly):
                 out.put(frame, descriptors)

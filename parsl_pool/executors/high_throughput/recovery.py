@@ -16,6 +16,7 @@ from typing import Any
 
 from parsl_pool.errors import PoolBroken, StartError
 from parsl_pool.executors.high_throughput.process import InterchangeProcess
+from parsl_pool.futures import AppFuture
 from parsl_pool.interchange import wire
 from parsl_pool.interchange.manager import split_records
 from parsl_pool.interchange.page import CONSUMED, OUT, Page
@@ -24,6 +25,7 @@ log = logging.getLogger("parsl_pool.interchange")
 
 _RESTARTS = 3
 _REUNION_S = 10.0
+_RESENT_S = 60.0
 
 
 class WorkerView:
@@ -96,6 +98,44 @@ def harvest(views: dict[tuple[str, int], WorkerView]) -> Iterator[tuple[bytes, l
             os.close(fd)
         if records:
             yield wire.Results(len(ids) // 8, ids, records).encode(), []
+
+
+class Resent:
+    """Tries that are sent again after a restart of the interchange: each is to pass the outbox once.
+
+    A thread in `submit` may have stood between the table and the outbox meanwhile: its future, which we found in the
+    table only, comes to the outbox once from us, and once more from that thread.
+    """
+
+    def __init__(self) -> None:
+        self._passed: dict[int, bool] = {}  # try -> True once it has passed
+        self._until = 0.0  # no thread stands there for that long
+
+    def __bool__(self) -> bool:
+        return bool(self._passed)
+
+    def begin(self) -> None:
+        """Some are about to come."""
+        self._passed[0] = False  # the number of no try
+        self._until = monotonic() + _RESENT_S
+
+    def add(self, task: int) -> None:
+        """This one is in the outbox, once or soon twice."""
+        self._passed[task] = False
+
+    def once(self, batch: list[AppFuture[Any]]) -> list[AppFuture[Any]]:
+        """What the outbox held, without those that come for the second time."""
+        passed = self._passed
+        first = []
+        for future in batch:
+            task = future._tid
+            if not passed.get(task):
+                first.append(future)
+                if task in passed:
+                    passed[task] = True
+        if monotonic() > self._until:
+            passed.clear()
+        return first
 
 
 class Reunion:
@@ -180,8 +220,7 @@ class Recovery:
             link.tries.results(body, descriptors)
         if link.inside:
             self._forget_workers()
-        link.outbox.clear()
-        for number, data in link.functions.data.items():
+        for number, data in list(link.functions.data.items()):  # other threads define more
             link.control.append((wire.frame(wire.Function(number, data)), None))
         problem: BaseException | None = None
         now = monotonic()
@@ -199,7 +238,9 @@ class Recovery:
             link.give_up_for_good(problem)
             return
         managers = set() if link.inside else set(link.watcher.managers)
-        self._reunion = Reunion(set(link.tries.table), managers, reason)
+        # What other threads have submitted meanwhile is still to be sent for the first time.
+        unsent = {future._tid for future in list(link.outbox)}
+        self._reunion = Reunion(set(link.tries.table) - unsent, managers, reason)
         self._end_reunion()
 
     def _forget_workers(self) -> None:
@@ -218,5 +259,10 @@ class Recovery:
 
         self._reunion = None
         link = self._link
-        for task in reunion.unplaced:
-            link.tries.place_lost(task, link.claims.may_have_begun(task), "", InterchangeLost(None, reunion.reason))
+        link.resent.begin()
+        for task in sorted(reunion.unplaced):
+            future = link.tries.table.get(task)
+            error = InterchangeLost(None, reunion.reason)
+            link.tries.place_lost(task, link.claims.may_have_begun(task), "", error)
+            if future is not None:
+                link.resent.add(future._tid)

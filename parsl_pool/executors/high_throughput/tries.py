@@ -39,6 +39,7 @@ class Tries:
         self.failed = 0
         self.retried = 0
         self.late = 0
+        self._passed: list[int] = []
         self.cancelled = 0
         self.seen = 0  # failures that somebody has looked at
         self.first_failures: dict[int, Any] = {}  # a few that nobody has looked at: try's id -> outcome
@@ -73,6 +74,8 @@ class Tries:
                 future = pop(task, None)
                 if future is None:
                     self.late += 1  # of a try that was given up, or cancelled
+                    if status == wire.CANCELLED:
+                        self._passed.append(task)
                 elif status or data[:1] in (b"M", b""):  # not OK, in shared memory, or damaged
                     others.append((future, task, status, data))
                 elif future._cond is None:
@@ -89,6 +92,13 @@ class Tries:
         self.drain()
         if handled < count or position != end:
             raise BadMessage(f"{count} results, of which {handled} fit into {end} bytes")
+
+    def passed(self) -> list[int]:
+        """Cancelled tasks that a worker has passed since this was last asked."""
+        if not self._passed:
+            return []
+        passed, self._passed = self._passed, []
+        return passed
 
     def drain(self) -> None:
         """End the futures that are out of the table. A callback of one may wait for another: it comes back here."""
