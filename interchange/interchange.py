@@ -129,15 +129,18 @@ class Interchange:
         self._client.put(wire.frame(record, len(descriptors or ())), descriptors)
 
     def _flush_client(self) -> None:
-        if not self._client.wants_write:
-            return
-        try:
-            done = self._client.flush()
-        except stream.PeerGone:
-            return  # its end is handled where we read
-        self._loop.want_write(self._client.fileno(), None if done else self._flush_client)
-        if done and self._inside is not None:
-            self._inside.release_pages()
+        if self._client.wants_write:
+            try:
+                done = self._client.flush()
+            except stream.PeerGone:
+                return  # its end is handled where we read
+            self._loop.want_write(self._client.fileno(), None if done else self._flush_client)
+            if not done:
+                return
+            if self._inside is not None:
+                self._inside.release_pages()
+        if self._door is not None:
+            self._door.client_has_all()
 
     # -- managers
 
@@ -171,7 +174,7 @@ class Interchange:
         for effect in self._broker.manager_registered(name, message.held):
             if isinstance(effect, broker.TasksLost) and effect.tasks:
                 reason = "its connection was lost for a while"
-                self._tell(wire.ManagerGone(name, message.host, message.block, reason, effect.tasks))
+                self._tell(wire.ManagerGone(name, message.host, "", reason, effect.tasks))  # its block is well
 
     def manager_gone(self, name: str, host: str, block: str, reason: str) -> None:
         """A manager's connection has ended, or it has been silent for too long."""

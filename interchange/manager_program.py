@@ -12,9 +12,6 @@ import signal
 import socket
 import sys
 from time import monotonic
-from typing import Any
-
-import zmq
 
 from parsl_pool._version import __version__
 from parsl_pool.errors import BadMessage
@@ -23,88 +20,66 @@ from parsl_pool.interchange.inline import inline_results
 from parsl_pool.interchange.loop import Loop
 from parsl_pool.interchange.manager import Manager, Upward, python_version
 from parsl_pool.interchange.parent_death import end_with_parent
-
-_REGISTER_S = 2.0
+from parsl_pool.interchange.uplink import Uplink
 
 
 class ManagerProgram:
     """Gives a Manager its link to the interchange."""
 
-    def __init__(self, loop: Loop, ticket: curve.Ticket, block: str) -> None:
+    def __init__(self, loop: Loop, ticket: str, block: str) -> None:
         self.name = f"{socket.gethostname()}-{os.getpid()}"
         self._loop, self._block = loop, block
+        self._path, self._ticket = ticket, curve.read_ticket(ticket)
         self._manager: Manager | None = None
-        self._results: list[wire.Results] = []  # of this turn: they travel as one message
         self._claims = -1
-        self._heard = monotonic()
-        self._threshold_s = 120.0
+        self._patience_s = 120.0
         self._stopping = False
-        context: zmq.Context[Any] = zmq.Context(1)
-        self._socket = context.socket(zmq.DEALER)
-        self._socket.identity = self.name.encode()
-        self._socket.linger = 1000
-        self._socket.sndhwm = self._socket.rcvhwm = 0
-        self._socket.reconnect_ivl, self._socket.reconnect_ivl_max = 50, 1000
-        curve.secure_client(self._socket, ticket)
-        self._socket.connect(ticket.address)
-        loop.add_reader(self._socket.fd, self._serve)
-        loop.after_reads.append(self._serve)
-        self._register()
+        self._link = Uplink(loop, self.name, self)
 
-    # -- up
+    # -- the Owner of the uplink
 
-    def _post(self, record: wire.Record) -> None:
-        self._socket.send(bytes((wire.KIND[type(record)], 0)) + wire.encode(record))
+    def find(self) -> curve.Ticket:
+        """Where the interchange is; another one may not have got the first one's port."""
+        try:
+            self._ticket = curve.read_ticket(self._path)
+        except (OSError, ValueError, TypeError):
+            pass  # it is being removed: the run ends
+        return self._ticket
 
-    def _register(self) -> None:
+    def greet(self, kept: list[int]) -> None:
+        """Say who we are, and what we hold."""
         manager = self._manager
-        self._post(
+        self._link.send(
             wire.Register(
                 wire.PROTOCOL, self.name, socket.gethostname(), os.getpid(),
                 manager.core.workers if manager is not None else 0, python_version(), __version__, self._block,
-                self._claims >= 0, manager.core.held_tasks() if manager is not None else [],
+                self._claims >= 0, [*kept, *manager.core.held_tasks()] if manager is not None else [],
             )
         )  # fmt: skip
         if manager is not None:
-            self._post(wire.Window(manager.core.window))
+            self._link.send(wire.Window(manager.core.window))
 
-    def _report(self, message: Upward) -> None:
-        if isinstance(message, wire.Results):
-            self._results.append(inline_results(message))
-        else:
-            self._send_results()
-            self._post(message)
+    def receive(self, kind: int, body: bytes) -> None:
+        """One message of the interchange's."""
+        try:
+            self._message(kind, body)
+        except BadMessage as problem:
+            text = f"manager {self.name} dropped a bad message: {problem}"
+            if self._manager is not None:
+                self._link.send(wire.Notice(30, text))
+            else:
+                print(f"parsl_pool: {text}", file=sys.stderr)
 
-    def _send_results(self) -> None:
-        results = self._results
-        if not results or self._socket.closed:
-            return
-        self._results = []
-        if len(results) > 1:
-            results = [
-                wire.Results(
-                    sum(part.count for part in results),
-                    b"".join([part.ids for part in results]),
-                    b"".join([part.records for part in results]),
-                )
-            ]
-        self._socket.send(bytes((wire.RESULTS, 0)) + results[0].encode())
+    def copied(self) -> None:
+        """Workers may overwrite what they have reported."""
         if self._manager is not None:
             self._manager.release_pages()
 
-    # -- down
-
-    def _serve(self) -> None:
-        """Send what there is, then take what has come: zmq must be asked for that after everything else."""
-        self._send_results()
-        while not self._socket.closed and self._socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:
-            data = self._socket.recv()
-            self._heard = monotonic()
-            try:
-                self._message(data[0], data[2:])
-            except BadMessage as problem:
-                self._post(wire.Notice(30, f"manager {self.name} dropped a bad message: {problem}"))
-            self._send_results()
+    def _report(self, message: Upward) -> None:
+        if isinstance(message, wire.Results):
+            self._link.send_results(inline_results(message))
+        else:
+            self._link.send(message)
 
     def _message(self, kind: int, body: bytes) -> None:
         manager = self._manager
@@ -120,9 +95,9 @@ class ManagerProgram:
             sys.stderr.flush()
             os._exit(3)
         elif isinstance(record, wire.WhoAreYou):
-            self._register()
+            self._link.renew()
         elif isinstance(record, wire.Ping):
-            self._post(wire.Pong(0))
+            self._link.send(wire.Pong(0))
         elif isinstance(record, wire.Stop):
             self.stop(bool(record.now))
         elif manager is None:
@@ -137,13 +112,14 @@ class ManagerProgram:
             manager.kill_workers(record.signal)
 
     def _begin(self, settings: wire.Settings) -> None:
-        self._threshold_s = settings.threshold_ms / 1000
+        # Longer than the client takes to notice that the interchange hangs, and to start another one.
+        self._patience_s = 2 * settings.threshold_ms / 1000
         self._claims = self._open_claims(settings)
         descriptors = [self._claims] if self._claims >= 0 else []
         if descriptors:
             descriptors += [_open_of(settings.client_pid, fd) for fd in settings.descriptors]
         self._manager = Manager(self._loop, self.name, settings, descriptors, self._report, self._stopped)
-        self._register()  # now with what we know
+        self.greet([])  # now with what we know
         self._manager.begin()
         self._loop.call_at(monotonic() + settings.heartbeat_ms / 1000, self._beat)
 
@@ -160,13 +136,13 @@ class ManagerProgram:
 
     def _beat(self) -> None:
         now = monotonic()
-        silent = now - self._heard
-        if silent > self._threshold_s:
+        silent = now - self._link.heard
+        if silent > self._patience_s:
             print(f"parsl_pool manager {self.name}: no interchange for {silent:.0f} s, ending", file=sys.stderr)
             self.stop(True)
             return
-        self._post(wire.Ping(0))
-        self._loop.call_at(now + min(self._threshold_s / 4, 5.0), self._beat)
+        self._link.send(wire.Ping(0))
+        self._loop.call_at(now + min(self._patience_s / 8, 5.0), self._beat)
 
     def stop(self, now: bool) -> None:
         if self._stopping:
@@ -178,9 +154,8 @@ class ManagerProgram:
             self._stopped()
 
     def _stopped(self) -> None:
-        self._send_results()
-        self._post(wire.Stop(0))
-        self._socket.close()
+        self._link.send(wire.Stop(0))
+        self._link.close()
         self._loop.stop()
 
 
@@ -197,14 +172,13 @@ def main() -> None:
     parent = os.getppid()
     if parent != 1:
         end_with_parent(parent)  # the job's shell: when a scheduler ends that, it means us too
-    try:
-        ticket = curve.read_ticket(sys.argv[1])
-    except (OSError, ValueError, TypeError) as problem:
-        sys.exit(f"parsl_pool manager: cannot read its ticket {sys.argv[1]}: {problem}")
     gc.freeze()
     gc.set_threshold(50_000)  # as in the interchange
     loop = Loop()
-    program = ManagerProgram(loop, ticket, sys.argv[2])
+    try:
+        program = ManagerProgram(loop, sys.argv[1], sys.argv[2])
+    except (OSError, ValueError, TypeError) as problem:
+        sys.exit(f"parsl_pool manager: cannot read its ticket {sys.argv[1]}: {problem}")
     loop.on_signal(signal.SIGTERM, lambda: program.stop(True))
     loop.run()
     sys.stdout.flush()

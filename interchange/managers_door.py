@@ -1,6 +1,7 @@
 """Where managers of other processes and hosts come in: a zmq ROUTER with CURVE.
 
 zmq tells nobody when a peer ends. So a manager on this host is watched by its process, the others by heartbeats.
+Each connection of a manager has a name of its own, `manager/number`; uplink.py says why.
 """
 
 from __future__ import annotations
@@ -18,19 +19,27 @@ from parsl_pool.errors import BadMessage
 from parsl_pool.interchange import curve, wire
 from parsl_pool.interchange.inline import inline_tasks
 from parsl_pool.interchange.loop import Loop
+from parsl_pool.interchange.uplink import is_kept
 
 MAX_MESSAGE = 1 << 31
 
 
+_ACKNOWLEDGE_S = 0.05
+_ACKNOWLEDGE_BYTES = 1 << 20
+
+
 class _Peer:
-    """A manager that has registered."""
+    """A manager that has registered, and the connection by which it has."""
 
-    __slots__ = ("block", "host", "identity", "pid", "pidfd", "seen")
+    __slots__ = ("block", "come", "come_bytes", "host", "identity", "number", "pid", "pidfd", "safe", "seen")
 
-    def __init__(self, identity: bytes, record: wire.Register, now: float) -> None:
-        self.identity, self.host, self.pid, self.block = identity, record.host, record.pid, record.block
+    def __init__(self, identity: bytes, number: int, record: wire.Register, now: float) -> None:
+        self.identity, self.number = identity, number
+        self.host, self.pid, self.block = record.host, record.pid, record.block
         self.seen = now
         self.pidfd = -1
+        self.come = self.safe = 0  # messages that the manager keeps: how many came, and how many the client has
+        self.come_bytes = 0  # of those that it was not told of
 
 
 class ManagersDoor:
@@ -46,6 +55,9 @@ class ManagersDoor:
         self._loop, self._receive, self._gone = loop, receive, gone
         self.settings: wire.Settings | None = None
         self._peers: dict[str, _Peer] = {}
+        self._given_up: set[str] = set()  # managers that are not to come back
+        self._news: dict[str, _Peer] = {}  # those of whom messages have come that they still keep
+        self._acknowledging = False
         self._bad = 0
         self._stopping: Callable[[], None] | None = None
         self._beating = False
@@ -58,7 +70,11 @@ class ManagersDoor:
         self._socket.maxmsgsize = MAX_MESSAGE
         self._socket.router_handover = True
         curve.secure_server(self._socket, hello.server_secret, hello.server_public)
-        self._socket.bind(hello.bind)
+        try:
+            self._socket.bind(hello.bind)
+        except zmq.ZMQError:
+            # Somebody else has got the port that the last interchange had. Managers read their ticket again.
+            self._socket.bind(hello.bind.rpartition(":")[0] + ":*")
         endpoint = self._socket.getsockopt(zmq.LAST_ENDPOINT)
         self.address = endpoint.decode() if isinstance(endpoint, bytes) else str(endpoint)
         # These descriptors tell of changes only: whoever uses the sockets must look again before sleeping.
@@ -88,18 +104,27 @@ class ManagersDoor:
                 print(f"parsl_pool: dropped a manager's message: {problem}", file=sys.stderr)
 
     def _message(self, identity: bytes, data: bytes) -> None:
-        name = identity.decode("utf-8", "replace")
+        name, _, number = identity.decode("utf-8", "replace").rpartition("/")
         kind, body = data[0], data[2:]
+        if name in self._given_up:
+            self._post(identity, wire.Stop(1))  # its tasks run elsewhere
+            return
         if kind == wire.KIND[wire.Register]:
             record = wire.decode(kind, body)
             assert isinstance(record, wire.Register)
-            self._register(identity, name, record)
+            self._register(identity, name, int(number) if number.isdecimal() else 0, record)
             return
         peer = self._peers.get(name)
         if peer is None:
             self._post(identity, wire.WhoAreYou(0))
             return
+        if peer.identity != identity:
+            return  # by a connection that has ended; what matters will come again
         peer.seen = monotonic()
+        if is_kept(kind):
+            peer.come += 1
+            peer.come_bytes += len(body)
+            self._news[name] = peer
         if kind == wire.RESULTS:
             self._receive(name, wire.Results.decode(body))
         elif kind == wire.TASKS:
@@ -111,7 +136,7 @@ class ManagersDoor:
         elif kind != wire.KIND[wire.Pong]:
             self._receive(name, wire.decode(kind, body))
 
-    def _register(self, identity: bytes, name: str, record: wire.Register) -> None:
+    def _register(self, identity: bytes, name: str, number: int, record: wire.Register) -> None:
         problem = self._mismatch(record)
         if problem:
             self._post(identity, wire.Refused(problem))
@@ -123,8 +148,10 @@ class ManagersDoor:
             return
         known = self._peers.get(name)
         if known is not None:
+            if known.number > number:
+                return  # an older connection's, read late
             self._forget(name)
-        peer = self._peers[name] = _Peer(identity, record, monotonic())
+        peer = self._peers[name] = _Peer(identity, number, record, monotonic())
         self._watch(name, peer)
         self._receive(name, record)
         if self._stopping is not None:
@@ -171,6 +198,7 @@ class ManagersDoor:
 
     def _forget(self, name: str) -> None:
         peer = self._peers.pop(name)
+        self._news.pop(name, None)
         if peer.pidfd >= 0:
             self._loop.remove(peer.pidfd)
             os.close(peer.pidfd)
@@ -182,6 +210,8 @@ class ManagersDoor:
         limit = self.settings.threshold_ms / 1000
         for name, peer in list(self._peers.items()):
             if now - peer.seen > limit:
+                self._given_up.add(name)
+                self._post(peer.identity, wire.Stop(1))  # should it hear of that
                 self._leave(name, f"it has been silent for {now - peer.seen:.0f} s")
             else:
                 self._post(peer.identity, wire.Ping(0))
@@ -212,6 +242,31 @@ class ManagersDoor:
         """Send every manager a control message."""
         for peer in self._peers.values():
             self._post(peer.identity, record)
+
+    def client_has_all(self) -> None:
+        """Whatever has come is with the client. Managers are told so soon, or at once if they keep much."""
+        if not self._news:
+            return
+        much = False
+        for peer in self._news.values():
+            peer.safe = peer.come
+            much = much or peer.come_bytes > _ACKNOWLEDGE_BYTES
+        if much:
+            self._acknowledge()
+        elif not self._acknowledging:
+            self._acknowledging = True
+            self._loop.call_at(monotonic() + _ACKNOWLEDGE_S, self._acknowledge_later)
+
+    def _acknowledge_later(self) -> None:
+        self._acknowledging = False
+        self._acknowledge()
+
+    def _acknowledge(self) -> None:
+        for name, peer in list(self._news.items()):
+            self._post(peer.identity, wire.Taken(peer.safe))
+            if peer.safe == peer.come:
+                peer.come_bytes = 0
+                del self._news[name]
 
     # -- the end
 

@@ -159,9 +159,15 @@ class Refused(NamedTuple):
 
 
 class WhoAreYou(NamedTuple):
-    """Interchange to a manager that it doesn't know, or no more: register (again)."""
+    """Interchange to a manager that it doesn't know by this connection: begin another one."""
 
     unused: int
+
+
+class Taken(NamedTuple):
+    """Interchange to manager: the client has so many of the messages that came by this connection. See uplink.py."""
+
+    messages: int
 
 
 class Window(NamedTuple):
@@ -315,7 +321,7 @@ class Bulk(NamedTuple):
 
 Record = (
     Hello | Settings | Ready | Function | Forget | Kill | KillWorkers | Stop | Ping | Pong | Register
-    | Refused | WhoAreYou | Window | Returned | WorkerUp | WorkerGone | ManagerUp | ManagerGone | Broken
+    | Refused | WhoAreYou | Taken | Window | Returned | WorkerUp | WorkerGone | ManagerUp | ManagerGone | Broken
     | Notice | Ask | State | Facts | Spawn | Spawned | Exited | Up | Flush | Need | InitializerFailed
     | Bulk
 )
@@ -345,6 +351,7 @@ RECORDS: dict[int, type[Any]] = {
     37: Ask,
     38: State,
     39: Facts,
+    40: Taken,
     48: Spawn,
     49: Spawned,
     50: Exited,

@@ -40,7 +40,6 @@ def lose_the_interchange(arrangement: Arrangement, pool: ParslPoolExecutor) -> N
     eventually(lambda: pool._broken or arrangement.parts(pool).interchange != before)
 
 
-@pytest.mark.xfail(strict=False, reason="open: results that come before their manager has registered are dropped")
 def test_what_runs_apart_outlives_the_interchange(
     manager_inside: bool, arrangement: Arrangement, tmp_path: Path
 ) -> None:

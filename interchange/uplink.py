@@ -1,0 +1,203 @@
+"""A manager's way to the interchange: one connection after another, and what must arrive in spite of that.
+
+    Manager --keep--> kept messages --connection 1, 2, ...--> interchange;  <--Taken--
+
+A connection that ends takes with it what was under way, in both directions, and nobody knows what that was. zmq
+would connect again and say nothing, so that is switched off. Instead each new connection has a name of its own, and
+begins with who we are and what we hold. Then come, again, all messages that the interchange has not said to be with
+the client: it may have been another interchange that got them.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from struct import unpack
+from time import monotonic
+from typing import Any, Protocol
+
+import zmq
+from zmq.utils.monitor import recv_monitor_message
+
+from parsl_pool.interchange import curve, wire
+from parsl_pool.interchange.loop import Loop
+
+_AGAIN_S = 0.05
+_AGAIN_MOST_S = 1.0
+_CONNECT_MS = 10_000
+_LINGER_MS = 1000
+
+_UP = int(zmq.Event.HANDSHAKE_SUCCEEDED)
+_DOWN = {
+    int(event)
+    for event in (
+        zmq.Event.CLOSED,
+        zmq.Event.DISCONNECTED,
+        zmq.Event.HANDSHAKE_FAILED_NO_DETAIL,
+        zmq.Event.HANDSHAKE_FAILED_PROTOCOL,
+        zmq.Event.HANDSHAKE_FAILED_AUTH,
+    )
+}
+
+# What says how things are now. All else is kept.
+_PASSING = {wire.KIND[cls] for cls in (wire.Register, wire.Ping, wire.Pong, wire.Window, wire.Stop)}
+
+
+def is_kept(kind: int) -> bool:
+    """True if a manager's message of this kind is sent until the client has it; both sides count these."""
+    return kind not in _PASSING
+
+
+class Owner(Protocol):
+    """What an uplink asks of the manager that it belongs to."""
+
+    def find(self) -> curve.Ticket:
+        """Where is the interchange? Asked for each connection."""
+
+    def greet(self, kept: list[int]) -> None:
+        """There is a connection. Send what is to come first; `kept`: tasks whose results will come again."""
+
+    def receive(self, kind: int, body: bytes) -> None:
+        """A message has come."""
+
+    def copied(self) -> None:
+        """All results that were sent are kept here now."""
+
+
+class Uplink:
+    """Sends a manager's messages, and brings those for it. Belongs to the manager's loop."""
+
+    def __init__(self, loop: Loop, name: str, owner: Owner) -> None:
+        self._loop, self._name, self._owner = loop, name, owner
+        self._results: list[wire.Results] = []  # of this turn: they travel as one message
+        self._kept: deque[tuple[bytes, bytes]] = deque()  # messages, and the ids of the tasks whose results they are
+        self._taken = 0  # how many of this connection's kept messages are kept no more
+        self._connections = 0
+        self._pause_s = _AGAIN_S
+        self._context: zmq.Context[Any] = zmq.Context(1)
+        self._socket: Any = None
+        self._is_up = False
+        self._is_closed = False
+        self.heard = monotonic()
+        loop.after_reads.append(self.serve)
+        self._connect()
+
+    # -- connections
+
+    def _connect(self) -> None:
+        if self._is_closed or self._socket is not None:
+            return
+        ticket = self._owner.find()
+        self._connections += 1
+        self._socket = self._context.socket(zmq.DEALER)
+        self._socket.identity = f"{self._name}/{self._connections}".encode()
+        self._socket.linger = 0
+        self._socket.sndhwm = self._socket.rcvhwm = 0
+        self._socket.reconnect_ivl = -1
+        self._socket.connect_timeout = self._socket.handshake_ivl = _CONNECT_MS
+        self._monitor = self._socket.get_monitor_socket(_UP | sum(_DOWN))
+        curve.secure_client(self._socket, ticket)
+        self._socket.connect(ticket.address)
+        for part in (self._socket, self._monitor):
+            self._loop.add_reader(part.fd, self.serve)
+
+    def renew(self) -> None:
+        """Give this connection up, and begin another one."""
+        if self._socket is None:
+            return
+        self._disconnect()
+        self._loop.call_at(monotonic() + self._pause_s, self._connect)
+        self._pause_s = min(2 * self._pause_s, _AGAIN_MOST_S)
+
+    def _disconnect(self) -> None:
+        socket, self._socket, self._is_up = self._socket, None, False
+        for part in (socket, self._monitor):
+            self._loop.remove(part.fd)
+        socket.disable_monitor()
+        self._monitor.close(0)
+        socket.close()
+
+    def _look(self) -> None:
+        """What has become of the connection?"""
+        while self._socket is not None and self._monitor.getsockopt(zmq.EVENTS) & zmq.POLLIN:
+            event = int(recv_monitor_message(self._monitor)["event"])
+            if event == _UP:
+                self._begin()
+            elif event in _DOWN:
+                self._read()
+                self.renew()
+
+    def _begin(self) -> None:
+        self._flush()
+        self._is_up = True
+        self._pause_s = _AGAIN_S
+        self._taken = 0
+        self._owner.greet([task for _, ids in self._kept for task in unpack(f"<{len(ids) // 8}Q", ids)])
+        for data, _ in self._kept:
+            self._put(data)
+
+    # -- messages
+
+    def send(self, record: wire.Record) -> None:
+        """Send this, or, if it is to be kept, see that it arrives."""
+        self._flush()
+        kind = wire.KIND[type(record)]
+        data = bytes((kind, 0)) + wire.encode(record)
+        if is_kept(kind):
+            self._kept.append((data, b""))
+        self._put(data)
+
+    def send_results(self, results: wire.Results) -> None:
+        """See that these arrive. They are read at the end of this turn."""
+        self._results.append(results)
+
+    def _flush(self) -> None:
+        results = self._results
+        if not results:
+            return
+        self._results = []
+        ids = b"".join([part.ids for part in results])
+        merged = wire.Results(len(ids) // 8, ids, b"".join([part.records for part in results]))
+        data = bytes((wire.RESULTS, 0)) + merged.encode()
+        self._kept.append((data, ids))
+        self._put(data)
+        self._owner.copied()
+
+    def _put(self, data: bytes) -> None:
+        if self._is_up:
+            try:
+                self._socket.send(data, zmq.NOBLOCK)
+            except zmq.Again:
+                self._is_up = False  # it has just ended, as we shall be told
+
+    def serve(self) -> None:
+        """Send what there is, then take what has come: zmq must be asked for that after everything else."""
+        self._flush()
+        self._read()
+        self._look()
+
+    def _read(self) -> None:
+        while self._socket is not None and self._socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:
+            data = self._socket.recv()
+            self.heard = monotonic()
+            if data[0] == wire.KIND[wire.Taken]:
+                record = wire.decode(data[0], data[2:])
+                assert isinstance(record, wire.Taken)
+                self._let_go(record.messages)
+            else:
+                self._owner.receive(data[0], data[2:])
+                self._flush()
+
+    def _let_go(self, messages: int) -> None:
+        while self._taken < messages and self._kept:
+            self._kept.popleft()
+            self._taken += 1
+
+    def close(self) -> None:
+        """Send the rest, if anybody is there, and end."""
+        self._flush()
+        self._is_closed = True
+        if self._socket is not None:
+            if self._is_up:
+                self._socket.linger = _LINGER_MS
+            self._disconnect()
+        self._context.term()
