@@ -4,7 +4,6 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import pytest
 
 from parsl_pool import ParslPoolExecutor
 from parsl_pool.errors import InterchangeLost, PlaceLost, PoolBroken
-from parsl_pool.executors.high_throughput import link
+from parsl_pool.executors.high_throughput import recovery
 from tests.eventually import eventually
 from tests.recovery.arrangement import Arrangement
 from tests.recovery.ledger import note, noted
@@ -100,42 +99,50 @@ def test_functions_arguments_and_dependencies_survive(arrangement: Arrangement, 
         assert chain.result(30) == 0 + 4
 
 
-class LateOutbox(deque[Any]):
-    """An outbox to which a thread adds what it has entered into the table, just after it was emptied."""
+class SlowOutbox(deque[Any]):
+    """An outbox at whose door a thread is held up: what it submits is in the table, and not here yet."""
 
-    def __init__(self, late: Callable[[], object]) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.late = late
+        self.stands, self.may_go_on = threading.Event(), threading.Event()
 
-    def clear(self) -> None:
-        waiting = list(self)
-        super().clear()
-        self.late()
-        self.extend(waiting[-1:])
+    def append(self, future: Any) -> None:
+        if threading.current_thread().name == "slow":
+            self.stands.set()
+            assert self.may_go_on.wait(30)
+        super().append(future)
 
 
-@pytest.mark.xfail(strict=False, reason="open: tasks submitted during a recovery may run twice")
 def test_what_is_submitted_while_the_interchange_is_replaced_runs_once(
     arrangement: Arrangement, tmp_path: Path
 ) -> None:
-    """A thread stands in submit(), between the table and the outbox, in the moment of the recovery."""
+    """A thread stands in submit(), between the table and the outbox, all through the recovery."""
     ledger = tmp_path / "ledger"
     with arrangement.pool(2) as pool:
-        futures = []
-        outbox = LateOutbox(lambda: futures.append(pool.submit(noted_triple, ledger, 0)))
-        pool._backend.link._outbox = outbox
+        futures: dict[int, Any] = {}
+        link = pool._backend.link
+        assert pool.submit(abs, -1).result(30) == 1
+        link.outbox = outbox = SlowOutbox()
+        slow = threading.Thread(
+            target=lambda: futures.update({0: pool.submit(noted_triple, ledger, 0)}), name="slow", daemon=True
+        )
+        slow.start()
+        assert outbox.stands.wait(30)
         lose_the_interchange(arrangement, pool)
-        futures += [pool.submit(noted_triple, ledger, task) for task in range(1, 100)]
-        assert [future.result(30) for future in futures] == [3 * task for task in range(100)]
+        for task in range(1, 100):
+            futures[task] = pool.submit(noted_triple, ledger, task)
+        eventually(lambda: 0 in noted(ledger))  # it has been found in the table, and sent
+        outbox.may_go_on.set()
+        slow.join(30)
+        assert [futures[task].result(30) for task in range(100)] == [3 * task for task in range(100)]
         assert list(pool.map(abs, range(-20, 0), timeout=30)) == list(range(20, 0, -1))
     assert noted(ledger) == {task: 1 for task in range(100)}
 
 
-@pytest.mark.xfail(strict=False, reason="open: tasks submitted during a recovery may run twice")
 def test_threads_submit_while_the_interchange_is_killed(
     arrangement: Arrangement, tmp_path: Path, kill_rounds: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(link, "_RESTARTS", 1000)
+    monkeypatch.setattr(recovery, "_RESTARTS", 1000)
     ledger = tmp_path / "ledger"
     ended = threading.Event()
     tries: dict[int, int] = {}

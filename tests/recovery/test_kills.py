@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from parsl_pool.errors import InterchangeLost, ManagerLost, WorkerLost
-from parsl_pool.executors.high_throughput import link
+from parsl_pool.executors.high_throughput import recovery
 from tests.eventually import eventually
 from tests.recovery.arrangement import Arrangement, Parts
 from tests.recovery.ledger import note, noted
@@ -62,7 +62,7 @@ def work(path: Path, task: int) -> int:
 @pytest.fixture(autouse=True)
 def restarts_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """Four deaths of the interchange within ten seconds are taken for a fault that will stay; here they are us."""
-    monkeypatch.setattr(link, "_RESTARTS", 1000)
+    monkeypatch.setattr(recovery, "_RESTARTS", 1000)
 
 
 @pytest.mark.parametrize("victim", VICTIMS)
