@@ -9,6 +9,7 @@ import io
 import pickle
 import sys
 from collections.abc import Iterator
+from types import CoroutineType, GeneratorType
 from typing import Any
 
 _DEPTH = 8
@@ -33,19 +34,20 @@ def unpicklable_part(
             failure = None if id(part) in seen else _failure(part, tries, awaited)
             if failure is not None:
                 seen.add(id(part))
-                path, reason, current = path + step, _describe(failure), part
+                path, reason, current = path + step, failure, part
                 break
         else:
             break
-    if not path:
-        reason = f"{reason} (in a {type(value).__name__})"
-    else:
-        reason = f"{reason} (it is a {type(current).__name__})"
-    return path, reason
+    is_to_blame = bool(path) or not any(True for _ in _parts(value))
+    return path, f"{reason} ({'it is' if is_to_blame else 'in'} a {type(current).__name__})"
 
 
 def _advice(value: object) -> str | None:
-    """For what beginners put into functions and arguments; its inside is not of interest."""
+    """For what beginners put into functions, arguments and results; its inside is not of interest."""
+    if isinstance(value, GeneratorType):
+        return "a generator can't be pickled, so a generator function is no task; a list of its items can"
+    if isinstance(value, CoroutineType):
+        return "a coroutine can't be pickled; a task is a plain function, which may call asyncio.run()"
     futures = sys.modules.get("concurrent.futures")
     if futures is None:
         return None
@@ -63,7 +65,8 @@ def _describe(problem: BaseException) -> str:
         return type(problem).__name__
 
 
-def _failure(part: object, tries: list[int], awaited: tuple[type[Any], ...]) -> BaseException | None:
+def _failure(part: object, tries: list[int], awaited: tuple[type[Any], ...]) -> str | None:
+    """Why it can't be pickled. A text: in a variable of our caller's, the error would make a cycle of frames."""
     import cloudpickle  # only when pickling has failed
 
     tries[0] -= 1
@@ -81,7 +84,7 @@ def _failure(part: object, tries: list[int], awaited: tuple[type[Any], ...]) -> 
             type("ByValue", (cloudpickle.Pickler,), {"persistent_id": persistent_id})(io.BytesIO(), 5).dump(part)
             return None
         except Exception as problem:  # handed to the caller, who reports it
-            return problem
+            return _describe(problem)
 
 
 def _parts(value: object) -> Iterator[tuple[str, object]]:

@@ -89,7 +89,7 @@ Effect = Send | Start | TakeBack | Lost | Release | GiveUp | SetWindow
 class Seat:
     """A worker, as the core sees it."""
 
-    __slots__ = ("held", "number", "progress", "sent", "state", "taken_from", "taking_back", "to_skip")
+    __slots__ = ("held", "number", "progress", "sent", "skipped", "state", "taken_from", "taking_back", "to_skip")
 
     def __init__(self, number: int, now: int) -> None:
         self.number = number
@@ -98,6 +98,7 @@ class Seat:
         # worker was ever sent; in the order of sending
         self.held: dict[int, tuple[Tasks, int, int]] = {}
         self.sent = 0
+        self.skipped = 0  # of those: how many it has not run, as they were taken back
         self.progress = now  # when it last finished something, or began to hold something
         self.taking_back = False  # from TakeBack until the worker has reported all that it skipped
         self.to_skip = 0  # how many of them it has not reported
@@ -217,6 +218,7 @@ class ManagerCore:
                 continue
             if status == SKIPPED:
                 skipped.append(task)
+                seat.skipped += 1
             else:
                 functions.add(unpack_from("<I", place[0].functions, 4 * place[1])[0])
                 self._over(seat, task, effects)
@@ -225,7 +227,7 @@ class ManagerCore:
         self._requeue(seat, skipped)
         if seat.to_skip <= 0:
             seat.taking_back = False
-        if self.max_tasks and seat.sent >= self.max_tasks and not seat.held:
+        if self.max_tasks and seat.sent - seat.skipped >= self.max_tasks and not seat.held:
             seat.state = SeatState.LEAVING
             self.idle.pop(worker, None)
             return effects + self._fill(now) + self._dispatch(now)
@@ -310,7 +312,7 @@ class ManagerCore:
 
     def _give(self, seat: Seat, count: int, now: int) -> Send:
         if self.max_tasks:
-            count = min(count, self.max_tasks - seat.sent)
+            count = min(count, self.max_tasks - seat.sent + seat.skipped)
         tasks = self.queue.popleft()
         if tasks.count < count and self.queue:
             tasks, count = self._merge(tasks, count)
@@ -383,6 +385,7 @@ class ManagerCore:
             number = unpack_from("<I", frame.functions, 4 * place)[0]
             self._learn({number}, 1, now - seat.progress)
         seat.to_skip += len(ids)
+        seat.skipped += len(ids)
         seat.taking_back = seat.to_skip > 0
         self._requeue(seat, ids)
         return self._dispatch(now)

@@ -54,19 +54,17 @@ def dump_value(value: object, name: str) -> bytes | list[Any]:
     buffers: list[PickleBuffer] = []
     try:
         data = dumps(value, 5, buffer_callback=lambda buffer: _keep_in_band(buffer, buffers))
-    except Exception as problem:  # whatever a __reduce__ raises; the next try, or its error, tells the user
+    except Exception:  # whatever a __reduce__ raises; the next try, or its error, tells the user
         buffers.clear()
-        data = dump_by_value(value, name, problem, buffers)
+        data = dump_by_value(value, name, buffers)
     return _with_buffers(data, buffers) if buffers else data
 
 
-def dump_by_value(
-    value: object, name: str, problem: BaseException | None, buffers: list[PickleBuffer] | None = None
-) -> bytes:
+def dump_by_value(value: object, name: str, buffers: list[PickleBuffer] | None = None) -> bytes:
     """A pickle by cloudpickle: functions and classes that can't be imported go by value.
 
     Raises:
-        SerializationError: it can't be pickled; `problem` is what pickle said before.
+        SerializationError: it can't be pickled.
     """
     import cloudpickle  # on first need: 20 ms that most workers never spend
 
@@ -76,11 +74,11 @@ def dump_by_value(
         else:
             data = cloudpickle.dumps(value, 5, buffer_callback=lambda b: _keep_in_band(b, buffers))
         return data
-    except Exception as second:  # whatever user code raises while it is pickled
+    except Exception as problem:  # whatever user code raises while it is pickled
         from parsl_pool.interchange.diagnose import unpicklable_part  # only when something is wrong
 
-        path, reason = unpicklable_part(value, second)
-        raise SerializationError(name, path, reason) from second
+        path, reason = unpicklable_part(value, problem)
+        raise SerializationError(name, path, reason) from problem
 
 
 def _keep_in_band(buffer: PickleBuffer, buffers: list[PickleBuffer]) -> bool:
@@ -293,7 +291,7 @@ def _dump_link(error: BaseException) -> tuple[bytes | None, str, str, str]:
         try:
             data = dumps(error, 5)
         except Exception:  # not importable, perhaps: by value then, or the error below
-            data = dump_by_value(error, "the exception", None)
+            data = dump_by_value(error, "the exception")
         if not isinstance(loads(data), BaseException):
             return None, name, text, "it unpickles to something else"
         return data, name, text, ""

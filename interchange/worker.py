@@ -126,6 +126,7 @@ class Worker:
             self._cancels = memoryview(bytes(CLAIM_SLOTS))
         self._functions: dict[int, tuple[Any, bytes]] = {}  # number -> callable or None, bytes to open anew
         self._later: deque[tuple[int, bytes, list[int]]] = deque()  # arrived while waiting for a function
+        self._skipped = 0  # tasks that were begun only to be passed over
         self._committed = 0
         self._before = 0  # when the work that has not been announced began
         self._said_at = monotonic_ns()
@@ -148,7 +149,7 @@ class Worker:
     def _handle(self, kind: int, body: bytes, descriptors: list[int]) -> None:
         if kind == wire.TASKS:
             self._run_batch(body, descriptors)
-            if self._max_tasks and self._words[STARTED] >= self._max_tasks:
+            if self._max_tasks and self._words[STARTED] - self._skipped >= self._max_tasks:
                 self._flush(idle=True)
                 raise StopWork
             # Tasks to be skipped may still be on their way to us: until they have passed we are not idle.
@@ -226,6 +227,7 @@ class Worker:
             end = position + length
             if words[SKIP_TO] >= started > words[SKIP_FROM]:
                 status, result = wire.SKIPPED, b""
+                self._skipped += 1
             else:
                 claims[task & CLAIM_MASK] = mark = (task >> 22) % 255 + 1
                 if cancels[task & CLAIM_MASK] == mark:

@@ -144,7 +144,8 @@ class DependencyError(DataFlowException):
         return error
 
     def _path(self) -> list[str]:
-        path, error = [str(self.task_id)], self
+        """What was needed, from this task on to the one that failed of itself."""
+        path, error = [], self
         while error.dependent_exceptions_tids:
             cause, name = error.dependent_exceptions_tids[0]
             path.append(str(name))
@@ -160,7 +161,7 @@ class DependencyError(DataFlowException):
         others = len(self.dependent_exceptions_tids) - 1
         more = f" (and {others} more of its dependencies failed)" if others > 0 else ""
         return (
-            f"task {self.task_id} did not run: {' needs '.join(self._path())}, "
+            f"task {self.task_id} did not run: it needs {', which needs '.join(self._path())}, "
             f"which failed with {type(root).__name__}: {root}{more}"
         )
 

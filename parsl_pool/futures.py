@@ -69,6 +69,9 @@ class Owner(Protocol):
     def failure_seen(self, future: AppFuture[Any]) -> None:
         """Somebody has looked at a failed future."""
 
+    def name_of(self, future: AppFuture[Any]) -> str:
+        """What people know the task by: its label, or its function's name."""
+
     def pump(self, future: AppFuture[Any], deadline: float | None) -> bool:
         """If this thread is one that brings results, bring them until the future is done, or the time has come.
 
@@ -103,6 +106,34 @@ class Value:
 
     def __init__(self, value: object) -> None:
         self.value = value
+
+
+def frameless(error: BaseException) -> BaseException:
+    """The error as a future may keep it: with its traceback as a text, as one that came from a worker.
+
+    A frame holds its caller's, and with it all variables of whoever called submit(). The future among them would
+    make a cycle, in which arguments of any size live on until the garbage collector finds it.
+    """
+    import traceback  # only when something is wrong, as the next
+    from concurrent.futures.process import _RemoteTraceback
+
+    try:
+        text = "".join(traceback.format_exception(error))
+    except Exception as problem:  # an attribute of the user's class
+        text = f"(the traceback of a {type(error).__name__} can't be formatted: {problem!r})"
+    links: dict[int, BaseException] = {}
+    todo: list[BaseException | None] = [error]
+    while todo:
+        link = todo.pop()
+        if link is not None and id(link) not in links:
+            links[id(link)] = link
+            BaseException.with_traceback(link, None)
+            todo += (link.__cause__, link.__context__)
+    told = _RemoteTraceback(f'\n"""\n{text}"""')  # type: ignore[arg-type]  # typeshed is wrong: it is a text
+    cause = error.__cause__
+    told.__cause__ = error.__context__ if cause is None and not error.__suppress_context__ else cause  # may be false
+    BaseException.__setattr__(error, "__cause__", told)
+    return error
 
 
 class AppFuture(Future[T], Generic[T]):

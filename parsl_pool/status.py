@@ -18,7 +18,7 @@ class PoolStatus:
         running: tasks that a worker has begun.
         done, failed: tasks that have ended, and those among them that failed.
         retried: tries that were repeated.
-        workers: live workers.
+        workers: live workers that have said so. One that is just starting may have begun a task before.
         workers_started, workers_lost: how many ever started, and how many of them ended unasked.
         tasks_per_second: tasks done, over the time since the first submit.
         managers: (name, tasks that it holds, tasks that it asks for) of each.

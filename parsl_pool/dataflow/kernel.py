@@ -15,8 +15,9 @@ from queue import SimpleQueue
 from typing import Any, Protocol
 
 from parsl_pool.dataflow import graph
+from parsl_pool.dataflow.record import Options, TaskRecord
 from parsl_pool.errors import DependencyError, SerializationError
-from parsl_pool.futures import AppFuture, Failure
+from parsl_pool.futures import AppFuture, Failure, frameless
 from parsl_pool.interchange import serialize
 
 
@@ -28,6 +29,9 @@ class Launcher(Protocol):
     def launch(self, future: AppFuture[Any], arguments: Any, results: list[Any]) -> None:
         """Run it. The results, in the order in which submit() got the futures, are payloads if the launcher
         wants those, else the futures themselves."""
+
+    def name_of(self, future: AppFuture[Any]) -> str:
+        """What people know the task by."""
 
 
 class _Task:
@@ -57,7 +61,6 @@ class DependencyFailure:
         error = DependencyError(pairs, self.task)
         error.__cause__ = error.root_cause
         raise error
-
 
     def _unopened(self) -> list[AppFuture[Any]]:
         """What failed in the same way, on the way to the first failures."""
@@ -135,6 +138,9 @@ class Kernel:
                 bad = set(effect.failed)
                 self._forget(effect.task)
                 number = task.future.tid
+                if task.future._record is None:  # errors will name it, and then it has no owner any more
+                    name = task.launcher.name_of(task.future)
+                    task.future._record = TaskRecord(number, Options(), name, 0.0)
                 task.future._owner = None
                 task.future.finish(DependencyFailure(number, [f for f in task.futures if id(f) in bad]))
             else:
@@ -156,7 +162,7 @@ class Kernel:
         except BaseException as error:  # the result's own __reduce__; the dependent sees it
             self._forget(me)
             task.future._owner = None
-            task.future.finish(Failure(error))
+            task.future.finish(Failure(frameless(error)))
         else:
             self._hand_over(me, task, payloads)
 
@@ -167,7 +173,7 @@ class Kernel:
         try:
             task.launcher.launch(task.future, task.arguments, payloads)
         except BaseException as error:  # the pool is broken or has ended; the future says so
-            task.future.finish(Failure(error))
+            task.future.finish(Failure(error.with_traceback(None)))  # our frames have the future: a cycle
         finally:
             self._forget(me)  # only now: a pool that is shutting down waits for those it finds here
 
@@ -194,8 +200,9 @@ class Kernel:
         lines = []
         for task in some:
             missing = [future for future in task.futures if not future.done()]
-            names = ", ".join(_name_of(future) for future in missing[:3])
-            lines.append(f"task {task.future.tid} waits for {len(missing)} of its dependencies: {names}")
+            names = ", ".join(map(_name_of, missing[:3]))
+            more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+            lines.append(f"{_name_of(task.future)} waits for {len(missing)} of its dependencies: {names}{more}")
         return lines
 
     def close(self) -> None:
@@ -236,6 +243,12 @@ class Kernel:
     def is_running(self, future: AppFuture[Any]) -> bool:
         """It does not."""
         return False
+
+    def name_of(self, future: AppFuture[Any]) -> str:
+        """As its launcher knows it."""
+        with self._lock:
+            task = self._tasks.get(id(future))
+        return task.launcher.name_of(future) if task is not None else ""
 
     def failure_seen(self, future: AppFuture[Any]) -> None:
         """A task that could not run is its dependencies' failure, which are counted elsewhere."""
@@ -286,10 +299,13 @@ def _error_of(future: Future[Any]) -> BaseException:
     try:
         return future.exception(0) or SerializationError("a result", "", "it failed, and then did not")
     except CancelledError as error:
-        return error
+        return error.with_traceback(None)  # our caller will have it in a variable: a cycle of frames
 
 
 def _name_of(future: Future[Any]) -> str:
-    return f"task {future.tid}" if isinstance(future, AppFuture) else repr(future)
-
-
+    if not isinstance(future, AppFuture):
+        return repr(future)
+    record, owner = future._record, future._owner
+    name = record.label if record is not None else owner.name_of(future) if owner is not None else ""
+    number = f"task {future.tid}" if future.tid else "a task that could not be sent"
+    return f"{number} ({name})" if name else number

@@ -147,9 +147,12 @@ class ThreadPoolExecutor(ParslExecutor):
         """The kernel has all that a task needs."""
         future._owner = self
         assert self._threads is not None
-        self._threads.submit(self._run, future, arguments, bool(results))
+        self._threads.submit(self._run, [future], arguments, bool(results))
 
-    def _run(self, future: AppFuture[Any], call: tuple[Any, Any, Any], has_futures: bool) -> None:
+    def _run(self, given: list[AppFuture[Any]], call: tuple[Any, Any, Any], has_futures: bool) -> None:
+        # An error's traceback has this frame, and by it our caller's: if the future were still in either when it is
+        # given the error, that would be a cycle.
+        future = given.pop()
         with future._condition:
             if future._state != PENDING:
                 return  # cancelled
@@ -167,6 +170,7 @@ class ThreadPoolExecutor(ParslExecutor):
                     continue
                 self._failed += 1
                 future.set_exception(error)
+                del future
             else:
                 future.set_result(value)
             return
@@ -195,6 +199,10 @@ class ThreadPoolExecutor(ParslExecutor):
 
     def failure_seen(self, future: AppFuture[Any]) -> None:
         """Nothing is reported about threads."""
+
+    def name_of(self, future: AppFuture[Any]) -> str:
+        """Its label, or its function's name."""
+        return str(future._record.label)
 
     def pump(self, future: AppFuture[Any], deadline: float | None) -> bool:
         """Results come from the threads themselves."""

@@ -52,6 +52,9 @@ class Client:
     def is_running(self, future: AppFuture[Any]) -> bool:
         return False
 
+    def name_of(self, future: AppFuture[Any]) -> str:
+        return "fit"
+
     def pump(self, future: AppFuture[Any], deadline: float | None) -> bool:
         return False
 

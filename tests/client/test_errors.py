@@ -122,7 +122,7 @@ def test_the_root_of_a_chain_of_failed_dependencies_is_found() -> None:
     outer = errors.DependencyError([(inner, "task 2"), (KeyError("other"), "task 9")], 3)
     assert outer.root_cause is root
     text = str(outer)
-    assert "3 needs task 2 needs task 1" in text and "ValueError: why" in text and "1 more" in text
+    assert "it needs task 2, which needs task 1, which failed with ValueError: why" in text and "1 more" in text
 
 
 def test_a_dependency_error_without_dependencies_can_be_shown() -> None:

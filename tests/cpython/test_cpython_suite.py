@@ -21,15 +21,7 @@ def test_the_suite_has_the_classes_that_we_name(listing: Mapping[str, Sequence[s
     assert sorted(listing) == sorted(suite.class_names())
 
 
-# It wants the queue in initargs freed before the cycle collector runs: exceptions of pickling keep frames alive.
-OPEN = pytest.mark.xfail(strict=False, reason="open: a failed try to pickle initargs is kept in a reference cycle")
-
-
-def _marked(name: str) -> Any:
-    return pytest.param(name, marks=OPEN) if name == "FailingInitializerResourcesTest" else name
-
-
-@pytest.mark.parametrize("name", [_marked(name) for name in suite.class_names()])
+@pytest.mark.parametrize("name", suite.class_names())
 def test_class(
     name: str,
     manager_inside: bool,

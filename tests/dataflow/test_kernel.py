@@ -26,6 +26,9 @@ class Backend:
         future._owner = None
         self.launched.append((future, arguments, results))
 
+    def name_of(self, future: AppFuture[Any]) -> str:
+        return "fit"
+
     @property
     def futures(self) -> list[AppFuture[Any]]:
         return [future for future, _, _ in self.launched]
@@ -180,7 +183,7 @@ def test_the_error_names_the_way_to_the_first_failure(task: Tasks) -> None:
     fails(first)
     error = third.exception(0)
     assert isinstance(error, DependencyError) and isinstance(error.root_cause, KeyError)
-    assert "2 needs task 1 needs task 1000" in str(error)
+    assert "task 2 did not run: it needs task 1 (fit), which needs task 1000, which failed with" in str(error)
 
 
 @pytest.mark.parametrize("how", [fails, is_cancelled])
@@ -283,7 +286,13 @@ def test_what_waits_is_explained(kernel: Kernel, task: Tasks) -> None:
     end(done)
     task(needed, done)
     (line,) = kernel.explain()
-    assert line.startswith("task 1 waits for 1 of its dependencies") and "task 1000" in line
+    assert line == "task 1 (fit) waits for 1 of its dependencies: task 1000"
+
+
+def test_a_task_that_waits_for_many_says_how_many_it_does_not_name(kernel: Kernel, task: Tasks) -> None:
+    task(*[root() for _ in range(6)])
+    (line,) = kernel.explain()
+    assert line.startswith("task 1 (fit) waits for 6 of its dependencies: ") and line.endswith("task 1000 and 3 more")
 
 
 def test_many_threads_submit_and_settle_at_once(kernel: Kernel, backend: Backend, task: Tasks) -> None:

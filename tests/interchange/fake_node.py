@@ -72,7 +72,7 @@ class FakeWorker:
                 self.doing = Doing.TAKE
                 if not self.batch:
                     self.idle = self.skip_to <= self.started
-                    last = self.max_tasks and self.started >= self.max_tasks
+                    last = self.max_tasks and len(self.ran) >= self.max_tasks
                     self.doing = Doing.SAY_LAST if last else Doing.SAY_IDLE
             case Doing.SAY_IDLE | Doing.SAY_LAST:
                 self.messages.append(("flush", len(self.records), self.idle))
@@ -190,7 +190,7 @@ class FakeNode:
         assert self.core.queued == len(queued)
         assert not set(queued) & set(ran), "what has been begun waits for nobody"
         for worker in self.workers.values():
-            assert not self.max_tasks or worker.started <= self.max_tasks
+            assert not self.max_tasks or len(worker.ran) <= self.max_tasks
         assert not (queued and self.core.idle)
         for number, seat in self.core.idle.items():
             assert seat.state is SeatState.READY and not seat.held and self.core.seats[number] is seat

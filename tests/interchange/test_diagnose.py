@@ -1,5 +1,6 @@
 import pickle
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,7 +104,23 @@ def test_the_reason_is_what_pickle_says_and_what_the_part_is() -> None:
     _, reason = unpicklable_part([1, LOCK], TypeError("what pickle said"))
     assert reason.startswith("TypeError: cannot pickle '_thread.lock'") and reason.endswith("(it is a lock)")
     path, reason = unpicklable_part(LOCK, TypeError("what pickle said"))
-    assert (path, reason) == ("", "TypeError: what pickle said (in a lock)")
+    assert (path, reason) == ("", "TypeError: what pickle said (it is a lock)")
+
+
+async def waits() -> None: ...
+
+
+def iter_over(items: list[int]) -> Iterator[int]:
+    yield from items
+
+
+def test_what_only_its_own_process_can_go_on_with_gets_advice() -> None:
+    coroutine = waits()
+    for thing, advice in (iter_over([]), "a list of its items"), (coroutine, "asyncio.run"):
+        for value in thing, [thing]:
+            _, reason = unpicklable_part(value, TypeError("what pickle said"))
+            assert advice in reason
+    coroutine.close()
 
 
 def test_a_hostile_repr_does_not_hide_the_error() -> None:

@@ -216,6 +216,20 @@ WHICH = st.integers(0, 4)
 TIMES = st.sampled_from([0, 1, core.STUCK_NS])
 
 
+def test_tasks_that_were_taken_back_do_not_count_for_how_many_a_worker_may_run() -> None:
+    manager = running(1, max_tasks=5)
+    assert sent(manager.tasks_arrived(tasks(range(1, 13)), 0)) == {0: [1, 2, 3, 4, 5]}
+    manager.tick(core.STUCK_NS)
+    manager.taken_back(0, 1, core.STUCK_NS)
+    assert sent(manager.finished(0, [(1, OK)], 0, False, core.STUCK_NS)) == {}
+    skipped = [(task, SKIPPED) for task in (2, 3, 4, 5)]
+    manager.estimates[1] = SHORT_NS  # one long one has made it unknown
+    assert sent(manager.finished(0, skipped, 0, True, core.STUCK_NS)) == {0: [2, 3, 4, 5]}  # five in all
+    effects = manager.finished(0, [(task, OK) for task in (2, 3, 4, 5)], 0, True, core.STUCK_NS)
+    assert Start(1) in effects and not sent(effects)
+
+
+
 class CoreMachine(RuleBasedStateMachine):
     """Workers here keep no rules: they finish what they were never given, and are ready twice."""
 

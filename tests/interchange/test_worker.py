@@ -177,6 +177,16 @@ def test_a_task_that_was_taken_back_is_skipped() -> None:
         assert it.page.words[STARTED] == 4 and it.page.words[TASK] == 0
 
 
+def test_a_worker_that_skips_tasks_still_runs_as_many_as_it_may() -> None:
+    with worker_that_knows(echo) as it:
+        it.worker._max_tasks = 2
+        it.page.words[SKIP_FROM], it.page.words[SKIP_TO] = 1, 3
+        it.worker._handle(wire.TASKS, tasks([1, 2, 3], payloads=[dumps(())] * 3).encode(), [])
+        with pytest.raises(StopWork):
+            it.worker._handle(wire.TASKS, tasks([4], payloads=[dumps(())]).encode(), [])
+        assert [status for _, status, _ in it.read()] == [wire.OK, wire.SKIPPED, wire.SKIPPED, wire.OK]
+
+
 def test_without_the_clients_claims_table_every_task_runs() -> None:
     """The client is on another host: it can't cancel by that way, and nobody must do it in its place."""
     with worker_that_knows(abs, shares_claims=False) as it:

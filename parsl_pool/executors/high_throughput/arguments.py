@@ -61,7 +61,7 @@ def dump_arguments(
         data = dumps(packed, 5, buffer_callback=lambda b: serialize._keep_in_band(b, buffers))
         if b"__main__" in data:
             buffers.clear()
-            data = serialize.dump_by_value(packed, name, None, buffers)
+            data = serialize.dump_by_value(packed, name, buffers)
     except FutureInArguments:
         return _dump_with_tokens(packed, args, kwargs, name)
     except Exception as problem:  # told below, or overcome by pickling by value
@@ -69,7 +69,7 @@ def dump_arguments(
             return _dump_with_tokens(packed, args, kwargs, name)
         buffers.clear()
         try:
-            data = serialize.dump_by_value(packed, name, problem, buffers)
+            data = serialize.dump_by_value(packed, name, buffers)
         except SerializationError:
             # There may be a future beside, or inside, what failed first; if not, this tells what is to blame.
             return _dump_with_tokens(packed, args, kwargs, name)

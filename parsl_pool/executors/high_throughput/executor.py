@@ -22,7 +22,7 @@ from parsl_pool.executors.high_throughput import explanation
 from parsl_pool.executors.high_throughput.arguments import Dependent, dump_arguments, finish_payload, has_future
 from parsl_pool.executors.high_throughput.link import Link, Stage
 from parsl_pool.executors.high_throughput.workers import Workers
-from parsl_pool.futures import PENDING, AppFuture, Failure, FutureInArguments
+from parsl_pool.futures import PENDING, AppFuture, Failure, FutureInArguments, frameless
 from parsl_pool.interchange import serialize, wire
 from parsl_pool.run_directory import RunDirectory
 from parsl_pool.run_log import RunLog
@@ -357,6 +357,10 @@ class HighThroughputExecutor(ParslExecutor):
             raise self.link.broken or RuntimeError("the pool has ended")
         self.link.launch(future, payload)
 
+    def name_of(self, future: AppFuture[Any]) -> str:
+        """See `Link.name_of`."""
+        return self.link.name_of(future)
+
     def pump(self, future: AppFuture[Any], deadline: float | None) -> bool:
         """See `Link.pump`."""
         return self.link.pump(future, deadline)
@@ -404,7 +408,7 @@ def name_of(fn: Callable[..., Any]) -> str:
 
 def _failed(error: BaseException) -> AppFuture[Any]:
     future: AppFuture[Any] = AppFuture()
-    future.finish(Failure(error))
+    future.finish(Failure(frameless(error)))
     return future
 
 

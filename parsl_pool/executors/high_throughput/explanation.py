@@ -50,21 +50,23 @@ def explain(link: Link, kernel: Any, workers: Any) -> str:
     if link.opened_at:
         lines.append(f"the last result came {monotonic() - link.tries.last_result:.0f} s ago")
     for future in running[:5]:
-        record = future._record
-        name = record.label if record is not None else link.function_name(future._fn)
-        lines.append(f"running: task {future.tid} ({name})")
+        lines.append(f"running: task {future.tid} ({link.name_of(future)})")
+    if len(running) > 5:
+        lines.append(f"running: {len(running) - 5} more")
     lines += kernel.explain()
-    lines.append(_about_workers(link, workers))
+    lines.append(_about_workers(link, workers, len(running)))
     if link.keeper is not None:
         lines += link.keeper.explain()
     return "\n".join(lines)
 
 
-def _about_workers(link: Link, workers: Any) -> str:
+def _about_workers(link: Link, workers: Any, running: int) -> str:
     alive = len(workers.processes)
     if alive:
         hosts = sorted({process.host for process in list(workers.processes.values())})
         return f"{alive} workers are up on {', '.join(hosts)} ({workers.started} started, {workers.lost} lost)"
+    if running:  # that a task has begun is seen at once; that its worker is up, by a message
+        return f"workers are just starting, and have not said yet that they are up ({workers.lost} lost)"
     if not link.opened_at:
         return "no worker is up: nothing has been submitted"
     since = monotonic() - link.opened_at

@@ -136,16 +136,15 @@ def _digest(data: bytes) -> bytes:
 
 def _dump(function: Any, name: str) -> bytes:
     """By pickle if that will do (bound methods, partials, callable objects of importable classes), else by value."""
-    problem: BaseException | None = None
     if not _goes_by_value(function):
         try:
             data = dumps(function, 5)
             if b"__main__" not in data:
                 return data
-        except Exception as error:  # told in the SerializationError, if by value does not work either
-            problem = error
+        except Exception:  # by value may do; if not, the error of that says what is wrong
+            pass
     try:
-        return serialize.dump_by_value(function, name, problem)
+        return serialize.dump_by_value(function, name)
     except RecursionError as error:
         raise SerializationError(name, "", "it is nested too deeply") from error
 

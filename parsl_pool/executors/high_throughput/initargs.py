@@ -50,7 +50,7 @@ def dump_initializer(initializer: Callable[..., object], initargs: tuple[Any, ..
     try:
         data = serialize.join(serialize.dump_value(whole, "the initializer"))
         if b"__main__" in data:
-            data = serialize.dump_by_value(whole, "the initializer", None)
+            data = serialize.dump_by_value(whole, "the initializer")
         return data, []
     except SerializationError as problem:
         if not _may_be_shared(problem):

@@ -197,6 +197,10 @@ class Link:
 
     # -- the Owner of its futures
 
+    def name_of(self, future: AppFuture[Any]) -> str:
+        """What people know a task by: its label, or its function's name."""
+        return future._record.label if future._record is not None else self.function_name(future._fn)
+
     def cancel(self, future: AppFuture[Any]) -> bool:
         """Keep a task from being begun. See `ClaimsTable.cancel`."""
         task = future._tid
