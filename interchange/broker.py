@@ -231,6 +231,10 @@ class Broker:
 
     # -- questions
 
+    def unknown_functions(self, tasks: Tasks) -> set[int]:
+        """Functions that these tasks name, and that have not been defined."""
+        return tasks.function_numbers() - self._functions.keys()
+
     def holder(self, task: int) -> str | None:
         """The manager that holds a task."""
         for seat in self._managers.values():

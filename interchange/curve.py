@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import zmq
@@ -60,19 +61,20 @@ def read_ticket(path: str) -> Ticket:
 class Gatekeeper:
     """Answers libzmq's question (ZAP, RFC 27) whether a peer may connect: only with this run's manager key."""
 
-    def __init__(self, context: zmq.Context[Any], allowed: str) -> None:
+    def __init__(self, context: zmq.Context[Any], allowed: str, drop: Callable[[object], None]) -> None:
         self._allowed = z85.decode(allowed)
+        self._drop = drop
         self.socket = context.socket(zmq.REP)
         self.socket.linger = 0
         self.socket.bind("inproc://zeromq.zap.01")
-        self.refused = 0
 
     def serve(self) -> None:
         """Answer what has been asked."""
         while self.socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:
             version, request, _domain, _address, _identity, mechanism, *credentials = self.socket.recv_multipart()
             good = mechanism == b"CURVE" and credentials[:1] == [self._allowed]
-            self.refused += not good
+            if not good:
+                self._drop("refused a peer that does not have the key of this run's managers")
             status, text = (_ZAP_OK, b"OK") if good else (_ZAP_DENIED, b"not a manager of this run")
             self.socket.send_multipart([version, request, status, text, b"", b""])
 

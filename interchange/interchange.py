@@ -20,6 +20,7 @@ from parsl_pool.errors import BadMessage
 from parsl_pool.interchange import broker, stream, wire
 from parsl_pool.interchange.loop import Loop
 from parsl_pool.interchange.manager import Manager, Upward
+from parsl_pool.interchange.rubbish import Rubbish, check
 
 INSIDE = "inside"
 
@@ -32,8 +33,9 @@ class Interchange:
         self._broker = broker.Broker()
         self._inside: Manager | None = None
         self._door: Any = None  # ManagersDoor, when managers are apart
-        self._dropped = 0
+        self._rubbish = Rubbish(lambda text: self._tell(wire.Notice(30, text)))
         self._stopping = False
+        self._greeted = False
         self._run_dir = ""
         self._remove_run_dir = False
         self._settings: wire.Settings | None = None
@@ -49,9 +51,10 @@ class Interchange:
             self._client_gone()
             return
         except BadMessage as problem:
-            print(f"parsl_pool: the client's connection is damaged: {problem}", file=sys.stderr)
-            self._client_gone()
-            return
+            # Nobody can say where the next message begins. The client starts another interchange; ending without
+            # a word leaves everything to be found by that: finished results in pages, managers with their tasks.
+            print(f"parsl_pool: the client's connection is damaged: {problem}", file=sys.stderr, flush=True)
+            os._exit(os.EX_PROTOCOL)
         for kind, body, descriptors in messages:
             self.handle(kind, body, descriptors)
 
@@ -59,17 +62,31 @@ class Interchange:
         """One message of the client's. A bad one is counted, logged and dropped."""
         try:
             if kind == wire.TASKS:
-                self._perform(self._broker.tasks_submitted(wire.Tasks.decode(body, descriptors or None)))
-            else:
-                self._obey(wire.decode(kind, body), descriptors)
+                self._take(wire.Tasks.decode(body, descriptors or None))
+                return
+            record = wire.decode(kind, body)
+            if descriptors and not isinstance(record, wire.Settings):
+                raise BadMessage(f"{type(record).__name__} with descriptors")
+            check(record)
+            self._obey(record, descriptors)
         except BadMessage as problem:
-            self._drop(problem, descriptors)
+            for fd in descriptors:
+                os.close(fd)
+            self._rubbish.drop(problem)
 
-    def _drop(self, problem: BadMessage, descriptors: list[int]) -> None:
-        self._dropped += 1
-        for fd in descriptors:
+    def _take(self, tasks: wire.Tasks) -> None:
+        unknown = self._broker.unknown_functions(tasks)
+        if not unknown:
+            self._perform(self._broker.tasks_submitted(tasks))
+            return
+        # A worker would wait for the function for ever, and the client for the tasks.
+        for fd in tasks.descriptors or ():
             os.close(fd)
-        self._tell(wire.Notice(30, f"dropped a bad message: {problem}"))
+        reason = f"it calls function {min(unknown)}, which has not been defined"
+        facts = wire.encode(wire.Facts(["reason"], [reason]))
+        for task in tasks.task_ids():
+            self._client.put(wire.result_of(task, wire.LOST, facts).frame())
+        self._rubbish.drop(f"Tasks: {reason}")
 
     def _obey(self, record: wire.Record, descriptors: list[int]) -> None:
         if isinstance(record, wire.Function):
@@ -99,13 +116,18 @@ class Interchange:
     def _greet(self, hello: wire.Hello) -> None:
         if hello.protocol != wire.PROTOCOL:
             raise BadMessage(f"protocol {hello.protocol}, this is {wire.PROTOCOL}")
+        if self._greeted:
+            raise BadMessage("a second Hello")
+        self._greeted = True
         self._run_dir = hello.run_dir
         if not hello.inside:
             from parsl_pool.interchange.managers_door import ManagersDoor  # zmq only where it is needed
 
-            self._door = ManagersDoor(self._loop, hello, self.from_manager, self.manager_gone)
+            self._door = ManagersDoor(self._loop, hello, self.from_manager, self.manager_gone, self._rubbish.drop)
 
     def _begin(self, settings: wire.Settings, descriptors: list[int]) -> None:
+        if not self._greeted or self._settings is not None:
+            raise BadMessage("Settings before a Hello" if not self._greeted else "Settings for a second time")
         self._settings = settings
         if self._door is not None:
             self._door.settings = settings
@@ -164,10 +186,14 @@ class Interchange:
             )
         elif isinstance(message, wire.WorkerUp) and name == INSIDE and self._inside is not None:
             self._tell(message, [os.dup(self._inside.page_descriptor(message.worker))])
+        elif isinstance(message, wire.Dropped):
+            self._rubbish.drop(f"at manager {name}: {message.reason}")
+        elif isinstance(message, (wire.WorkerUp, wire.WorkerGone)) and message.manager != name:
+            self._rubbish.drop(f"{type(message).__name__} of another manager, from {name}")
         elif isinstance(message, (wire.WorkerUp, wire.WorkerGone, wire.Broken, wire.Notice)):
             self._tell(message)
         else:
-            self._drop(BadMessage(f"{type(message).__name__} from a manager"), [])
+            self._rubbish.drop(f"{type(message).__name__} from a manager")
 
     def _register(self, name: str, message: wire.Register) -> None:
         """A manager that comes back says what it holds; what else it should have is lost."""
@@ -206,8 +232,7 @@ class Interchange:
 
     def _state(self, number: int) -> wire.State:
         lines = ["\t".join(map(str, fields)) for fields in self._broker.managers()]
-        dropped = self._dropped + (self._door.dropped if self._door is not None else 0)
-        return wire.State(number, self._broker.waiting, self._broker.placed, dropped, lines)
+        return wire.State(number, self._broker.waiting, self._broker.placed, self._rubbish.count, lines)
 
     # -- the end
 

@@ -23,7 +23,8 @@ from parsl_pool.interchange import manager_core as core
 from parsl_pool.interchange.loop import Loop
 from parsl_pool.interchange.page import OUT, PAGE_SIZE, SINCE, SKIP_FROM, SKIP_TO, STARTED, TASK
 from parsl_pool.interchange.post_mortem import OomCounter, facts_of
-from parsl_pool.interchange.worker_handle import WorkerHandle
+from parsl_pool.interchange.rubbish import check
+from parsl_pool.interchange.worker_handle import WorkerHandle, signal_name
 
 Upward = wire.Record | wire.Results
 
@@ -104,7 +105,7 @@ class Manager:
     def kill_workers(self, signum: int) -> None:
         """End all workers by this signal; new ones start if there is work."""
         for worker in self._workers.values():
-            worker.verdict = (worker.page.words[TASK], wire.KILLED, f"by {signal.Signals(signum).name}")
+            worker.verdict = (worker.page.words[TASK], wire.KILLED, f"by {signal_name(signum)}")
             worker.signal(signum)
 
     def stop(self, now: bool) -> None:
@@ -249,19 +250,29 @@ class Manager:
 
     def _from_fork_server(self) -> None:
         try:
-            messages = self._fork_server.receive()
+            for kind, body, descriptors in self._fork_server.receive():
+                for fd in descriptors:
+                    os.close(fd)
+                self._from_fork_server_one(wire.decode(kind, body))
         except stream.PeerGone:
             self._fork_server_lost()
-            return
-        for kind, body, _ in messages:
-            record = wire.decode(kind, body)
-            if isinstance(record, wire.Spawned):
-                self._spawned(record)
-            elif isinstance(record, wire.Exited):
-                self._exited(record.worker, record.status, record.max_rss_kb, "")
+        except BadMessage as problem:  # `preload` wrote into our socket: the bookkeeping may be off from here on
+            self._drop(f"the fork server: {problem}")
+            os.kill(self._fork_server_pid, signal.SIGKILL)
+            self._fork_server_lost()
+
+    def _from_fork_server_one(self, record: wire.Record) -> None:
+        if isinstance(record, wire.Spawned):
+            self._spawned(record)
+        elif isinstance(record, wire.Exited):
+            self._exited(record.worker, record.status, record.max_rss_kb, "")
+        else:
+            raise BadMessage(f"a {type(record).__name__}")
 
     def _spawned(self, record: wire.Spawned) -> None:
-        worker = self._workers[record.worker]
+        worker = self._workers.get(record.worker)
+        if worker is None or worker.pid or record.pid < 0 or record.pid == 1:
+            raise BadMessage(f"worker {record.worker}, process {record.pid}")
         if not record.pid:
             self._last_words = record.reason
             self._exited(record.worker, 1, 0, record.reason)
@@ -303,18 +314,39 @@ class Manager:
             self._loop.call_at(monotonic() + 1.0, lambda: worker.signal(signal.SIGKILL))
             return
         except BadMessage as problem:
-            self._report(wire.Notice(40, f"worker {worker.number} sent rubbish ({problem}); it is ended"))
-            worker.signal(signal.SIGKILL)
+            self._loop.remove(worker.stream.fileno())
+            worker.hung_up = True  # nothing after this makes sense
+            self._end_damaged(worker, f"it wrote rubbish to its manager: {problem}")
             return
         for kind, body, descriptors in messages:
-            if kind == _FLUSH:
+            if kind == _FLUSH and len(body) == 24 and not descriptors:
                 committed, idle, nanoseconds = wire.read_flush(body)
                 self._read_page(worker, nanoseconds, bool(idle), committed)
             else:
                 self._handle(worker, kind, body, descriptors)
 
     def _handle(self, worker: WorkerHandle, kind: int, body: bytes, descriptors: list[int]) -> None:
-        record = wire.decode(kind, body)
+        """One message of a worker's. A bad one is dropped: the task that wrote it need not be the one that pays."""
+        try:
+            record = wire.decode(kind, body)
+            check(record)
+            if descriptors and (not isinstance(record, wire.Bulk) or record.status == wire.SKIPPED):
+                raise BadMessage(f"{type(record).__name__} with descriptors")
+            self._obey(worker, record, descriptors)
+        except BadMessage as problem:
+            for fd in descriptors:
+                os.close(fd)
+            self._drop(f"worker {worker.number}: {problem}")
+
+    def _drop(self, reason: str) -> None:
+        self._report(wire.Dropped(reason))
+
+    def _end_damaged(self, worker: WorkerHandle, reason: str) -> None:
+        worker.verdict = (worker.page.words[TASK], wire.LOST, reason)
+        self._drop(f"worker {worker.number} is ended: {reason}")
+        worker.signal(signal.SIGKILL)
+
+    def _obey(self, worker: WorkerHandle, record: wire.Record, descriptors: list[int]) -> None:
         if isinstance(record, wire.Flush):
             self._read_page(worker, record.nanoseconds, bool(record.idle), record.committed)
         elif isinstance(record, wire.Bulk):
@@ -330,10 +362,12 @@ class Manager:
         elif isinstance(record, wire.Up):
             self._fork_server_deaths = 0
             self._perform(self.core.worker_ready(worker.number, monotonic_ns()))
-        elif isinstance(record, wire.InitializerFailed):
+        elif isinstance(record, wire.InitializerFailed) and self.core.is_starting(worker.number):
             # Told when the worker has ended: its exit handlers may have things to say that the user waits for.
             worker.failure = record
             self._loop.call_at(monotonic() + _FAILED_S, lambda: worker.signal(signal.SIGKILL))
+        else:
+            raise BadMessage(f"a {type(record).__name__}")
 
     def _read_page(self, worker: WorkerHandle, nanoseconds: int, idle: bool, committed: int | None = None) -> None:
         """Take the results that are in the ring, and pass them on."""
@@ -342,8 +376,7 @@ class Manager:
             records = page.take(page.words[OUT] if committed is None else max(committed, page.position))
             done, ids, records = split_records(records)
         except ValueError as problem:
-            self._report(wire.Notice(40, f"worker {worker.number}: its page is damaged ({problem}); it is ended"))
-            worker.signal(signal.SIGKILL)
+            self._end_damaged(worker, f"its page was damaged: {problem}")
             return
         if records:
             worker.unreleased = True

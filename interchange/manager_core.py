@@ -399,6 +399,11 @@ class ManagerCore:
                 return number
         return None
 
+    def is_starting(self, worker: int) -> bool:
+        """True until a worker has said that it is ready."""
+        seat = self.seats.get(worker)
+        return seat is not None and seat.state is SeatState.STARTING
+
     def remove_queued(self, task: int) -> bool:
         """Drop a task that no worker has. False if it isn't there."""
         for position, frame in enumerate(self.queue):

@@ -20,6 +20,7 @@ from parsl_pool.interchange.inline import inline_results
 from parsl_pool.interchange.loop import Loop
 from parsl_pool.interchange.manager import Manager, Upward, python_version
 from parsl_pool.interchange.parent_death import end_with_parent
+from parsl_pool.interchange.rubbish import check
 from parsl_pool.interchange.uplink import Uplink
 
 
@@ -59,16 +60,12 @@ class ManagerProgram:
         if manager is not None:
             self._link.send(wire.Window(manager.core.window))
 
-    def receive(self, kind: int, body: bytes) -> None:
-        """One message of the interchange's."""
-        try:
-            self._message(kind, body)
-        except BadMessage as problem:
-            text = f"manager {self.name} dropped a bad message: {problem}"
-            if self._manager is not None:
-                self._link.send(wire.Notice(30, text))
-            else:
-                print(f"parsl_pool: {text}", file=sys.stderr)
+    def dropped(self, reason: str) -> None:
+        """A message of the interchange's was none."""
+        if self._manager is not None:
+            self._link.send(wire.Dropped(reason))
+        else:  # it would not listen to somebody who has not registered
+            print(f"parsl_pool: manager {self.name} dropped a bad message: {reason}", file=sys.stderr)
 
     def copied(self) -> None:
         """Workers may overwrite what they have reported."""
@@ -81,12 +78,14 @@ class ManagerProgram:
         else:
             self._link.send(message)
 
-    def _message(self, kind: int, body: bytes) -> None:
+    def receive(self, kind: int, body: bytes) -> None:
+        """One message of the interchange's. Raises BadMessage."""
         manager = self._manager
         if kind == wire.TASKS and manager is not None:
             manager.tasks(wire.Tasks.decode(body))
             return
         record = wire.decode(kind, body)
+        check(record)
         if isinstance(record, wire.Settings):
             if manager is None:
                 self._begin(record)
@@ -110,6 +109,8 @@ class ManagerProgram:
             manager.kill(record)
         elif isinstance(record, wire.KillWorkers):
             manager.kill_workers(record.signal)
+        elif not isinstance(record, wire.Pong):
+            raise BadMessage(f"a {type(record).__name__}")
 
     def _begin(self, settings: wire.Settings) -> None:
         # Longer than the client takes to notice that the interchange hangs, and to start another one.

@@ -19,9 +19,14 @@ from parsl_pool.errors import BadMessage
 from parsl_pool.interchange import curve, wire
 from parsl_pool.interchange.inline import inline_tasks
 from parsl_pool.interchange.loop import Loop
+from parsl_pool.interchange.rubbish import check
 from parsl_pool.interchange.uplink import is_kept
 
 MAX_MESSAGE = 1 << 31
+
+# A peer that libzmq turned away before anybody here was asked: it spoke another protocol, had no keys, did not know
+# ours, hung up, or said something after the handshake that was not encrypted with its keys.
+_TURNED_AWAY = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
 
 
 _ACKNOWLEDGE_S = 0.05
@@ -51,25 +56,26 @@ class ManagersDoor:
         hello: wire.Hello,
         receive: Callable[[str, Any], None],
         gone: Callable[[str, str, str, str], None],
+        drop: Callable[[object], None],
     ) -> None:
-        self._loop, self._receive, self._gone = loop, receive, gone
+        self._loop, self._receive, self._gone, self._drop = loop, receive, gone, drop
         self.settings: wire.Settings | None = None
         self._peers: dict[str, _Peer] = {}
         self._given_up: set[str] = set()  # managers that are not to come back
         self._news: dict[str, _Peer] = {}  # those of whom messages have come that they still keep
         self._acknowledging = False
-        self._bad = 0
         self._stopping: Callable[[], None] | None = None
         self._beating = False
         self._ping = 0
         self._context = zmq.Context(1)
-        self._gatekeeper = curve.Gatekeeper(self._context, hello.manager_public)
+        self._gatekeeper = curve.Gatekeeper(self._context, hello.manager_public, drop)
         self._socket: Any = self._context.socket(zmq.ROUTER)
         self._socket.linger = 1000
         self._socket.sndhwm = self._socket.rcvhwm = 0  # credit bounds what is on the way; nothing may be dropped
         self._socket.maxmsgsize = MAX_MESSAGE
         self._socket.router_handover = True
         curve.secure_server(self._socket, hello.server_secret, hello.server_public)
+        self._monitor: Any = self._socket.get_monitor_socket(_TURNED_AWAY)
         try:
             self._socket.bind(hello.bind)
         except zmq.ZMQError:
@@ -80,12 +86,8 @@ class ManagersDoor:
         # These descriptors tell of changes only: whoever uses the sockets must look again before sleeping.
         loop.add_reader(int(self._socket.getsockopt(zmq.FD)), self._serve)
         loop.add_reader(self._gatekeeper.socket.fd, self._serve)
+        loop.add_reader(int(self._monitor.fd), self._serve)
         loop.after_reads.insert(0, self._serve)  # before what it brings is passed on to the client
-
-    @property
-    def dropped(self) -> int:
-        """Messages and peers that were not what they should be."""
-        return self._bad + self._gatekeeper.refused
 
     # -- in
 
@@ -93,48 +95,48 @@ class ManagersDoor:
         if self._socket.closed:
             return
         self._gatekeeper.serve()
-        while not self._socket.closed and self._socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:
+        self._count_turned_away()
+        # Before the settings have come nobody can be answered: what managers say waits.
+        while self.settings and not self._socket.closed and self._socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:
             identity, *parts = self._socket.recv_multipart()
             try:
                 if len(parts) != 1 or len(parts[0]) < 2:
                     raise BadMessage(f"{len(parts)} parts")
                 self._message(identity, parts[0])
             except BadMessage as problem:
-                self._bad += 1
-                print(f"parsl_pool: dropped a manager's message: {problem}", file=sys.stderr)
+                self._drop(f"from a manager: {problem}")
+
+    def _count_turned_away(self) -> None:
+        while self._monitor.getsockopt(zmq.EVENTS) & zmq.POLLIN:
+            self._monitor.recv_multipart()
+            self._drop("libzmq has turned a peer away, which is no manager of this run")
 
     def _message(self, identity: bytes, data: bytes) -> None:
         name, _, number = identity.decode("utf-8", "replace").rpartition("/")
-        kind, body = data[0], data[2:]
+        peer = self._peers.get(name)
+        if peer is not None and peer.identity == identity:
+            peer.seen = monotonic()
+            if is_kept(data[0]):  # good or bad: the manager counts them, too
+                peer.come += 1
+                peer.come_bytes += len(data)
+                self._news[name] = peer
+        message = decode(data)
         if name in self._given_up:
             self._post(identity, wire.Stop(1))  # its tasks run elsewhere
-            return
-        if kind == wire.KIND[wire.Register]:
-            record = wire.decode(kind, body)
-            assert isinstance(record, wire.Register)
-            self._register(identity, name, int(number) if number.isdecimal() else 0, record)
-            return
-        peer = self._peers.get(name)
-        if peer is None:
+        elif isinstance(message, wire.Register):
+            if message.manager != name or not name.isprintable():
+                raise BadMessage("a Register with the name of another")
+            self._register(identity, name, int(number) if number.isdecimal() else 0, message)
+        elif peer is None:
             self._post(identity, wire.WhoAreYou(0))
-            return
-        if peer.identity != identity:
+        elif peer.identity != identity:
             return  # by a connection that has ended; what matters will come again
-        peer.seen = monotonic()
-        if is_kept(kind):
-            peer.come += 1
-            peer.come_bytes += len(body)
-            self._news[name] = peer
-        if kind == wire.RESULTS:
-            self._receive(name, wire.Results.decode(body))
-        elif kind == wire.TASKS:
-            self._receive(name, wire.Tasks.decode(body))
-        elif kind == wire.KIND[wire.Ping]:
+        elif isinstance(message, wire.Ping):
             self._post(identity, wire.Pong(0))
-        elif kind == wire.KIND[wire.Stop]:
+        elif isinstance(message, wire.Stop):
             self._leave(name, "it has ended as it was told")
-        elif kind != wire.KIND[wire.Pong]:
-            self._receive(name, wire.decode(kind, body))
+        elif not isinstance(message, wire.Pong):
+            self._receive(name, message)
 
     def _register(self, identity: bytes, name: str, number: int, record: wire.Register) -> None:
         problem = self._mismatch(record)
@@ -282,5 +284,18 @@ class ManagersDoor:
     def _finish(self) -> None:
         stopped, self._stopping = self._stopping, None
         if stopped is not None:
+            self._socket.disable_monitor()
             self._socket.close()
             stopped()
+
+
+def decode(data: bytes) -> wire.Record | wire.Tasks | wire.Results:
+    """What a zmq message holds. Raises BadMessage."""
+    kind, body = data[0], data[2:]
+    if kind == wire.RESULTS:
+        return wire.Results.decode(body)
+    if kind == wire.TASKS:
+        return wire.Tasks.decode(body)
+    record = wire.decode(kind, body)
+    check(record)
+    return record

@@ -18,6 +18,7 @@ from parsl_pool.interchange import wire
 
 _CHUNK = 1 << 18
 ANCILLARY = socket.CMSG_SPACE(4 * 64)
+_MOST_DESCRIPTORS = 1024
 
 # recvmsg() would allocate its buffer anew for each call, from the kernel: 12 us. One buffer a thread does; it is
 # only in use between a call and the copy out of it.
@@ -177,14 +178,16 @@ class Stream:
             size, kind, count = wire.HEAD.unpack_from(data, position)
             if not 2 <= size <= wire.MAX_FRAME:
                 raise self._bad(messages, f"a frame of {size} bytes")
+            if count > len(self._fds_in):  # they travel with a frame's first byte, so also of half a frame
+                raise self._bad(messages, f"a frame with {count} descriptors, {len(self._fds_in)} came")
             after = position + 4 + size
             if after > end:
                 break
-            if count > len(self._fds_in):
-                raise self._bad(messages, f"a frame with {count} descriptors, {len(self._fds_in)} came")
             body = bytes(memoryview(data)[position + 6 : after])
             messages.append((kind, body, [self._fds_in.popleft() for _ in range(count)]))
             position = after
+        if len(self._fds_in) > _MOST_DESCRIPTORS:  # one frame has 255 at most: they would use up all of ours
+            raise self._bad(messages, f"{len(self._fds_in)} descriptors that belong to no frame")
         if position:
             del data[:position]
         return messages

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
+from parsl_pool.errors import BadMessage
 from parsl_pool.interchange import curve, wire
 from parsl_pool.interchange.loop import Loop
 
@@ -57,7 +58,10 @@ class Owner(Protocol):
         """There is a connection. Send what is to come first; `kept`: tasks whose results will come again."""
 
     def receive(self, kind: int, body: bytes) -> None:
-        """A message has come."""
+        """A message has come. Raises BadMessage."""
+
+    def dropped(self, reason: str) -> None:
+        """A message has come that was none."""
 
     def copied(self) -> None:
         """All results that were sent are kept here now."""
@@ -177,15 +181,23 @@ class Uplink:
 
     def _read(self) -> None:
         while self._socket is not None and self._socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:
-            data = self._socket.recv()
+            parts = self._socket.recv_multipart()
             self.heard = monotonic()
-            if data[0] == wire.KIND[wire.Taken]:
-                record = wire.decode(data[0], data[2:])
-                assert isinstance(record, wire.Taken)
-                self._let_go(record.messages)
-            else:
-                self._owner.receive(data[0], data[2:])
-                self._flush()
+            try:
+                if len(parts) != 1 or len(parts[0]) < 2:
+                    raise BadMessage(f"{len(parts)} parts")
+                self._message(parts[0][0], parts[0][2:])
+            except BadMessage as problem:
+                self._owner.dropped(str(problem))
+            self._flush()
+
+    def _message(self, kind: int, body: bytes) -> None:
+        if kind != wire.KIND[wire.Taken]:
+            self._owner.receive(kind, body)
+            return
+        record = wire.decode(kind, body)
+        assert isinstance(record, wire.Taken)
+        self._let_go(record.messages)
 
     def _let_go(self, messages: int) -> None:
         while self._taken < messages and self._kept:

@@ -253,6 +253,12 @@ class State(NamedTuple):
     managers: list[str]
 
 
+class Dropped(NamedTuple):
+    """Manager to interchange: a message that made no sense came here. It was dropped, and is to be counted."""
+
+    reason: str
+
+
 class Facts(NamedTuple):
     """What is known about the end of a worker: names and values, by position."""
 
@@ -322,7 +328,7 @@ class Bulk(NamedTuple):
 Record = (
     Hello | Settings | Ready | Function | Forget | Kill | KillWorkers | Stop | Ping | Pong | Register
     | Refused | WhoAreYou | Taken | Window | Returned | WorkerUp | WorkerGone | ManagerUp | ManagerGone | Broken
-    | Notice | Ask | State | Facts | Spawn | Spawned | Exited | Up | Flush | Need | InitializerFailed
+    | Notice | Ask | State | Facts | Dropped | Spawn | Spawned | Exited | Up | Flush | Need | InitializerFailed
     | Bulk
 )
 
@@ -352,6 +358,7 @@ RECORDS: dict[int, type[Any]] = {
     38: State,
     39: Facts,
     40: Taken,
+    41: Dropped,
     48: Spawn,
     49: Spawned,
     50: Exited,
@@ -522,6 +529,10 @@ class Tasks:
         lengths = body[functions_end:lengths_end]
         if sum(unpack_from(f"<{count}I", lengths)) != len(body) - lengths_end:
             raise BadMessage(f"Tasks: lengths do not add up to {len(body) - lengths_end}")
+        if max(body[19:ids_end:8]) > 0x7F:  # the highest byte of each
+            raise BadMessage("Tasks: an id of 64 bits; records have room for 63")
+        if descriptors and count > 1:
+            raise BadMessage(f"Tasks: {count} tasks with descriptors")
         return cls(
             priority, walltime_ms, count, body[12:ids_end], body[ids_end:functions_end], lengths,
             body[lengths_end:], descriptors,

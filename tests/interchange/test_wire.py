@@ -27,7 +27,7 @@ RECORDS = st.sampled_from(list(wire.RECORDS.values())).flatmap(
 FRAMES_OF_TASKS = st.integers(1, 8).flatmap(
     lambda count: st.builds(
         tasks,
-        st.lists(st.integers(0, (1 << 64) - 1), min_size=count, max_size=count),
+        st.lists(st.integers(0, (1 << 63) - 1), min_size=count, max_size=count),
         st.lists(st.integers(0, (1 << 32) - 1), min_size=count, max_size=count),
         st.integers(-(1 << 31), (1 << 31) - 1),
         st.lists(st.binary(max_size=20), min_size=count, max_size=count),

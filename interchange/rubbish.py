@@ -1,0 +1,61 @@
+"""Messages and peers that are not what they should be: which they are, counting them, and telling of it.
+
+Decoding finds what is not of the format (wire.py). What is left are records of the right form that nobody can act
+upon; `check` finds those.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+
+from parsl_pool.errors import BadMessage
+from parsl_pool.interchange import wire
+
+_FROM_WORKERS = (wire.OK, wire.RAISED, wire.CANCELLED, wire.SKIPPED, wire.UNREADABLE, wire.UNSENDABLE)
+_START_METHODS = ("fork", "forkserver", "spawn")
+
+
+class Rubbish:
+    """Counts what was dropped.
+
+    Whoever can send rubbish can send a lot of it. So it tells of the first, the second, the fourth, the eighth, ...:
+    enough to see that it happens, and not enough to fill a disk.
+    """
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self._tell = tell
+        self.count = 0
+
+    def drop(self, reason: object) -> None:
+        """One more was dropped, for this reason."""
+        self.count += 1
+        if self.count & (self.count - 1) == 0:
+            so_far = "" if self.count == 1 else f" ({self.count} so far)"
+            self._tell(f"dropped a bad message{so_far}: {reason}")
+
+
+def check(record: wire.Record) -> None:
+    """Look at values that would make whoever acts upon them fail.
+
+    Raises:
+        BadMessage: there is one.
+    """
+    good = True
+    if isinstance(record, wire.Kill):
+        good = record.status in (wire.KILLED, wire.TIMED_OUT)
+    elif isinstance(record, wire.KillWorkers):
+        good = record.signal in signal.valid_signals()
+    elif isinstance(record, wire.Bulk):
+        good = record.task >= 0 and record.status in _FROM_WORKERS
+    elif isinstance(record, wire.Register):
+        good = record.workers >= 0 and 0 < record.pid < 1 << 31
+    elif isinstance(record, wire.Settings):
+        good = (
+            record.workers > 0
+            and record.max_tasks_per_child >= 0
+            and record.start_method in _START_METHODS
+            and min(record.heartbeat_ms, record.threshold_ms) > 0
+        )
+    if not good:
+        raise BadMessage(f"a {type(record).__name__} that nobody can act upon")
