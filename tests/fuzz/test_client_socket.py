@@ -44,7 +44,7 @@ class Client:
 
     def send(self, data: bytes, descriptors: list[int] | None = None) -> None:
         """These bytes, between what the pool itself sends."""
-        self.link._control.append((data, descriptors))
+        self.link.control.append((data, descriptors))
         self.link.wake()
 
     @property
