@@ -27,7 +27,8 @@ def race(table: ClaimsTable, page: Page, worker: subprocess.Popen[bytes]) -> dic
     return said
 
 
-def test_a_task_is_either_cancelled_or_run() -> None:
+def run_race() -> tuple[dict[int, bool], bytes]:
+    """What the client was told of each task that it cancelled, and the status that the worker gave to each task."""
     claims_fd = shared_memory.create(CLAIMS_SIZE, "claims")
     page_fd = shared_memory.create(PAGE_SIZE, "page")
     inherited = (claims_fd, page_fd)
@@ -49,9 +50,20 @@ def test_a_task_is_either_cancelled_or_run() -> None:
         os.close(claims_fd)
         os.close(page_fd)
     assert worker.returncode == 0 and len(statuses) == TASKS
-    status_of = dict(enumerate(statuses, 1))
-    both = [task for task, cancelled in said.items() if cancelled and status_of[task] != wire.CANCELLED]
-    assert not both, "cancelled, and run all the same"
-    unasked = [task for task, status in status_of.items() if status != wire.OK and task not in said]
-    assert not unasked, "cancelled by nobody"
-    assert 20 < sum(said.values()) < len(said) - 20, "there was hardly a race"
+    return said, statuses
+
+
+def test_a_task_is_either_cancelled_or_run() -> None:
+    won = lost = 0
+    for _ in range(20):  # on a busy machine the two may take turns: then there is no race
+        said, statuses = run_race()
+        status_of = dict(enumerate(statuses, 1))
+        both = [task for task, cancelled in said.items() if cancelled and status_of[task] != wire.CANCELLED]
+        assert not both, "cancelled, and run all the same"
+        unasked = [task for task, status in status_of.items() if status != wire.OK and task not in said]
+        assert not unasked, "cancelled by nobody"
+        won += sum(said.values())
+        lost += len(said) - sum(said.values())
+        if min(won, lost) > 20:
+            return
+    raise AssertionError(f"there was hardly a race: {won} times the client won, {lost} times the worker")
