@@ -6,6 +6,9 @@
 Forking the user's process, or the interchange, would copy their threads' locks in whatever state they are.
 Forking from here costs a few milliseconds and has none of that danger, as long as this process stays
 single-threaded: `preload` is user code, so it counts its threads afterwards.
+
+The first one of a pool whose manager is inside the interchange is a fork of the interchange, made before that has done
+anything; all others are fresh interpreters.
 """
 
 from __future__ import annotations
@@ -13,7 +16,9 @@ from __future__ import annotations
 import os
 import select
 import signal
+import socket
 import sys
+import threading
 from importlib import import_module
 
 from parsl_pool.interchange import inherited, launch, shared_memory, wire, worker
@@ -28,7 +33,7 @@ class ForkServer:
         self._stream = stream
         self._setup = setup
         self._settings = settings
-        self._spawns = settings.start_method == "spawn"
+        self._spawns = settings.start_method == "spawn" or _must_not_fork()
         self._workers: dict[int, int] = {}  # pid -> number
         self._wake_read, self._wake_write = _pipe()
         signal.signal(signal.SIGCHLD, lambda signum, frame: None)  # so that the wake-up descriptor is written
@@ -92,7 +97,8 @@ class ForkServer:
             _prefer_for_oom()
             if self._spawns:
                 self._exec(number, sock_fd, page_fd, stacks_fd)
-            worker.main(number, from_descriptor(sock_fd), page_fd, stacks_fd, self._setup)
+            with from_descriptor(sock_fd) as sock:
+                worker.main(number, sock, page_fd, stacks_fd, self._setup)
             code = 0
         except BaseException:  # printed for the manager, which keeps our stderr
             sys.excepthook(*sys.exc_info())
@@ -161,23 +167,64 @@ def preload(modules: list[str]) -> None:
             print(f"parsl_pool: cannot preload {name}: {type(problem).__name__}: {problem}", file=sys.stderr)
 
 
+def _must_not_fork() -> bool:
+    """True, with a warning, if this process has threads after all: their locks would be copied as they are."""
+    if threading.active_count() == 1 and not _has_alien_threads():
+        return False
+    print(
+        "parsl_pool: preload started threads, which a forked worker would not have: each worker is a fresh "
+        "interpreter instead, and imports the modules anew",
+        file=sys.stderr,
+    )
+    return True
+
+
+def _has_alien_threads() -> bool:
+    """True if there are threads that Python doesn't know of, and that don't end by themselves before a fork.
+
+    Libraries for numerics do that, and start theirs again when they need them: so the counting follows a fork.
+    """
+    try:
+        if len(os.listdir("/proc/self/task")) == 1:
+            return False
+        pid = os.fork()
+        if pid == 0:
+            os._exit(0)
+        os.waitpid(pid, 0)
+        return len(os.listdir("/proc/self/task")) > 1
+    except OSError:
+        return False  # no /proc: nobody knows
+
+
 def main() -> None:
-    """Program: `fork_server FD PARENT`. Reads Settings from the socket FD, then serves."""
-    parent, fd = int(sys.argv[2]), int(sys.argv[1])
-    end_with_parent(parent)
-    sock = from_descriptor(fd)
-    stream = Stream(sock)
-    messages: list[tuple[int, bytes, list[int]]] = []
-    while not messages:
-        select.select([sock], [], [])
-        messages = stream.receive()
-    kind, body, descriptors = messages.pop(0)
-    settings = wire.decode(kind, body)
-    assert isinstance(settings, wire.Settings)
-    server = ForkServer(stream, prepare(settings, descriptors), settings)
-    for message in messages:
-        server._handle(*message)
-    server.run()
+    """Program: `fork_server FD PARENT`."""
+    serve(from_descriptor(int(sys.argv[1])), int(sys.argv[2]))
+
+
+def serve(sock: socket.socket, parent: int) -> None:
+    """Be the fork server of the manager at the other end of the socket; it sends Settings first. Ends the process."""
+    code = 1
+    try:
+        end_with_parent(parent)
+        stream = Stream(sock)
+        messages: list[tuple[int, bytes, list[int]]] = []
+        while not messages:
+            select.select([sock], [], [])
+            messages = stream.receive()
+        kind, body, descriptors = messages.pop(0)
+        settings = wire.decode(kind, body)
+        assert isinstance(settings, wire.Settings)
+        server = ForkServer(stream, prepare(settings, descriptors), settings)
+        for message in messages:
+            server._handle(*message)
+        server.run()
+        code = 0
+    except PeerGone:
+        code = 0  # the manager has ended without having needed us
+    except BaseException:  # printed, and our manager sees how we ended
+        sys.excepthook(*sys.exc_info())
+    finally:
+        worker.end(code)
 
 
 def prepare(settings: wire.Settings, descriptors: list[int]) -> worker.Setup:

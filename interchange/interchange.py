@@ -3,7 +3,7 @@
     client --inherited unix socket--> Interchange --call--> a manager inside
                                           '------zmq, CURVE--> managers elsewhere (managers_door.py)
 
-Program: `interchange FD CLIENT_PID`. It lives exactly as long as the client holds the other end of FD.
+Program: `interchange FD CLIENT_PID inside|apart`. It lives exactly as long as the client holds the other end of FD.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ import gc
 import os
 import select
 import signal
+import socket
 import sys
 from time import monotonic
 from typing import Any
 
 from parsl_pool.errors import BadMessage
-from parsl_pool.interchange import broker, stream, wire
+from parsl_pool.interchange import broker, launch, stream, title, wire
 from parsl_pool.interchange.loop import Loop
 from parsl_pool.interchange.manager import Manager, Upward
 from parsl_pool.interchange.rubbish import Rubbish, check
@@ -28,8 +29,9 @@ INSIDE = "inside"
 class Interchange:
     """Gives the broker's core its sockets. Everything happens in the loop's thread."""
 
-    def __init__(self, loop: Loop, client: stream.Stream) -> None:
+    def __init__(self, loop: Loop, client: stream.Stream, fork_server: launch.Helper | None = None) -> None:
         self._loop, self._client = loop, client
+        self._fork_server = fork_server
         self._broker = broker.Broker()
         self._inside: Manager | None = None
         self._door: Any = None  # ManagersDoor, when managers are apart
@@ -135,7 +137,9 @@ class Interchange:
                 os.close(fd)
             self._tell(wire.Ready(os.getpid(), self._door.address))
             return
-        self._inside = Manager(self._loop, INSIDE, settings, descriptors, self._from_inside, self._stopped)
+        self._inside = Manager(
+            self._loop, INSIDE, settings, descriptors, self._from_inside, self._stopped, self._fork_server
+        )
         self._perform(self._broker.manager_registered(INSIDE, []))
         self._inside.begin()
         self._tell(wire.Ready(os.getpid(), ""))
@@ -266,18 +270,29 @@ class Interchange:
         self._loop.stop()
 
 
+def _be_fork_server(sock: socket.socket, parent: int) -> None:
+    """In a fork of this process, which halves the time until there are workers."""
+    title.be_called_fork_server()
+    from parsl_pool.interchange import fork_server  # what the interchange itself does not need
+
+    fork_server.serve(sock, parent)
+
+
 def main() -> None:
-    """Program: `interchange FD CLIENT_PID`."""
+    """Program: `interchange FD CLIENT_PID inside|apart`."""
     # Ctrl-C is the user's process's to decide about; we are in a session of our own anyway.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         os.setsid()
     except PermissionError:
         pass  # already the leader of one
+    client = int(sys.argv[1])
+    # Before anything else exists that the fork server and its workers should not have.
+    fork_server = launch.fork_off(client, _be_fork_server) if sys.argv[3] == INSIDE else None
     gc.freeze()
     gc.set_threshold(50_000)  # cycles are rare here, and a collection is a pause for everybody
     loop = Loop()
-    Interchange(loop, stream.Stream(stream.from_descriptor(int(sys.argv[1]))))
+    Interchange(loop, stream.Stream(stream.from_descriptor(client)), fork_server)
     loop.run()
     sys.stdout.flush()
     os._exit(0)  # no teardown: nothing is left to do

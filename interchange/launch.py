@@ -1,4 +1,4 @@
-"""Starting the helper processes: a fresh interpreter each, and never a fork of the user's process.
+"""Starting the helper processes: fresh interpreters, and never a fork of the user's process.
 
 The commands name modules of this room, found through this installation's root: not through PATH, and not through
 the current directory, where a user's `queue.py` would be taken for the standard library's.
@@ -7,8 +7,12 @@ the current directory, where a user's `queue.py` would be taken for the standard
 from __future__ import annotations
 
 import os
+import socket
 import sys
+from collections.abc import Callable
 
+from parsl_pool.interchange import stream
+from parsl_pool.interchange.named_tuple import NamedTuple
 from parsl_pool.interchange.worker_handle import signal_name
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(sys.modules["parsl_pool"].__file__ or "")))
@@ -17,6 +21,13 @@ _BOOT = (
     "import sys; sys.path[0:1] = []; sys.path.append({root!r}); "
     "from parsl_pool.interchange.{module} import main; main()"
 )
+
+
+class Helper(NamedTuple):
+    """A helper process, and our end of the socket to it."""
+
+    pid: int
+    sock: socket.socket
 
 
 def helper_command(module: str, arguments: list[object]) -> list[str]:
@@ -38,6 +49,41 @@ def spawn_helper(module: str, arguments: list[object], descriptors: list[int]) -
     finally:
         for fd in descriptors:
             os.set_inheritable(fd, False)
+
+
+def start_fork_server() -> Helper:
+    """A fork server in a fresh interpreter.
+
+    Raises:
+        OSError: the interpreter can't be started.
+    """
+    ours, theirs = stream.pair()
+    with theirs:
+        return Helper(spawn_helper("fork_server", [theirs.fileno(), os.getpid()], [theirs.fileno()]), ours)
+
+
+def fork_off(client: int, serve: Callable[[socket.socket, int], None]) -> Helper:
+    """A fork of this process that does nothing but `serve(socket to us, our process id)`.
+
+    This process must be as a fresh one: one thread, and nothing open but the descriptor of its client.
+
+    Raises:
+        OSError: there can be no more processes.
+    """
+    ours, theirs = stream.pair()
+    parent = os.getpid()
+    pid = os.fork()
+    if pid:
+        theirs.close()
+        return Helper(pid, ours)
+    try:
+        ours.close()
+        os.close(client)
+        serve(theirs, parent)
+    except BaseException:  # printed, and we see that it has ended
+        sys.excepthook(*sys.exc_info())
+    finally:
+        os._exit(1)
 
 
 def wait(pid: int) -> int:

@@ -47,6 +47,7 @@ class Manager:
         descriptors: list[int],
         report: Callable[[Upward], None],
         on_stopped: Callable[[], None],
+        fork_server: launch.Helper | None = None,
     ) -> None:
         self.name = name
         self.host = socket.gethostname()
@@ -65,7 +66,7 @@ class Manager:
         self._broken = False
         self._fork_server_deaths = 0  # in a row, without a worker having become ready
         self._oom = OomCounter()
-        self._start_fork_server()
+        self._use_fork_server(fork_server or launch.start_fork_server())
         loop.after_reads.append(self._flush)
 
     def begin(self) -> None:
@@ -214,15 +215,13 @@ class Manager:
 
     # -- workers
 
-    def _start_fork_server(self) -> None:
-        ours, theirs = stream.pair()
-        self._fork_server_pid = launch.spawn_helper("fork_server", [theirs.fileno(), os.getpid()], [theirs.fileno()])
-        theirs.close()
-        self._fork_server = stream.Stream(ours)
+    def _use_fork_server(self, helper: launch.Helper) -> None:
+        self._fork_server_pid = helper.pid
+        self._fork_server = stream.Stream(helper.sock)
         copies = [os.dup(fd) for fd in self._descriptors]
         self._fork_server.put(wire.frame(self._settings, len(copies)), copies)
-        self._fork_server.flush()
-        self._loop.add_reader(ours.fileno(), self._from_fork_server)
+        self._loop.add_reader(helper.sock.fileno(), self._from_fork_server)
+        self._fork_server_flush()
         self._last_words = ""
 
     def _start_worker(self, number: int) -> None:
@@ -300,7 +299,7 @@ class Manager:
         for worker in self._workers.values():
             worker.signal(signal.SIGKILL)
         old = list(self._workers)
-        self._start_fork_server()
+        self._use_fork_server(launch.start_fork_server())
         for number in old:
             self._exited(number, -signal.SIGKILL, 0, reason)
 

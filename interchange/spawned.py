@@ -14,7 +14,7 @@ from parsl_pool.interchange.stream import from_descriptor
 
 def main() -> None:
     """Be a worker."""
-    number, sock, page, stacks, settings_fd = map(int, sys.argv[1:6])
+    number, sock_fd, page, stacks, settings_fd = map(int, sys.argv[1:6])
     data = os.pread(settings_fd, os.fstat(settings_fd).st_size, 0)
     settings = wire.decode(wire.KIND[wire.Settings], data)
     assert isinstance(settings, wire.Settings)
@@ -24,7 +24,8 @@ def main() -> None:
     setup = fork_server.prepare(settings, inherited)
     code = 1
     try:
-        worker.main(number, from_descriptor(sock), page, stacks, setup)
+        with from_descriptor(sock_fd) as sock:
+            worker.main(number, sock, page, stacks, setup)
         code = 0
     finally:
         worker.end(code)

@@ -50,11 +50,13 @@ class PeerGone(Exception):
 
 
 def read_descriptors(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
-    """The descriptors in what recvmsg() returned beside the data."""
+    """The descriptors in what recvmsg() returned beside the data. No program that is started here inherits them."""
     numbers = array.array("i")
     for level, kind, data in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
             numbers.frombytes(data[: len(data) - len(data) % numbers.itemsize])
+    for fd in numbers:
+        os.set_inheritable(fd, False)
     return list(numbers)
 
 

@@ -1,10 +1,11 @@
 """Tasks of the scripts."""
 
 import os
+import sys
 import time
 from pathlib import Path
 
-__all__ = ["hold", "note_after", "ready_file", "triple", "wait_for"]
+__all__ = ["about_module", "hold", "note_after", "ready_file", "triple", "wait_for"]
 
 
 def triple(value: int) -> int:
@@ -37,3 +38,8 @@ def wait_for(path: str, within: float = 30) -> None:
 def ready_file() -> str:
     """A new name for such a file, away from the temporary directory, which is to be empty at the end."""
     return os.path.join(os.environ["SCRATCH"], f"ready-{os.getpid()}-{time.monotonic_ns()}")
+
+
+def about_module(name: str) -> tuple[bool, int, str]:
+    """Whether this worker has the module, who its parent is, and the program that its interpreter was started with."""
+    return name in sys.modules, os.getppid(), sys.orig_argv[2]

@@ -153,6 +153,15 @@ def test_descriptors_come_beside_their_frames() -> None:
         assert got == [(1, []), (2, [b"a", b"b"]), (3, []), (4, [b"c"])]
 
 
+def test_programs_that_are_started_here_inherit_no_descriptor_that_came() -> None:
+    with streams() as (one, other):
+        one.put(frame(wire.TASKS, b"x", 1), [file_with(b"page")])
+        assert one.flush()
+        ((_, _, descriptors),) = other.receive()
+        assert not os.get_inheritable(descriptors[0])
+        assert content(descriptors[0]) == b"page"
+
+
 def test_descriptors_are_closed_on_our_side_once_they_are_sent() -> None:
     with streams() as (one, other):
         before = open_descriptors()

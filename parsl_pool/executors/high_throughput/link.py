@@ -276,7 +276,7 @@ class Link:
     def start_process(self) -> None:
         """Start an interchange."""
         settings, descriptors = self._settings()
-        self._process = InterchangeProcess(self.label)
+        self._process = InterchangeProcess(self.label, inside=self._apart is None)
         if self._apart is not None:
             hello = self._apart.hello()
         else:

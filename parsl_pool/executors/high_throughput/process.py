@@ -16,18 +16,19 @@ _NULL = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)] if hasattr(os, "P
 class InterchangeProcess:
     """A running interchange: its process, and our end of the socket to it."""
 
-    def __init__(self, label: str) -> None:
-        """Start one.
+    def __init__(self, label: str, inside: bool) -> None:
+        """Start one. inside: it is to have the manager in itself.
 
         Raises:
             StartError: it could not be started.
         """
         ours, theirs = stream.pair()
+        arguments: list[object] = [theirs.fileno(), os.getpid(), "inside" if inside else "apart"]
         try:
-            self.pid = launch.spawn_helper("interchange", [theirs.fileno(), os.getpid()], [theirs.fileno()])
+            self.pid = launch.spawn_helper("interchange", arguments, [theirs.fileno()])
         except OSError as problem:
             ours.close()
-            command = " ".join(launch.helper_command("interchange", ["FD", "PID"]))
+            command = " ".join(launch.helper_command("interchange", ["FD", "PID", arguments[2]]))
             raise StartError(label, f"cannot start the interchange by {command}: {problem}") from problem
         finally:
             theirs.close()
