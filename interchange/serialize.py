@@ -4,7 +4,8 @@ The first byte of a payload tells its form:
 
     0x80  a pickle (that is how pickles of protocol 2 and later begin)
     B     a pickle with its large buffers beside it (protocol 5, out of band)
-    M     another payload, in the shared memory whose descriptor travels beside the frame; u64 size
+    M     another payload, in the shared memory whose descriptor travels beside the frame; u64 size.
+          Beside a task's there may be a second descriptor: memory that the worker may use for a large result
     C     a chunk of calls: a pickle of a list of argument tuples (for one function)
     D     arguments in which futures were found: their results travel along as payloads
     P     results of a chunk that broke off: a pickle of the list so far, and the envelope of what stopped it
@@ -34,11 +35,57 @@ _U32 = Struct("<I")
 _U64 = Struct("<Q")
 _ALIGN = 64  # arrays in shared memory begin on a cache line
 
+_PROTO, _FRAME = 0x80, 0x95  # opcodes: what pickle writes begins with one of them, unless it is a few bytes
+
 # Their pickles hold no buffers and no references by name: the cheapest way is good.
 PLAIN = frozenset({int, float, bool, str, type(None), complex})
 
 
 # ---- writing
+
+
+class _Sink(list[Any]):
+    """Takes what a pickler writes. Bytes and strings of 64 kB and more come as they are, uncopied, one by one."""
+
+    write = list.append
+
+    def __init__(self) -> None:
+        self.buffers: list[PickleBuffer] = []
+
+    def keep_in_band(self, buffer: PickleBuffer) -> bool:
+        """What pickle is to do with a buffer; those that are to stay outside are remembered."""
+        return _keep_in_band(buffer, self.buffers)
+
+
+_free: list[tuple[_Sink, pickle.Pickler]] = []  # making a pickler costs three times what a small pickle does
+
+
+def dump_parts(value: object) -> tuple[bytes | list[Any], list[PickleBuffer]]:
+    """A pickle, as a list of parts if it is large, and the buffers beside it. Raises whatever pickling raises."""
+    try:
+        sink, pickler = _free.pop()
+    except IndexError:
+        sink = _Sink()
+        pickler = pickle.Pickler(sink, 5, buffer_callback=sink.keep_in_band)
+    pickler.dump(value)  # if it raises, both are dropped
+    if len(sink) == 1 and not sink.buffers:
+        data: bytes = sink.pop()
+        if len(data) < LARGE:
+            pickler.clear_memo()
+            _free.append((sink, pickler))  # not after a large one: its memo would keep that size
+        return data, []
+    return [part if type(part) is bytes else bytes(part) for part in sink], sink.buffers
+
+
+def names_main(data: bytes | list[Any]) -> bool:
+    """True if a pickle refers to something in `__main__` by name, or just might.
+
+    Names stand in frames. A part that is neither short nor a frame is the user's own bytes: what they say does not
+    matter, and looking costs as much as copying them.
+    """
+    if isinstance(data, bytes):
+        return b"__main__" in data
+    return any(b"__main__" in part for part in data if len(part) < LARGE or part[0] in (_PROTO, _FRAME))
 
 
 def dump_value(value: object, name: str) -> bytes | list[Any]:
@@ -51,13 +98,13 @@ def dump_value(value: object, name: str) -> bytes | list[Any]:
     """
     if type(value) in PLAIN:
         return dumps(value, 5)
-    buffers: list[PickleBuffer] = []
+    data: bytes | list[Any]
     try:
-        data = dumps(value, 5, buffer_callback=lambda buffer: _keep_in_band(buffer, buffers))
+        data, buffers = dump_parts(value)
     except Exception:  # whatever a __reduce__ raises; the next try, or its error, tells the user
-        buffers.clear()
+        buffers = []
         data = dump_by_value(value, name, buffers)
-    return _with_buffers(data, buffers) if buffers else data
+    return with_buffers(data, buffers) if buffers else data
 
 
 def dump_by_value(value: object, name: str, buffers: list[PickleBuffer] | None = None) -> bytes:
@@ -91,12 +138,13 @@ def _keep_in_band(buffer: PickleBuffer, buffers: list[PickleBuffer]) -> bool:
     return False
 
 
-def _with_buffers(data: bytes, buffers: Sequence[PickleBuffer]) -> list[Any]:
+def with_buffers(data: bytes | list[Any], buffers: Sequence[PickleBuffer]) -> list[Any]:
     """B | u32 count | u64 size of the pickle | u64 sizes of the buffers | pickle | padding, buffer, ..."""
     views = [buffer.raw() for buffer in buffers]
-    head = b"B" + _U32.pack(len(views)) + _U64.pack(len(data)) + b"".join(_U64.pack(v.nbytes) for v in views)
-    parts: list[Any] = [head, data]
-    position = len(head) + len(data)
+    size = size_of(data)
+    head = b"B" + _U32.pack(len(views)) + _U64.pack(size) + b"".join(_U64.pack(v.nbytes) for v in views)
+    parts: list[Any] = [head, data] if isinstance(data, bytes) else [head, *data]
+    position = len(head) + size
     for view in views:
         padding = -position % _ALIGN
         parts += (bytes(padding), view)
@@ -109,6 +157,12 @@ def size_of(payload: bytes | list[Any]) -> int:
     if isinstance(payload, bytes):
         return len(payload)
     return sum(part.nbytes if isinstance(part, memoryview) else len(part) for part in payload)
+
+
+def first_byte(payload: bytes | list[Any]) -> int:
+    """Which tells the form of a payload."""
+    first: int = payload[0] if isinstance(payload, bytes) else payload[0][0]
+    return first
 
 
 def join(payload: bytes | list[Any]) -> bytes:
@@ -129,7 +183,23 @@ def to_shared_memory(payload: bytes | list[Any], label: str) -> tuple[bytes, int
     except OSError:
         os.close(fd)
         raise
-    return b"M" + _U64.pack(size), fd
+    return stand_in(size), fd
+
+
+def write_again(fd: int, payload: bytes | list[Any]) -> None:
+    """Write the payload to shared memory that has held another one. Closes the descriptor if that fails."""
+    try:
+        os.ftruncate(fd, size_of(payload))
+        os.lseek(fd, 0, os.SEEK_SET)
+        write_all(fd, [payload] if isinstance(payload, bytes) else payload)
+    except OSError:
+        os.close(fd)
+        raise
+
+
+def stand_in(size: int) -> bytes:
+    """The payload that says: the real one, of that size, is in the shared memory beside this."""
+    return b"M" + _U64.pack(size)
 
 
 def write_all(fd: int, parts: Sequence[Any]) -> None:
@@ -146,9 +216,46 @@ def write_all(fd: int, parts: Sequence[Any]) -> None:
 def from_shared_memory(fd: int) -> memoryview:
     """The payload that a descriptor holds, copy-on-write; the descriptor is closed."""
     try:
-        return memoryview(shared_memory.map_private(fd))
+        return map_payload(fd)
     finally:
         os.close(fd)
+
+
+def map_payload(fd: int) -> memoryview:
+    """The payload that a descriptor holds, copy-on-write."""
+    return memoryview(shared_memory.map_private(fd))
+
+
+class _Descriptor:
+    """A file for an unpickler, which reads large bytes straight into the objects that it makes of them."""
+
+    __slots__ = ("_fd", "_position")
+
+    def __init__(self, fd: int) -> None:
+        self._fd, self._position = fd, 0
+
+    def read(self, size: int) -> bytes:
+        data = os.pread(self._fd, size, self._position)
+        self._position += len(data)
+        return data
+
+    def readinto(self, buffer: Any) -> int:
+        size = os.preadv(self._fd, [buffer], self._position)
+        self._position += size
+        return size
+
+    def readline(self) -> bytes:
+        raise pickle.UnpicklingError("not a pickle of ours")  # only protocols before 2 have lines
+
+
+def is_plain(fd: int) -> bool:
+    """True if the shared memory holds a pickle and nothing beside it, and `load_plain` can read it."""
+    return hasattr(os, "preadv") and os.pread(fd, 1, 0) == b"\x80"
+
+
+def load_plain(fd: int) -> Any:
+    """The object in shared memory that `is_plain`; nothing of it refers to that memory. Half the price of mapping."""
+    return pickle.Unpickler(_Descriptor(fd)).load()
 
 
 def dump_chunk(calls: list[tuple[Any, ...]], name: str) -> bytes | list[Any]:
@@ -206,7 +313,18 @@ def _load_with_buffers(view: memoryview) -> Any:
 
 def load_arguments(payload: Payload) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Positional and keyword arguments of a task (not of a chunk). Raises whatever unpickling raises."""
-    arguments = _load_with_results(memoryview(payload)) if payload[0] == 0x44 else load_value(payload)
+    return _as_call(_load_with_results(memoryview(payload)) if payload[0] == 0x44 else load_value(payload))
+
+
+def load_shared_arguments(fd: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """As `load_arguments`, for a payload that `is_plain`; the descriptor is closed."""
+    try:
+        return _as_call(load_plain(fd))
+    finally:
+        os.close(fd)
+
+
+def _as_call(arguments: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     if type(arguments) is tuple:
         return arguments, {}
     args, kwargs = arguments

@@ -127,6 +127,7 @@ class Worker:
         self._functions: dict[int, tuple[Any, bytes]] = {}  # number -> callable or None, bytes to open anew
         self._later: deque[tuple[int, bytes, list[int]]] = deque()  # arrived while waiting for a function
         self._skipped = 0  # tasks that were begun only to be passed over
+        self._lent: list[int] = []  # shared memory for the next large result
         self._committed = 0
         self._before = 0  # when the work that has not been announced began
         self._said_at = monotonic_ns()
@@ -244,7 +245,9 @@ class Worker:
             self._put(task, status, result)
             if (now - self._said_at > FLUSH_NS or not STRONG_ORDER) and task != last:
                 self._flush(idle=False)
-        for fd in descriptors:  # of a task that did not run; the others have been taken
+        descriptors += self._lent
+        self._lent.clear()
+        for fd in descriptors:  # of a task that did not run, or had no large result; the others have been taken
             os.close(fd)
         # Only now: the manager reads the ring before it asks what ran, so a finished task here does no harm.
         words[TASK] = 0
@@ -252,7 +255,9 @@ class Worker:
     def _call(self, call: Any, number: int, payload: Any, descriptors: list[int]) -> tuple[int, Any]:
         """Run one task: its status, and the payload of its result (whole, or in parts)."""
         try:
-            if payload[0] == 0x4D:  # M
+            if len(descriptors) > 1:
+                self._lent.append(descriptors.pop())
+            if payload[0] == 0x4D and not serialize.is_plain(descriptors[0]):  # M
                 payload = serialize.from_shared_memory(descriptors.pop(0))
             if call is None:
                 begin = monotonic_ns()
@@ -260,7 +265,10 @@ class Worker:
                 self._before += monotonic_ns() - begin  # imports count once, and not as the function's own time
             if payload[0] == 0x43:  # C
                 return _call_chunk(call, serialize.load_chunk(payload))
-            args, kwargs = serialize.load_arguments(payload)
+            if payload[0] == 0x4D:
+                args, kwargs = serialize.load_shared_arguments(descriptors.pop(0))
+            else:
+                args, kwargs = serialize.load_arguments(payload)
         except StopWork:
             raise
         except BaseException as problem:  # told to the client; it is user code that unpickles
@@ -301,7 +309,12 @@ class Worker:
         self._flush(idle=False)
         if serialize.size_of(result) >= serialize.LARGE:
             try:
-                short, fd = serialize.to_shared_memory(result, "result")
+                if self._lent:
+                    fd = self._lent.pop()
+                    serialize.write_again(fd, result)
+                    short = serialize.stand_in(serialize.size_of(result))
+                else:
+                    short, fd = serialize.to_shared_memory(result, "result")
             except OSError:
                 pass  # no shared memory left: through the socket
             else:

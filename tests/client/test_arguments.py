@@ -5,13 +5,16 @@ from collections import OrderedDict, defaultdict, namedtuple
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
+from pickle import PickleBuffer
 from typing import Any
 
 import pytest
 
 from parsl_pool import ParslPoolExecutor
 from parsl_pool.errors import SerializationError
-from parsl_pool.executors.high_throughput.arguments import Dependent, SharedPayload, dump_arguments
+from parsl_pool.executors.high_throughput.arguments import Dependent, dump_arguments
+from parsl_pool.executors.high_throughput.large_arguments import SharedPayload
+from parsl_pool.executors.high_throughput.warm_memory import WarmMemory
 from parsl_pool.futures import AppFuture
 from parsl_pool.interchange import serialize
 from parsl_pool.interchange.serialize import LARGE
@@ -41,17 +44,18 @@ def opened(payload: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
         results = [serialize.join(serialize.dump_value(future.result(), "it")) for future in payload.futures]
         payload = serialize.join(serialize.dump_with_results(payload.arguments, results))
     if isinstance(payload, SharedPayload):
-        payload = serialize.from_shared_memory(os.dup(payload.fd))
+        data, descriptors = payload.to_send()
+        payload = serialize.from_shared_memory(descriptors[0]) if descriptors else data
     return serialize.load_arguments(payload)
 
 
 def sent(*args: Any, **kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    return opened(dump_arguments(args, kwargs, "fit", False))
+    return opened(dump_arguments(args, kwargs, "fit", None))
 
 
 def failure(*args: Any, **kwargs: Any) -> SerializationError:
     with pytest.raises(SerializationError) as caught:
-        dump_arguments(args, kwargs, "fit", False)
+        dump_arguments(args, kwargs, "fit", None)
     return caught.value
 
 
@@ -67,7 +71,7 @@ def test_arguments_arrive_as_they_were_given(args: tuple[Any, ...], kwargs: dict
 
 def test_arguments_are_those_of_the_moment_of_submission() -> None:
     value = [1]
-    payload = dump_arguments((value,), {}, "fit", False)
+    payload = dump_arguments((value,), {}, "fit", None)
     value.append(2)
     assert opened(payload) == (([1],), {})
 
@@ -75,33 +79,32 @@ def test_arguments_are_those_of_the_moment_of_submission() -> None:
 @pytest.mark.parametrize("size", [0, 1, LARGE - 100, LARGE, 1 << 20])
 @pytest.mark.parametrize("shared", [True, False])
 def test_large_arguments_go_through_shared_memory_where_they_may(size: int, shared: bool) -> None:
-    payload = dump_arguments((b"x" * size,), {}, "fit", shared)
+    payload = dump_arguments((b"x" * size,), {}, "fit", WarmMemory() if shared else None)
     assert isinstance(payload, SharedPayload) == (shared and size >= LARGE)
     assert opened(payload) == ((b"x" * size,), {})
 
 
-def test_shared_memory_is_given_back_with_the_payload() -> None:
-    before, descriptors = SharedPayload.count, os.listdir("/proc/self/fd")
-    payload = dump_arguments((b"x" * LARGE,), {}, "fit", True)
-    assert SharedPayload.count == before + 1
+@pytest.mark.parametrize("value", [b"x" * LARGE, PickleBuffer(bytearray(LARGE))])
+def test_shared_memory_is_given_back_with_the_payload(value: Any) -> None:
+    home, descriptors = WarmMemory(), os.listdir("/proc/self/fd")
+    payload = dump_arguments((value,), {}, "fit", home)
+    assert isinstance(payload, SharedPayload)
+    _, sent = payload.to_send()
+    assert sent and len(home.out) == 1
+    os.close(sent[0])
     del payload
     gc.collect()
-    assert (SharedPayload.count, os.listdir("/proc/self/fd")) == (before, descriptors)
+    assert (home.out, home.unwritten, os.listdir("/proc/self/fd")) == ({}, {}, descriptors)
 
 
 def test_arguments_that_find_no_shared_memory_go_another_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(SharedPayload, "limit", 1)
-    first = dump_arguments((b"x" * LARGE,), {}, "fit", True)
-    second = dump_arguments((b"x" * LARGE,), {}, "fit", True)
-    assert isinstance(first, SharedPayload) and isinstance(second, bytes)
-    del first
-    gc.collect()
-
     def no_room(*_: Any) -> Any:
         raise OSError(24, "Too many open files")
 
     monkeypatch.setattr(serialize, "to_shared_memory", no_room)
-    assert opened(dump_arguments((b"x" * LARGE,), {}, "fit", True)) == ((b"x" * LARGE,), {})
+    for value in (b"x" * LARGE, PickleBuffer(bytearray(LARGE))):
+        ((got,), _) = opened(dump_arguments((value,), {}, "fit", WarmMemory()))
+        assert bytes(got) == bytes(value)
 
 
 def test_what_cannot_be_imported_goes_by_value() -> None:
@@ -165,7 +168,7 @@ PLACES: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
 def test_a_future_anywhere_becomes_its_result(place: str, kind: Kind) -> None:
     put, take = PLACES[place]
     future = kind(42)
-    payload = dump_arguments((1, put(future)), {}, "fit", False)
+    payload = dump_arguments((1, put(future)), {}, "fit", None)
     assert isinstance(payload, Dependent) and payload.futures == [future]
     (one, got), kwargs = opened(payload)
     assert (one, take(got), kwargs) == (1, 42, {})
@@ -183,7 +186,7 @@ def test_a_future_among_keywords_becomes_its_result(place: str, kind: Kind) -> N
 @pytest.mark.parametrize("second", [ours, plain])
 def test_several_futures_each_become_their_result(first: Kind, second: Kind) -> None:
     one, other = first("one"), second("other")
-    payload = dump_arguments((other, [one, other]), {"key": one}, "fit", False)
+    payload = dump_arguments((other, [one, other]), {"key": one}, "fit", None)
     assert isinstance(payload, Dependent) and payload.futures == [other, one]
     assert opened(payload)[0][0] == "other" and opened(payload)[0][1] == ["one", "other"]
     assert opened(payload)[1] == {"key": "one"}
@@ -217,7 +220,7 @@ def test_a_future_beside_an_array_becomes_its_result(kind: Kind) -> None:
 
 def test_arguments_with_futures_are_those_of_the_moment_too() -> None:
     value = [ours(1)]
-    payload = dump_arguments((value,), {}, "fit", False)
+    payload = dump_arguments((value,), {}, "fit", None)
     value.append(ours(2))
     assert opened(payload) == (([1],), {})
 

@@ -1,5 +1,6 @@
 import os
 import pickle
+import sys
 from collections.abc import Callable
 from pickle import PickleBuffer
 from typing import Any
@@ -253,3 +254,54 @@ def test_no_memory_is_told_and_costs_no_descriptor(monkeypatch: pytest.MonkeyPat
     with pytest.raises(OSError):
         serialize.to_shared_memory(b"x" * LARGE, "test")
     assert os.listdir("/proc/self/fd") == before
+
+
+# ---- large pickles
+
+
+class InMain:
+    """Says that it is from the user's script."""
+
+
+InMain.__module__ = "__main__"
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from([10, LARGE - 1, LARGE, 3 * LARGE]), max_size=5), st.data())
+def test_large_bytes_are_handed_on_uncopied_at_any_depth(sizes: list[int], data: st.DataObject) -> None:
+    blobs = [bytes([number]) * size for number, size in enumerate(sizes)]
+    value = [blobs, {"deep": [(blob, str(blob)) for blob in blobs]}, data.draw(st.text())]
+    got, buffers = serialize.dump_parts(value)
+    parts = [got] if isinstance(got, bytes) else got
+    for blob in blobs:
+        assert (len(blob) >= LARGE) == any(part is blob for part in parts)
+    assert not buffers and pickle.loads(serialize.join(got)) == value
+    assert serialize.dump_parts(5)[0] == pickle.dumps(5, 5)  # nothing is left of it
+
+
+@pytest.mark.parametrize("size", [0, LARGE, 10 * LARGE])
+def test_a_name_in_main_is_found_beside_large_bytes_and_none_is_seen_in_them(
+    size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules["__main__"], "InMain", InMain, raising=False)
+    blob = b"x" * size
+    for value in ([blob, InMain], [InMain, blob], [10 ** (size // 2), InMain()], {InMain: [blob]}):
+        assert serialize.names_main(serialize.dump_parts(value)[0])
+    assert not serialize.names_main(serialize.dump_parts([b"__main__" * LARGE])[0])
+    assert not serialize.names_main(serialize.dump_parts([blob, [5]])[0])
+
+
+def test_a_pickle_that_fails_leaves_nothing_for_the_next() -> None:
+    for _ in range(3):
+        with pytest.raises(TypeError):
+            serialize.dump_parts([b"x" * LARGE, PickleBuffer(bytearray(LARGE)), __import__("threading").Lock()])
+        assert pickle.loads(serialize.join(serialize.dump_parts(["it"])[0])) == ["it"]
+
+
+def test_pickling_within_pickling_mixes_nothing_up() -> None:
+    class Nested:
+        def __reduce__(self) -> Any:
+            return bytes, (serialize.join(serialize.dump_parts([b"y" * LARGE, 1])[0]),)
+
+    outer = pickle.loads(serialize.join(serialize.dump_parts(["before", Nested(), "after"])[0]))
+    assert outer[::2] == ["before", "after"] and pickle.loads(outer[1]) == [b"y" * LARGE, 1]

@@ -313,3 +313,34 @@ def test_a_worker_stops_when_nobody_is_there() -> None:
 def test_what_is_not_for_a_worker_is_an_error() -> None:
     with ring() as it, pytest.raises(BadMessage, match="of kind"):
         it.worker._handle(wire.KIND[wire.Settings], b"", [])
+
+
+# ---- shared memory
+
+
+def in_memory(payload: Any) -> tuple[bytes, int]:
+    return serialize.to_shared_memory(payload, "it")
+
+
+@pytest.mark.parametrize("size", [10, 1 << 16, 1 << 18])
+def test_a_large_result_is_written_to_memory_that_was_lent_for_it(size: int) -> None:
+    with worker_that_knows(len, echo) as it:
+        short, fd = in_memory(dumps((b"x" * size,), 5))
+        _, lent = in_memory(bytes(1 << 20))
+        kept = os.dup(lent)
+        result = run(it, short, function=2, fds=[fd, lent])[0]
+        if size >= serialize.LARGE:
+            assert result[1][:1] == b"M"
+            assert serialize.load_plain(kept) == ((b"x" * size,), {})
+            assert os.fstat(kept).st_size == int.from_bytes(result[1][1:], "little")
+        else:
+            assert value(result) == ((b"x" * size,), {})
+        os.close(kept)
+
+
+def test_memory_that_was_lent_is_closed_when_the_result_is_small() -> None:
+    with worker_that_knows(len) as it:
+        before = os.listdir("/proc/self/fd")
+        short, fd = in_memory(dumps((b"x" * (1 << 16),), 5))
+        assert value(run(it, short, fds=[fd, in_memory(bytes(1 << 20))[1]])[0]) == 1 << 16
+        assert os.listdir("/proc/self/fd") == before

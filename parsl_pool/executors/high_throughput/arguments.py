@@ -7,35 +7,15 @@ tokens' places on the worker, without the client having opened them.
 from __future__ import annotations
 
 import io
-import os
 import pickle
-import resource
 from concurrent.futures import Future
-from pickle import dumps
 from typing import Any
 
 from parsl_pool.errors import SerializationError
+from parsl_pool.executors.high_throughput.large_arguments import SharedPayload, limit
+from parsl_pool.executors.high_throughput.warm_memory import WarmMemory
 from parsl_pool.futures import FutureInArguments
 from parsl_pool.interchange import serialize
-
-_PLAIN = frozenset({int, float, bool, str, type(None), complex})
-_BYTES = frozenset({bytes, bytearray, str})
-
-
-class SharedPayload:
-    """Arguments in shared memory, kept for another try until the task is over."""
-
-    __slots__ = ("fd", "short")
-    count = 0
-    limit = 0
-
-    def __init__(self, short: bytes, fd: int) -> None:
-        self.short, self.fd = short, fd
-        SharedPayload.count += 1
-
-    def __del__(self) -> None:
-        SharedPayload.count -= 1
-        os.close(self.fd)
 
 
 class Dependent:
@@ -48,18 +28,18 @@ class Dependent:
 
 
 def dump_arguments(
-    args: tuple[Any, ...], kwargs: dict[str, Any], name: str, shared: bool
+    args: tuple[Any, ...], kwargs: dict[str, Any], name: str, shared: WarmMemory | None
 ) -> bytes | SharedPayload | Dependent:
-    """A payload. shared: large ones may go through shared memory.
+    """A payload. shared: where large ones may go; None if workers share no memory with us.
 
     Raises:
         SerializationError: one of them can't be pickled; it says which.
     """
     packed: Any = [args, kwargs] if kwargs else args
-    buffers: list[pickle.PickleBuffer] = []
+    data: bytes | list[Any]
     try:
-        data = dumps(packed, 5, buffer_callback=lambda b: serialize._keep_in_band(b, buffers))
-        if b"__main__" in data:
+        data, buffers = serialize.dump_parts(packed)
+        if serialize.names_main(data):
             buffers.clear()
             data = serialize.dump_by_value(packed, name, buffers)
     except FutureInArguments:
@@ -67,31 +47,25 @@ def dump_arguments(
     except Exception as problem:  # told below, or overcome by pickling by value
         if _has_future(problem, packed):
             return _dump_with_tokens(packed, args, kwargs, name)
-        buffers.clear()
+        buffers = []
         try:
             data = serialize.dump_by_value(packed, name, buffers)
         except SerializationError:
             # There may be a future beside, or inside, what failed first; if not, this tells what is to blame.
             return _dump_with_tokens(packed, args, kwargs, name)
-    payload = serialize._with_buffers(data, buffers) if buffers else data
+    payload = serialize.with_buffers(data, buffers) if buffers else data
     return finish_payload(payload, shared)
 
 
-def finish_payload(payload: bytes | list[Any], shared: bool) -> bytes | SharedPayload:
+def finish_payload(payload: bytes | list[Any], shared: WarmMemory | None) -> bytes | SharedPayload:
     """Put a large payload into shared memory, if that is allowed and there is room."""
-    if shared and serialize.size_of(payload) >= serialize.LARGE and SharedPayload.count < _limit():
+    if shared is not None and serialize.size_of(payload) >= serialize.LARGE:
         try:
-            return SharedPayload(*serialize.to_shared_memory(payload, "arguments"))
+            if serialize.first_byte(payload) == 0x80 or len(shared.out) < limit():
+                return SharedPayload(payload, shared)
         except OSError:
             pass  # no memory or descriptors for it: through the socket, which is slower
     return serialize.join(payload)
-
-
-def _limit() -> int:
-    """How many descriptors arguments may take: each counts here, in the interchange and on its way."""
-    if not SharedPayload.limit:
-        SharedPayload.limit = max(16, min(128, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 8))
-    return SharedPayload.limit
 
 
 def _has_future(problem: BaseException, packed: object) -> bool:

@@ -98,6 +98,8 @@ class HighThroughputExecutor(ParslExecutor):
         self.heartbeat_period, self.heartbeat_threshold = heartbeat_period, heartbeat_threshold
         apart = None if self.manager_inside else self._make_apart
         self.link = Link(label, self.options, self._settings, apart, self.workers)
+        self.link.large.always = 2 * self.max_workers_per_node  # none of them is to wait for us
+        self._shared = self.link.tries.warm if self.manager_inside else None  # where large payloads may go
         self.link.is_awaited = self.kernel.is_waiting
         self.link.awaiting_functions = self.kernel.functions
         self.link.explain = self.explain
@@ -302,7 +304,7 @@ class HighThroughputExecutor(ParslExecutor):
         name = name_of(fn)
         try:
             number = self._number(fn, name)
-            payload = dump_arguments(args, kwargs, name, self.manager_inside)
+            payload = dump_arguments(args, kwargs, name, self._shared)
         except SerializationError as error:
             return _failed(error)
         record = None if options is None else self._record(options, name)
@@ -321,7 +323,7 @@ class HighThroughputExecutor(ParslExecutor):
         name = name_of(fn)
         try:
             number = self._number(fn, name)
-            payload = finish_payload(serialize.dump_chunk(calls, f"arguments of {name}"), self.manager_inside)
+            payload = finish_payload(serialize.dump_chunk(calls, f"arguments of {name}"), self._shared)
         except SerializationError as error:
             if has_future(calls):
                 raise FutureInArguments from None
@@ -352,7 +354,7 @@ class HighThroughputExecutor(ParslExecutor):
 
     def launch(self, future: AppFuture[Any], arguments: bytes, results: list[Any]) -> None:
         """The kernel has all that a task needs."""
-        payload = finish_payload(serialize.dump_with_results(arguments, results), self.manager_inside)
+        payload = finish_payload(serialize.dump_with_results(arguments, results), self._shared)
         if self.link.stage in (Stage.STOPPING, Stage.CLOSED):
             raise self.link.broken or RuntimeError("the pool has ended")
         self.link.launch(future, payload)

@@ -26,6 +26,7 @@ from parsl_pool.executors.high_throughput import recovery
 from parsl_pool.executors.high_throughput.claims import Claims
 from parsl_pool.executors.high_throughput.functions import Functions
 from parsl_pool.executors.high_throughput.inbox import Inbox
+from parsl_pool.executors.high_throughput.large_arguments import LargeLine
 from parsl_pool.executors.high_throughput.process import InterchangeProcess
 from parsl_pool.executors.high_throughput.pump import Pump
 from parsl_pool.executors.high_throughput.stage import Stage as Stage
@@ -66,6 +67,7 @@ class Link:
         # In C throughout, as the threads that submit share it.
         self._ids: Iterator[int] = chain.from_iterable(map(self._lap, count()))
         self.outbox: deque[AppFuture[Any]] = deque()
+        self.large = LargeLine(self.tries.warm)
         self.resent = recovery.Resent()
         self.control: deque[tuple[bytes, list[int] | None]] = deque()
         # The I/O thread counts its turns, before it looks at the outboxes. While `called` is the number of its turn
@@ -111,6 +113,7 @@ class Link:
             self._process.stream.sock.close()
         self._wakeup.disown()
         self.claims.disown()
+        self.tries.warm.close()
         error = self.broken
         for future in self.tries.table.values():  # copies, whose waiters would wait for ever; nothing is called back
             future._cond = None
@@ -378,6 +381,7 @@ class Link:
         batch = [outbox.popleft() for _ in range(waiting)]
         if self.resent:
             batch = self.resent.once(batch)
+        batch = self.large.admit(batch)
         # Taken after the batch: a function is queued before the first task that names it.
         while self.control:
             out.put(*self.control.popleft())
@@ -475,6 +479,7 @@ class Link:
         for view in self.pages.values():
             view.close()
         self.pages.clear()
+        self.tries.warm.close()
         if self._process is not None:
             self._process.stream.close()
         self.claims.close()

@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from collections.abc import Callable
 from concurrent.futures.process import _RemoteTraceback  # CPython's tests ask for it
 from typing import Any
 
 from parsl_pool.errors import AppTimeout, DeserializationError, RemoteError, WorkerKilled, WorkerLost
+from parsl_pool.executors.high_throughput.warm_memory import WarmMemory
 from parsl_pool.interchange import serialize, wire
 
 
-def open_value(data: bytes) -> Any:
+def open_value(data: bytes | memoryview) -> Any:
     """The value in a result's payload.
 
     Raises:
         DeserializationError: it can't be rebuilt here.
     """
+    return _opened(_open, data)
+
+
+def _open(data: bytes | memoryview) -> Any:
+    if data[0] == 0x80:
+        return pickle.loads(data)
+    if data[0] == 0x50:  # P
+        return open_chunk(data)
+    return serialize.load_value(data)
+
+
+def _opened(load: Callable[[Any], Any], source: Any) -> Any:
     try:
-        if data[0] == 0x80:
-            return pickle.loads(data)
-        if data[0] == 0x50:  # P
-            return open_chunk(data)
-        return serialize.load_value(data)
+        return load(source)
     except KeyboardInterrupt:
         raise
     except BaseException as problem:  # user code that unpickles; SystemExit must not end the caller
@@ -34,15 +44,44 @@ def open_value(data: bytes) -> Any:
 class SharedValue:
     """A large result: its payload lies in memory shared with nobody any more."""
 
-    __slots__ = ("view",)
+    __slots__ = ("_fd", "_home", "_size", "_view")
     failed = False
+    count = 0
 
-    def __init__(self, view: memoryview) -> None:
-        self.view = view
+    def __init__(self, fd: int, size: int, home: WarmMemory) -> None:
+        """Takes the descriptor over."""
+        SharedValue.count += 1
+        self._fd, self._size, self._home = fd, size, home
+        self._view: memoryview | None = None
+        if SharedValue.count > _DESCRIPTORS or not serialize.is_plain(fd):
+            self._fd = -1
+            self._view = serialize.from_shared_memory(fd)
+
+    @property
+    def view(self) -> memoryview:
+        """The payload."""
+        if self._view is None:
+            self._view = serialize.map_payload(self._fd)
+        return self._view
 
     def open(self) -> Any:
         """The value; large buffers in it are parts of that memory."""
-        return open_value(self.view)  # type: ignore[arg-type]  # a view of bytes is as good
+        if self._view is None:
+            return _opened(serialize.load_plain, self._fd)
+        return open_value(self._view)
+
+    def __del__(self) -> None:
+        # Nobody can be reading from the descriptor: whoever does has a reference.
+        SharedValue.count -= 1
+        if self._fd < 0:
+            return
+        if self._view is None:
+            self._home.give_back(self._fd, self._size, of_result=True)
+        else:
+            os.close(self._fd)
+
+
+_DESCRIPTORS = 64  # results that may keep theirs until they are opened; beyond, the memory is mapped at once
 
 
 class Failed:
@@ -134,7 +173,7 @@ class PartialChunk:
         self.values, self.error = values, error
 
 
-def open_chunk(payload: bytes) -> PartialChunk:
+def open_chunk(payload: bytes | memoryview) -> PartialChunk:
     """From a P payload."""
     size = int.from_bytes(payload[1:9], "little")
     values = open_value(payload[9 : 9 + size])

@@ -239,6 +239,7 @@ class Recovery:
             return
         managers = set() if link.inside else set(link.watcher.managers)
         # What other threads have submitted meanwhile is still to be sent for the first time.
+        link.outbox.extendleft(reversed(link.large.leave()))
         unsent = {future._tid for future in list(link.outbox)}
         self._reunion = Reunion(set(link.tries.table) - unsent, managers, reason)
         self._end_reunion()

@@ -19,6 +19,8 @@ from parsl_pool import futures
 from parsl_pool.dataflow.record import Fault, Options, TaskRecord
 from parsl_pool.errors import BadMessage, DeserializationError, InternalError
 from parsl_pool.executors.high_throughput import outcomes
+from parsl_pool.executors.high_throughput.large_arguments import SharedPayload
+from parsl_pool.executors.high_throughput.warm_memory import WarmMemory
 from parsl_pool.futures import FINISHED, OVER, PENDING, AppFuture
 from parsl_pool.interchange import serialize, wire
 
@@ -34,6 +36,7 @@ class Tries:
         self._send = send  # gives a future a new id, enters it here, and queues it
         self._name_of = name_of
         self._ending: deque[Callable[[], object]] = deque()
+        self.warm = WarmMemory()
         self.finished = 0
         self.last_result = time.monotonic()
         self.failed = 0
@@ -60,6 +63,7 @@ class Tries:
         if not count or position + 13 * count > end:
             raise BadMessage(f"{count} results in {end} bytes")
         handled = 0
+        shared = bool(self.warm.out)
         with futures._BURST:
             for _ in range(count):
                 if position + 13 > end:
@@ -76,7 +80,8 @@ class Tries:
                     self.late += 1  # of a try that was given up, or cancelled
                     if status == wire.CANCELLED:
                         self._passed.append(task)
-                elif status or data[:1] in (b"M", b""):  # not OK, in shared memory, or damaged
+                elif status or data[:1] in (b"M", b"") or (shared and type(future._data) is SharedPayload):
+                    # Not OK, in shared memory, damaged; or its arguments are in shared memory.
                     others.append((future, task, status, data))
                 elif future._cond is None:
                     if future._state not in OVER:  # a leader may have been broken off just after that: `lone_result`
@@ -143,13 +148,20 @@ class Tries:
         if status == wire.OK and not data:
             raise BadMessage("no value")
         if status == wire.OK:
-            future.finish(outcomes.SharedValue(serialize.from_shared_memory(descriptors.pop(0))))
+            arguments = future._data
+            future.finish(self._shared_value(data, descriptors) if data[:1] == b"M" else data)
+            if isinstance(arguments, SharedPayload):
+                arguments.was_used()
         elif status == wire.CANCELLED:
             future._become_cancelled()
         else:
             if data[:1] == b"M":
                 data = bytes(serialize.from_shared_memory(descriptors.pop(0)))
             self._try_failed(future, status, data)
+
+    def _shared_value(self, data: bytes, descriptors: list[int]) -> outcomes.SharedValue:
+        size = int.from_bytes(data[1:9], "little")
+        return outcomes.SharedValue(descriptors.pop(0), size, self.warm)
 
     def _try_failed(self, future: AppFuture[Any], status: int, data: bytes) -> None:
         if status == wire.KILLED and future._record is not None and future._record.label == _KILLED:
@@ -292,10 +304,11 @@ def _add_single(frames: list[tuple[bytes, list[int] | None]], future: AppFuture[
     if type(data) is bytes:
         frames.append((_frame([future], options.priority, walltime_ms, data), None))
     elif data is not None and future._state == PENDING:
-        if not hasattr(data, "fd"):
+        if not isinstance(data, SharedPayload):
             raise InternalError(f"a task's payload is a {type(data).__name__}")
+        payload, descriptors = data.to_send()
         tasks = wire.Tasks(
             options.priority, walltime_ms, 1, Struct("<Q").pack(future._tid), wire.LENGTH.pack(future._fn),
-            wire.LENGTH.pack(len(data.short)), data.short, [os.dup(data.fd)],
+            wire.LENGTH.pack(len(payload)), payload, descriptors,
         )  # fmt: skip
-        frames.append((tasks.frame(), tasks.descriptors))
+        frames.append((tasks.frame(), descriptors))
