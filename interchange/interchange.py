@@ -203,8 +203,7 @@ class Interchange:
         """A manager that comes back says what it holds; what else it should have is lost."""
         for effect in self._broker.manager_registered(name, message.held):
             if isinstance(effect, broker.TasksLost) and effect.tasks:
-                reason = "its connection was lost for a while"
-                self._tell(wire.ManagerGone(name, message.host, "", reason, effect.tasks))  # its block is well
+                self._tell(wire.TasksLost(name, message.host, effect.tasks))
 
     def manager_gone(self, name: str, host: str, block: str, reason: str) -> None:
         """A manager's connection has ended, or it has been silent for too long."""

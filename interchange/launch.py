@@ -7,9 +7,11 @@ the current directory, where a user's `queue.py` would be taken for the standard
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import sys
 from collections.abc import Callable
+from time import monotonic, sleep
 
 from parsl_pool.interchange import stream
 from parsl_pool.interchange.named_tuple import NamedTuple
@@ -17,6 +19,7 @@ from parsl_pool.interchange.worker_handle import signal_name
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(sys.modules["parsl_pool"].__file__ or "")))
 
+_PAUSE_S = 0.001
 _BOOT = (
     "import sys; sys.path[0:1] = []; sys.path.append({root!r}); "
     "from parsl_pool.interchange.{module} import main; main()"
@@ -86,12 +89,31 @@ def fork_off(client: int, serve: Callable[[socket.socket, int], None]) -> Helper
         os._exit(1)
 
 
-def wait(pid: int) -> int:
-    """Wait for a child; its status as from `Popen.returncode`, 0 if somebody else has waited for it."""
+def wait(pid: int, patience_s: float) -> int:
+    """Wait for a child that ends by itself, or is killed after that time.
+
+    Returns its status as from `Popen.returncode`, 0 if somebody else has waited for it.
+    """
+    end = monotonic() + patience_s
     try:
-        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        while True:
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                return os.waitstatus_to_exitcode(status)
+            if monotonic() > end:
+                kill(pid)
+                return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+            sleep(_PAUSE_S)
     except ChildProcessError:
         return 0
+
+
+def kill(pid: int) -> None:
+    """End a child at once."""
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
 
 
 def describe_status(status: int) -> str:

@@ -21,9 +21,10 @@ from parsl_pool.errors import BadMessage
 from parsl_pool.interchange import launch, shared_memory, stream, wire
 from parsl_pool.interchange import manager_core as core
 from parsl_pool.interchange.loop import Loop
-from parsl_pool.interchange.page import OUT, PAGE_SIZE, SINCE, SKIP_FROM, SKIP_TO, STARTED, TASK
+from parsl_pool.interchange.page import OUT, PAGE_SIZE, SINCE, SKIP_FROM, SKIP_TO, STARTED, TASK, split_records
 from parsl_pool.interchange.post_mortem import OomCounter, facts_of
 from parsl_pool.interchange.rubbish import check
+from parsl_pool.interchange.stopped import STOPPED_S, Patience, await_ends
 from parsl_pool.interchange.worker_handle import WorkerHandle, signal_name
 
 Upward = wire.Record | wire.Results
@@ -32,8 +33,8 @@ _FLUSH = wire.KIND[wire.Flush]
 _TICK_S = 0.002
 _SETTLE_NS = 20_000
 _END_S = 5.0
+_LAST_S = 2.0
 _FAILED_S = 2.0
-_STOPPED_S = 10.0
 
 
 class Manager:
@@ -64,6 +65,7 @@ class Manager:
         self._watching = False
         self._stopping = False
         self._broken = False
+        self._patience = Patience()
         self._fork_server_deaths = 0  # in a row, without a worker having become ready
         self._oom = OomCounter()
         self._use_fork_server(fork_server or launch.start_fork_server())
@@ -127,12 +129,18 @@ class Manager:
     def _kill_the_rest(self) -> None:
         for worker in self._workers.values():
             worker.signal(signal.SIGKILL)
+        self._loop.call_at(monotonic() + _LAST_S, self._kill_the_fork_server)
+
+    def _kill_the_fork_server(self) -> None:
+        """It has been stopped, say: it does not tell us of its workers' ends."""
+        if self._workers:
+            launch.kill(self._fork_server_pid)
 
     def _finish_if_empty(self) -> None:
         if self._stopping and not self._workers:
             self._loop.remove(self._fork_server.fileno())
             self._fork_server.close()
-            launch.wait(self._fork_server_pid)
+            launch.wait(self._fork_server_pid, _LAST_S)
             self._on_stopped()
 
     # -- the core's effects
@@ -165,9 +173,7 @@ class Manager:
         if not self._ticking and len(self.core.seats[effect.worker].held) > 1:
             self._ticking = True
             self._loop.call_at(monotonic() + _TICK_S, self._tick)
-        if not self._watching:
-            self._watching = True
-            self._loop.call_at(monotonic() + 1.0, self._watch_stopped)
+        self._watch()
 
     def _watch_walltime(self, number: int, task: int, limit_ms: int) -> None:
         """End the worker if it is at this task for longer than that, whatever the task does."""
@@ -238,6 +244,7 @@ class Manager:
             wire.frame(wire.Spawn(number), 4), [theirs.detach(), os.dup(page_fd), write, os.dup(stacks)]
         )
         self._fork_server_flush()
+        self._watch()
 
     def _fork_server_flush(self) -> None:
         try:
@@ -285,7 +292,7 @@ class Manager:
         """Its workers end with it. None of that is a task's fault."""
         self._loop.remove(self._fork_server.fileno())
         self._fork_server.close()
-        status = launch.wait(self._fork_server_pid)
+        status = launch.wait(self._fork_server_pid, _LAST_S)
         if self._stopping:
             for number in list(self._workers):
                 self._exited(number, status, 0, "")
@@ -298,6 +305,8 @@ class Manager:
         self._report(wire.Notice(30, f"manager {self.name}: {reason}; starting it again"))
         for worker in self._workers.values():
             worker.signal(signal.SIGKILL)
+        # What one of them is killed at is known only when it has ended; till then it might begin the next task.
+        await_ends([worker.pid for worker in self._workers.values() if worker.pid], _LAST_S)
         old = list(self._workers)
         self._use_fork_server(launch.start_fork_server())
         for number in old:
@@ -471,57 +480,34 @@ class Manager:
         record = wire.Facts(list(facts), list(facts.values()))
         return wire.result_of(task, verdict, wire.encode(record))
 
-    def _watch_stopped(self) -> None:
-        """A worker in SIGSTOP with a task counts as lost after a while. Runs only while there are tasks."""
+    # -- who has been stopped (SIGSTOP)
+
+    def _watch(self) -> None:
+        if not self._watching:
+            self._watching = True
+            self._loop.call_at(monotonic() + 1.0, self._look_for_stopped)
+
+    def _look_for_stopped(self) -> None:
+        """Whoever is needed and has been stopped for long counts as lost. Runs only while somebody is needed."""
         self._watching = False
-        now = monotonic()
+        needed: dict[int, WorkerHandle | None] = {}
         for number, seat in self.core.seats.items():
             worker = self._workers.get(number)
-            if worker is None or not worker.pid:
-                continue
-            if not seat.held or not worker.is_stopped():
-                worker.stopped_since = None
-            elif worker.stopped_since is None:
-                worker.stopped_since = now
-            elif now - worker.stopped_since >= _STOPPED_S:
-                task = worker.page.words[TASK]
-                worker.verdict = (task, wire.LOST, f"it had been stopped (SIGSTOP) for {_STOPPED_S:.0f} s")
+            if worker is not None and seat.held:
+                needed[worker.pid] = worker
+            if worker is not None and (worker.hung_up or not worker.pid):
+                needed[self._fork_server_pid] = None  # it has to tell of a start, or an end
+        for pid in self._patience.exhausted(needed):
+            worker = needed[pid]
+            if worker is None:
+                self._report(wire.Notice(30, f"manager {self.name}: the fork server has been stopped; ending it"))
+                launch.kill(pid)
+            else:
+                reason = f"it had been stopped (SIGSTOP) for {STOPPED_S:.0f} s"
+                worker.verdict = (worker.page.words[TASK], wire.LOST, reason)
                 worker.signal(signal.SIGKILL)
-        if any(seat.held for seat in self.core.seats.values()):
-            self._watching = True
-            self._loop.call_at(now + 1.0, self._watch_stopped)
-
-
-def split_records(records: bytes) -> tuple[list[tuple[int, int]], bytes, bytes]:
-    """From the records of a ring: pairs (id, status), the ids as a column, and the records for the client.
-
-    Raises:
-        ValueError: they are no records.
-    """
-    done: list[tuple[int, int]] = []
-    position, end = 0, len(records)
-    unpack = wire.RECORD.unpack_from
-    skipped = False
-    while position < end:
-        if end - position < 13:
-            raise ValueError("a record is cut")
-        task, size, status = unpack(records, position)
-        position += 13 + size
-        done.append((task, status))
-        if status == wire.SKIPPED:
-            skipped = True
-    if position != end:
-        raise ValueError("a record is longer than what there is")
-    if not skipped:
-        return done, b"".join([task.to_bytes(8, "little") for task, _ in done]), records
-    kept, position = [], 0
-    for _, status in done:
-        size = 13 + unpack(records, position)[1]
-        if status != wire.SKIPPED:
-            kept.append(records[position : position + size])
-        position += size
-    ids = b"".join(record[:8] for record in kept)
-    return done, ids, b"".join(kept)
+        if needed:
+            self._watch()
 
 
 def python_version() -> str:

@@ -14,10 +14,12 @@ one of them sees the other. See `ClaimsTable.cancel` for why no memory barrier i
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from mmap import mmap
 from time import perf_counter_ns
 
 from parsl_pool.interchange.shared_memory import map_shared
+from parsl_pool.interchange.wire import RECORD, SKIPPED
 
 # Positions of the words.
 STARTED = 0  # how many tasks the worker has begun, in its life
@@ -76,6 +78,38 @@ class Page:
         self._map.close()
 
 
+def split_records(records: bytes) -> tuple[list[tuple[int, int]], bytes, bytes]:
+    """From the records of a ring: pairs (id, status), the ids as a column, and the records for the client.
+
+    Raises:
+        ValueError: they are no records.
+    """
+    done: list[tuple[int, int]] = []
+    position, end = 0, len(records)
+    unpack = RECORD.unpack_from
+    skipped = False
+    while position < end:
+        if end - position < 13:
+            raise ValueError("a record is cut")
+        task, size, status = unpack(records, position)
+        position += 13 + size
+        done.append((task, status))
+        if status == SKIPPED:
+            skipped = True
+    if position != end:
+        raise ValueError("a record is longer than what there is")
+    if not skipped:
+        return done, b"".join([task.to_bytes(8, "little") for task, _ in done]), records
+    kept, position = [], 0
+    for _, status in done:
+        size = 13 + unpack(records, position)[1]
+        if status != SKIPPED:
+            kept.append(records[position : position + size])
+        position += size
+    ids = b"".join(record[:8] for record in kept)
+    return done, ids, b"".join(kept)
+
+
 CLAIM_SLOTS = 1 << 22
 CLAIM_MASK = CLAIM_SLOTS - 1
 CLAIMS_SIZE = 2 * CLAIM_SLOTS
@@ -108,16 +142,23 @@ class ClaimsTable:
         claim was already on the way out of its processor, and is visible to us long before we look: stores
         stay in a processor's buffer for nanoseconds, we look after 20 us. So no barrier is needed.
         """
-        if self.is_claimed(task):
-            return False
-        self.cancels[task & CLAIM_MASK] = mark_of(task)
+        return bool(self.cancel_all([task]))
+
+    def cancel_all(self, tasks: Iterable[int]) -> list[int]:
+        """Cancel many, and wait once: those that no worker will begin."""
+        marked = [task for task in tasks if not self.is_claimed(task)]
+        for task in marked:
+            self.cancels[task & CLAIM_MASK] = mark_of(task)
         end = perf_counter_ns() + _SETTLE_NS
-        while perf_counter_ns() < end:
+        while marked and perf_counter_ns() < end:
             pass
-        if self.is_claimed(task):
-            self.forget(task)
-            return False
-        return True
+        cancelled = []
+        for task in marked:
+            if self.is_claimed(task):
+                self.forget(task)
+            else:
+                cancelled.append(task)
+        return cancelled
 
     def forget(self, task: int) -> None:
         """Take back a mark that has done its work, or will do none: in 255 laps it would cancel another task."""

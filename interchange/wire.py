@@ -222,6 +222,14 @@ class ManagerGone(NamedTuple):
     tasks: list[int]
 
 
+class TasksLost(NamedTuple):
+    """Interchange to client: these were on their way to a manager when its connection ended. It is back."""
+
+    manager: str
+    host: str
+    tasks: list[int]
+
+
 class Broken(NamedTuple):
     """No worker can work (its initializer fails, or it does not start): the pool is at its end."""
 
@@ -327,8 +335,9 @@ class Bulk(NamedTuple):
 
 Record = (
     Hello | Settings | Ready | Function | Forget | Kill | KillWorkers | Stop | Ping | Pong | Register
-    | Refused | WhoAreYou | Taken | Window | Returned | WorkerUp | WorkerGone | ManagerUp | ManagerGone | Broken
-    | Notice | Ask | State | Facts | Dropped | Spawn | Spawned | Exited | Up | Flush | Need | InitializerFailed
+    | Refused | WhoAreYou | Taken | Window | Returned | WorkerUp | WorkerGone | ManagerUp | ManagerGone | TasksLost
+    | Broken | Notice | Ask | State | Facts | Dropped | Spawn | Spawned | Exited | Up | Flush | Need
+    | InitializerFailed
     | Bulk
 )
 
@@ -359,6 +368,7 @@ RECORDS: dict[int, type[Any]] = {
     39: Facts,
     40: Taken,
     41: Dropped,
+    42: TasksLost,
     48: Spawn,
     49: Spawned,
     50: Exited,

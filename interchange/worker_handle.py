@@ -28,7 +28,6 @@ class WorkerHandle:
         "pid",
         "stacks",
         "stderr",
-        "stopped_since",
         "stream",
         "tail",
         "unreleased",
@@ -50,7 +49,6 @@ class WorkerHandle:
         self.hung_up = False  # its socket has ended
         self.unreleased = False  # its ring holds results that the client may not have
         self.verdict: tuple[int, int, str] | None = None  # why we ended it: task, status, reason
-        self.stopped_since: float | None = None
 
     def signal(self, signum: int) -> None:
         """Send a signal to the worker and all that its task started."""
@@ -82,14 +80,6 @@ class WorkerHandle:
             self.tail += data
             del self.tail[:-_TAIL]
             forward(data)
-
-    def is_stopped(self) -> bool:
-        """True if the process is in SIGSTOP, as far as this system tells."""
-        try:
-            with open(f"/proc/{self.pid}/stat", "rb") as file:
-                return file.read().rpartition(b")")[2].split()[0] in (b"T", b"t")
-        except (OSError, IndexError):
-            return False
 
     def close(self) -> None:
         """Let go of everything; the process is gone, and its number may be somebody else's."""

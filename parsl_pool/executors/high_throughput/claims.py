@@ -23,6 +23,8 @@ class Claims:
         self._table: ClaimsTable | None = None  # while the link is open
         self.fd = -1
         self.are_shared = True  # every manager writes into our table
+        self._withdrawn: list[list[int]] = []  # in this lap of task numbers
+        self._withdrawn_before: list[list[int]] = []
 
     def open(self) -> None:
         """Make the table."""
@@ -45,10 +47,23 @@ class Claims:
         table = self._table
         return [] if table is None else [task for task in tasks if table.is_claimed(task)]
 
-    def may_have_begun(self, task: int) -> bool:
-        """False if no worker has begun this task, for certain."""
+    def withdraw(self, tasks: list[int], are_shared: bool) -> set[int]:
+        """Those of these lost tasks that no worker has begun, and none will, should one of them still live.
+
+        are_shared: their workers write into our table.
+        """
         table = self._table
-        return table is None or table.is_claimed(task)
+        if table is None or not are_shared:
+            return set()
+        withdrawn = table.cancel_all(tasks)
+        self._withdrawn.append(withdrawn)
+        return set(withdrawn)
+
+    def begin_lap(self) -> None:
+        """A lap of task numbers begins: nobody is left who might come to what was withdrawn in the last but one."""
+        before, self._withdrawn_before, self._withdrawn = self._withdrawn_before, self._withdrawn, []
+        for tasks in before:
+            self.forget(tasks)
 
     def running(self) -> list[AppFuture[Any]]:
         """Futures of the tasks that workers have begun. O(tasks under way)."""

@@ -56,6 +56,8 @@ class Inbox:
             link.watcher.worker_gone(record)
         elif isinstance(record, wire.ManagerGone):
             self._recovery.manager_gone(record)
+        elif isinstance(record, wire.TasksLost):
+            self._recovery.tasks_lost(record)
         elif isinstance(record, wire.ManagerUp):
             self._recovery.manager_up(record)
         elif isinstance(record, wire.Ready):

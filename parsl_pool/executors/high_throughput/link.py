@@ -173,6 +173,7 @@ class Link:
     def _lap(self, number: int) -> Iterator[int]:
         """The ids of one lap through the claims table. Those whose place a task has that is still under way are
         left out: such a task could no more be told to have begun."""
+        self.claims.begin_lap()
         first = number * CLAIM_SLOTS
         taken = {first + task % CLAIM_SLOTS for task in list(self.tries.table)}
         return filterfalse(taken.__contains__, range(max(1, first), first + CLAIM_SLOTS))
@@ -301,6 +302,8 @@ class Link:
                 self.stage = Stage.DRAINING
             if kill:
                 self._kill_on_stop = True
+                if self.stage is Stage.STOPPING:
+                    self._watchdog.ending(at_once=True)
         self.wake()
 
     def join(self, timeout: float | None = None) -> bool:
@@ -349,7 +352,7 @@ class Link:
     def _turn(self, timeout: float | None) -> None:
         """Wait for something to happen, and deal with all that has."""
         timeout = self._recovery.bound(timeout)
-        if self.tries.table:
+        if self.tries.table or self.stage is Stage.STOPPING:
             timeout = self._watchdog.bound(timeout)
         readable = self._wakeup.wait(self._stream(), timeout)
         with self._pump as has_fed:
@@ -357,7 +360,7 @@ class Link:
                 self._receive()
             if self.stage is Stage.CLOSED:
                 return
-            if self.tries.table:
+            if self.tries.table or self.stage is Stage.STOPPING:
                 self._watchdog.look()
             self.turn += 1
             if self._breaking:
@@ -424,9 +427,9 @@ class Link:
         self._breaking.append(text)
         self.wake()
 
-    def interchange_hangs(self, seconds: float) -> None:
-        """The watchdog has waited long enough for a sign of life. Its end is then noticed as any other."""
-        log.error("pool %s: the interchange has not answered for %.0f s: ending it", self.label, seconds)
+    def interchange_hangs(self, what: str) -> None:
+        """The watchdog has waited long enough. Its end is then noticed as any other."""
+        log.error("pool %s: the interchange %s: ending it", self.label, what)
         if self._process is not None:
             self._process.kill()
 
@@ -443,6 +446,7 @@ class Link:
         elif self.tries.table or self.is_awaited():  # submitted while we were deciding
             self.stage = Stage.DRAINING
             return
+        self._watchdog.ending(self._kill_on_stop)
         out.put(wire.frame(wire.Stop(self._kill_on_stop)))
         try:
             out.flush()

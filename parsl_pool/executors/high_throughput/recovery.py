@@ -9,22 +9,24 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 from collections import deque
 from collections.abc import Iterator
-from time import monotonic, sleep
+from time import monotonic
 from typing import Any
 
 from parsl_pool.errors import PoolBroken, StartError
 from parsl_pool.executors.high_throughput.process import InterchangeProcess
 from parsl_pool.futures import AppFuture
 from parsl_pool.interchange import wire
-from parsl_pool.interchange.manager import split_records
-from parsl_pool.interchange.page import CONSUMED, OUT, Page
+from parsl_pool.interchange.page import CONSUMED, OUT, Page, split_records
+from parsl_pool.interchange.stopped import await_ends, is_alive
 
 log = logging.getLogger("parsl_pool.interchange")
 
 _RESTARTS = 3
 _REUNION_S = 10.0
+_WORKERS_S = 2.0
 _RESENT_S = 60.0
 
 
@@ -49,36 +51,13 @@ def await_workers(views: dict[tuple[str, int], WorkerView]) -> None:
 
     A task must not run again while its first run goes on.
     """
-    end = monotonic() + 2.0
     pids = [view.record.pid for view in views.values() if view.fd >= 0]
-    while pids:
-        pids = [pid for pid in pids if _is_worker(pid)]
-        if pids and monotonic() > end:
-            for pid in pids:
-                try:
-                    os.killpg(pid, signal.SIGKILL)
-                except (ProcessLookupError, PermissionError):
-                    continue
-            end = monotonic() + 2.0
-        if pids:
-            sleep(0.002)  # they are not our children: there is nothing to wait on but their end
-
-
-def _is_worker(pid: int) -> bool:
-    """True if this process still runs, and is one of ours: a number may be used again."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return file.read().rpartition(b")")[2].split()[0] not in (b"Z", b"X")
-    except FileNotFoundError:
-        if os.path.exists("/proc/self/stat"):
-            return False
-    except (OSError, IndexError):
-        return False
-    try:
-        os.kill(pid, 0)
-    except OSError:
-        return False
-    return True
+    while pids := await_ends(pids, _WORKERS_S):
+        for pid in pids:
+            try:
+                os.killpg(pid, signal.SIGKILL)
+            except (ProcessLookupError, PermissionError):
+                continue
 
 
 def harvest(views: dict[tuple[str, int], WorkerView]) -> Iterator[tuple[bytes, list[int]]]:
@@ -183,19 +162,31 @@ class Recovery:
 
     def manager_gone(self, record: wire.ManagerGone) -> None:
         """A manager is lost. What it held runs again elsewhere."""
-        from parsl_pool.errors import ManagerLost  # with its base class, which only pools with a problem need
-
         link = self._link
         level = logging.DEBUG if link.is_stopping() else logging.WARNING
         log.log(level, "pool %s: manager %s on %s is gone: %s", link.label, record.manager, record.host, record.reason)
-        for task in record.tasks:
-            facts = {"manager": record.manager, "host": record.host, "block": record.block}
-            began = link.claims.may_have_begun(task)
-            link.tries.place_lost(task, began, record.host, ManagerLost(facts, record.reason))
+        facts = {"manager": record.manager, "host": record.host, "block": record.block}
+        self._place_lost(record.tasks, facts, record.reason)
         link.watcher.other(record)
         link.keeper.manager_gone(record.block)
         if self._reunion is not None:
             self._reunion.gone(record.manager)
+
+    def tasks_lost(self, record: wire.TasksLost) -> None:
+        """Some tasks have got lost on their way to a manager."""
+        log.info("pool %s: manager %s was without connection for a while", self._link.label, record.manager)
+        facts = {"manager": record.manager, "host": record.host}
+        self._place_lost(record.tasks, facts, "its connection was lost for a while")
+
+    def _place_lost(self, tasks: list[int], facts: dict[str, str], reason: str) -> None:
+        from parsl_pool.errors import ManagerLost  # with its base class, which only pools with a problem need
+
+        link = self._link
+        manager = link.watcher.managers.get(facts["manager"])
+        lost = [task for task in tasks if task in link.tries.table]
+        waited = link.claims.withdraw(lost, manager is not None and bool(manager.shares))
+        for task in lost:
+            link.tries.place_lost(task, task not in waited, facts["host"], ManagerLost(facts, reason))
 
     def manager_up(self, record: wire.ManagerUp) -> None:
         """A manager is there, perhaps again."""
@@ -210,7 +201,7 @@ class Recovery:
 
     def recover(self, process: InterchangeProcess) -> None:
         """Start another interchange, and send it what nobody has the result of."""
-        from parsl_pool.errors import InterchangeLost  # as in manager_gone
+        from parsl_pool.errors import InterchangeLost  # as in _place_lost
         from parsl_pool.interchange.launch import describe_status
 
         link = self._link
@@ -237,12 +228,20 @@ class Recovery:
         if problem is not None:
             link.give_up_for_good(problem)
             return
-        managers = set() if link.inside else set(link.watcher.managers)
+        managers = set() if link.inside else self._living_managers()
         # What other threads have submitted meanwhile is still to be sent for the first time.
         link.outbox.extendleft(reversed(link.large.leave()))
         unsent = {future._tid for future in list(link.outbox)}
         self._reunion = Reunion(set(link.tries.table) - unsent, managers, reason)
         self._end_reunion()
+
+    def _living_managers(self) -> set[str]:
+        """Those that will come to the new interchange, as far as can be told."""
+        link = self._link
+        for up in list(link.watcher.managers.values()):
+            if up.host == socket.gethostname() and not is_alive(up.pid):
+                self.manager_gone(wire.ManagerGone(up.manager, up.host, up.block, "its process has ended", []))
+        return set(link.watcher.managers)
 
     def _forget_workers(self) -> None:
         link = self._link
@@ -256,14 +255,16 @@ class Recovery:
         reunion = self._reunion
         if reunion is None or not reunion.is_over():
             return
-        from parsl_pool.errors import InterchangeLost  # as in manager_gone
+        from parsl_pool.errors import InterchangeLost  # as in _place_lost
 
         self._reunion = None
         link = self._link
         link.resent.begin()
-        for task in sorted(reunion.unplaced):
+        lost = sorted(reunion.unplaced.intersection(list(link.tries.table)))
+        waited = link.claims.withdraw(lost, link.claims.are_shared)
+        for task in lost:
             future = link.tries.table.get(task)
             error = InterchangeLost(None, reunion.reason)
-            link.tries.place_lost(task, link.claims.may_have_begun(task), "", error)
+            link.tries.place_lost(task, task not in waited, "", error)
             if future is not None:
                 link.resent.add(future._tid)

@@ -1,4 +1,4 @@
-"""Notices when nothing happens although tasks are under way. Asleep while there are none."""
+"""Notices when nothing happens although tasks are under way, or the end is. Asleep else."""
 
 from __future__ import annotations
 
@@ -16,6 +16,12 @@ PING_S = 5.0
 HANG_S = 15.0
 """After so long it is taken for dead: it may be stopped, or its host may be."""
 
+END_S = 20.0
+"""After so long the interchange has to have ended that was told to; workers have 5 s for their exit handlers."""
+
+KILL_S = 5.0
+"""The same, when all is to end at once."""
+
 STALL_S = 60.0
 """After so long without a result the log gets a paragraph."""
 
@@ -27,6 +33,7 @@ class Watchdog:
         self._link = link
         self._heard_at = self._looked_at = monotonic()
         self._asked = False
+        self._ending_at: float | None = None
         self._told_at = 0.0  # the time of the last result when a stall was last told of
 
     def heard(self) -> None:
@@ -36,11 +43,21 @@ class Watchdog:
 
     def bound(self, timeout: float | None) -> float:
         """How long to sleep at most."""
-        return PING_S if timeout is None else min(timeout, PING_S)
+        pause = PING_S if self._ending_at is None else 1.0
+        return pause if timeout is None else min(timeout, pause)
+
+    def ending(self, at_once: bool) -> None:
+        """The interchange is being told to end. Perhaps again, and at once."""
+        self._ending_at = monotonic() + (KILL_S if at_once else END_S)
 
     def look(self) -> None:
-        """Called at least every PING_S while tasks are under way."""
+        """Called at least every PING_S while tasks are under way, or an end is."""
         now = monotonic()
+        if self._ending_at is not None:
+            if now > self._ending_at:
+                self._ending_at = None
+                self._link.interchange_hangs("has not ended in time")
+            return
         idle, self._looked_at = now - self._looked_at, now
         if idle > 2 * PING_S:  # there was nothing to watch for a while, or we were stopped ourselves
             self._heard_at = now
@@ -50,7 +67,7 @@ class Watchdog:
         if silent > HANG_S and self._asked:
             self._heard_at = now
             self._asked = False
-            self._link.interchange_hangs(silent)
+            self._link.interchange_hangs(f"has not answered for {silent:.0f} s")
         elif silent > PING_S and not self._asked:
             self._asked = True
             self._link.send(wire.Ping(0))

@@ -91,3 +91,6 @@ class Workers:
             self.managers[record.manager] = record
         elif isinstance(record, wire.ManagerGone):
             self.managers.pop(record.manager, None)
+            for manager, worker in list(self._by_name):
+                if manager == record.manager:  # they end with it, and it can't say so
+                    self.worker_gone(wire.WorkerGone(manager, worker, -signal.SIGKILL, 0))
