@@ -52,7 +52,18 @@ def test_a_client_that_leaves_at_once_leaves_nothing(run: Runner, leave: str, co
 
 
 def test_a_second_interrupt_ends_a_program_that_waits_for_a_task(run: Runner) -> None:
-    script = run(BUSY.format(then="try:\n    cf.wait(held)\nfinally:\n    say('interrupted')\n    pool.shutdown()"))
+    script = run("""
+path = ready_file()
+pool = make(2)
+held = [pool.submit(hold, path) for _ in range(2)]
+wait_for(path)
+try:
+    say("ready")  # the signal may come before this has returned
+    cf.wait(held)
+finally:
+    say("interrupted")
+    pool.shutdown()
+""")
     script.until("ready")
     script.process.send_signal(signal.SIGINT)
     script.until("interrupted")

@@ -39,6 +39,8 @@ from parsl_pool.interchange.page import CLAIM_SLOTS
 
 log = logging.getLogger("parsl_pool.interchange")
 
+_SLICE_S = 1.0
+
 _links: weakref.WeakSet[Link] = weakref.WeakSet()
 
 
@@ -311,8 +313,11 @@ class Link:
         if threading.get_ident() == self._io_ident:
             self._turn_until(lambda: False, None if timeout is None else monotonic() + timeout)
             return self.stage is Stage.CLOSED
-        if not self._closed.wait(timeout):
-            return False
+        deadline = None if timeout is None else monotonic() + timeout
+        # In slices: a signal that comes between the interpreter's last look and the wait is only noticed after it.
+        while not self._closed.wait(_SLICE_S if deadline is None else min(_SLICE_S, max(0.0, deadline - monotonic()))):
+            if deadline is not None and monotonic() >= deadline:
+                return False
         thread = self._thread
         if thread is not None:
             thread.join(timeout)
