@@ -99,7 +99,7 @@ class ProcessGroup:
                     stderr=err,
                     start_new_session=True,
                 )
-        except BaseException:
+        except BaseException:  # Ctrl-C too: nobody would have the lifeline, and so nobody close it
             self._lifeline.close()
             raise
 

@@ -49,7 +49,7 @@ def write_script(directory: str | os.PathLike[str], job_name: str, text: str) ->
         try:
             with open(file, "wb") as out:
                 out.write(text.encode("utf-8", "surrogateescape"))
-        except BaseException:
+        except BaseException:  # Ctrl-C too: half a script is worse than none
             path.unlink(missing_ok=True)
             raise
     except (OSError, ValueError) as error:
