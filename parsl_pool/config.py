@@ -6,8 +6,14 @@ import os
 from collections.abc import Iterable
 from typing import Any
 
+from parsl_pool import checks
 from parsl_pool.errors import ConfigurationError
 from parsl_pool.executors.base import ParslExecutor
+
+_EXECUTORS = checks.list_of(
+    checks.instance_of(ParslExecutor, "an executor"),  # type: ignore[type-abstract]  # only asked about
+    "a list of executors, such as [HighThroughputExecutor(...)]",
+)
 
 
 class Config:
@@ -33,17 +39,10 @@ class Config:
         lost_retries: int = 3,
         run_dir: str | os.PathLike[str] | None = None,
     ) -> None:
-        if isinstance(executors, (dict, str)):
-            raise ConfigurationError(
-                f"executors must be a list of executors, got a {type(executors).__name__}: "
-                "Config(executors=[HighThroughputExecutor(...)])"
-            )
+        self.retries = checks.budget("retries", retries)
+        self.lost_retries = checks.budget("lost_retries", lost_retries)
+        self.run_dir = checks.optional(checks.path)("run_dir", run_dir)
         self.executors: list[ParslExecutor] = _default() if executors is None else _checked(executors)
-        for name, value in (("retries", retries), ("lost_retries", lost_retries)):
-            if type(value) is not int or value < 0:
-                raise ConfigurationError(f"{name} must be a whole number of at least 0, got {value!r}")
-        self.retries, self.lost_retries = retries, lost_retries
-        self.run_dir = None if run_dir is None else os.fspath(run_dir)
         self._used = False
 
     def claim(self) -> list[ParslExecutor]:
@@ -74,15 +73,9 @@ def _default() -> list[ParslExecutor]:
 
 
 def _checked(executors: Iterable[Any]) -> list[ParslExecutor]:
-    try:
-        known = list(executors)
-    except TypeError:
-        raise ConfigurationError(f"executors must be a list of executors, got {executors!r}") from None
+    known = _EXECUTORS("executors", executors)
     if not known:
-        raise ConfigurationError("executors is empty: a pool needs at least one")
-    for executor in known:
-        if not isinstance(executor, ParslExecutor):
-            raise ConfigurationError(f"executors must hold executors, got {executor!r} in it")
+        raise ConfigurationError("executors must be a list of executors, got []: a pool needs at least one")
     labels = [executor.label for executor in known]
     double = sorted({label for label in labels if labels.count(label) > 1})
     if double:

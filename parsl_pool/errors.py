@@ -49,6 +49,10 @@ class ConfigurationError(ParslPoolError, ValueError):
     """An option is wrong; the text says which, what was given, and what would be right."""
 
 
+class WrongType(ConfigurationError, TypeError):
+    """An argument is of a wrong type; the text says which, what was given, and what would be right."""
+
+
 class OptionalModuleMissing(ParslPoolError, ImportError):
     """A feature needs a package that is not installed."""
 
@@ -274,7 +278,7 @@ class BadLauncher(ExecutionProviderException, TypeError):
     """What was given as a launcher is none."""
 
     def __init__(self, launcher: object, reason: str = "") -> None:
-        text = launcher if isinstance(launcher, str) else repr(launcher)
+        text = launcher if isinstance(launcher, str) else shown(launcher)
         super().__init__(text, reason)
         self.launcher, self.reason = text, reason
 
@@ -285,6 +289,24 @@ class BadLauncher(ExecutionProviderException, TypeError):
 def describe_fields(fields: Mapping[str, object]) -> str:
     """Facts as one line, empty ones left out: ``"exit code 3, host n1"``."""
     return ", ".join(f"{name} {value}" for name, value in fields.items() if value not in (None, "", b""))
+
+
+_SHOWN = 120
+
+
+def shown(value: object) -> str:
+    """A value of the user's, for a message: one line, never long, and there is one even if its own `repr` fails."""
+    from reprlib import Repr  # only when something is wrong
+
+    short = Repr()
+    short.maxother = short.maxstring = short.maxlong = _SHOWN - 20
+    try:
+        text = " ".join(short.repr(value).split())
+    except (Exception, SystemExit) as problem:  # the user's code; the message is about something else
+        if isinstance(value, int):
+            return f"a number of {value.bit_length():,} bits"  # newer Pythons refuse to write these out
+        return f"a {type(value).__name__} (whose repr() raises {type(problem).__name__})"
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
 
 
 _ALIASES = {"ParslError": "ParslPoolError", "InternalConsistencyError": "InternalError"}

@@ -21,7 +21,7 @@ from time import monotonic
 from types import TracebackType
 
 from parsl_pool import exit_hook
-from parsl_pool.errors import ConfigurationError, PoolBroken, UnsupportedPlatform
+from parsl_pool.errors import ConfigurationError, PoolBroken, UnsupportedPlatform, WrongType, shown
 
 TYPE_CHECKING = False  # checkers know the name; taking it from `typing` would load that
 if TYPE_CHECKING:
@@ -81,12 +81,13 @@ class ParslPoolExecutor(_stdlib.ProcessPoolExecutor):
         manager_inside: bool | None = None,
         progress: bool = False,
     ) -> None:
-        from parsl_pool.config import Config  # see the top
+        from parsl_pool import checks  # see the top, as for the next
+        from parsl_pool.config import Config
 
-        if isinstance(max_workers, Config):
+        if isinstance(max_workers, Config) and config is None:
             max_workers, config = None, max_workers
-        if initializer is not None and not callable(initializer):
-            raise TypeError("initializer must be a callable")
+        config = checks.optional(checks.instance_of(Config, "a Config"))("config", config)
+        progress = checks.flag("progress", progress)
         method = _start_method(mp_context, max_tasks_per_child)
         if config is None:
             backends = _one_backend(
@@ -103,10 +104,14 @@ class ParslPoolExecutor(_stdlib.ProcessPoolExecutor):
             )
         else:
             given = (max_workers, mp_context, initializer, max_tasks_per_child, run_dir, manager_inside)
-            if any(value is not None for value in given) or preload:
+            if (
+                any(value is not None for value in given) or (retries, lost_retries) != (0, 3)
+                or not _is_empty(initargs) or not _is_empty(preload)
+            ):  # fmt: skip
                 raise ConfigurationError(
-                    "with a Config, say everything about workers there: HighThroughputExecutor(max_workers_per_node=, "
-                    "start_method=, initializer=, max_tasks_per_child=, preload=, manager_inside=) and Config(run_dir=)"
+                    "with a Config, say everything about workers and tries there: "
+                    "HighThroughputExecutor(max_workers_per_node=, start_method=, initializer=, initargs=, "
+                    "max_tasks_per_child=, preload=, manager_inside=) and Config(run_dir=, retries=, lost_retries=)"
                 )
             backends = from_config(config)
         self._backends = {backend.label: backend for backend in backends}
@@ -161,7 +166,7 @@ class ParslPoolExecutor(_stdlib.ProcessPoolExecutor):
         if not self._backend.is_open or self._shutdown_thread:
             self._open()
         if not callable(fn):
-            raise TypeError(f"submit() needs a callable, got {fn!r}")
+            raise TypeError(f"submit() needs a callable, got {shown(fn)}")
         return self._call(fn, args, kwargs)  # a bound method, kept so that submit is short
 
     def _open(self) -> None:
@@ -181,7 +186,7 @@ class ParslPoolExecutor(_stdlib.ProcessPoolExecutor):
         """What `options(...).submit` does."""
         self._open()
         if not callable(fn):
-            raise TypeError(f"submit() needs a callable, got {fn!r}")
+            raise TypeError(f"submit() needs a callable, got {shown(fn)}")
         labels = options.executors or tuple(self._backends)
         backend = self._backends[labels[0] if len(labels) == 1 else random.choice(labels)]
         future: AppFuture[T] = backend.call(fn, args, kwargs, options)
@@ -222,7 +227,7 @@ class ParslPoolExecutor(_stdlib.ProcessPoolExecutor):
         for label in options.executors:
             if label not in self._backends:
                 known = ", ".join(repr(other) for other in self._backends)
-                raise ConfigurationError(f"no executor has the label {label!r}; there are: {known}")
+                raise ConfigurationError(f"no executor has the label {shown(label)}; there are: {known}")
         return options
 
     def map(
@@ -333,11 +338,13 @@ def _end_all(backends: list[ParslExecutor]) -> None:
         backend.begin_shutdown(kill=False)
 
 
-def _one_backend(max_workers: int | None, **options: Any) -> list[ParslExecutor]:
+def _one_backend(max_workers: int | Config | None, **options: Any) -> list[ParslExecutor]:
     """This machine's workers."""
-    from parsl_pool.executors.high_throughput.executor import HighThroughputExecutor, available_cores  # see the top
+    from parsl_pool import checks  # see the top, as for the next
+    from parsl_pool.executors.high_throughput.executor import HighThroughputExecutor, available_cores
 
-    count = available_cores() if max_workers is None else _checked_workers(max_workers)
+    rule = checks.whole(above=0, most=checks.MOST_WORKERS, kind="a Config or a whole number")
+    count = available_cores() if max_workers is None else rule("max_workers", max_workers)
     return [HighThroughputExecutor(f"pool-{next(_numbers)}", max_workers_per_node=count, **options)]
 
 
@@ -349,12 +356,8 @@ def from_config(config: Config) -> list[ParslExecutor]:
     return backends
 
 
-def _checked_workers(max_workers: int) -> int:
-    if type(max_workers) is bool or not isinstance(max_workers, int):
-        raise TypeError(f"max_workers must be a whole number or a Config, got {max_workers!r}")
-    if max_workers <= 0:
-        raise ValueError("max_workers must be greater than 0")
-    return max_workers
+def _is_empty(value: object) -> bool:
+    return isinstance(value, (tuple, list)) and not value
 
 
 def _progress_bar(backends: list[ParslExecutor], label: str) -> Any:
@@ -367,18 +370,16 @@ def _start_method(context: Any, max_tasks_per_child: int | None) -> str:
     method = "forkserver"
     if context is not None:
         if not hasattr(context, "get_start_method"):
-            raise TypeError(f"mp_context must be a multiprocessing context, got {context!r}")
-        method = context.get_start_method(allow_none=True) or "forkserver"
-    if max_tasks_per_child is not None:
-        if not isinstance(max_tasks_per_child, int):
-            raise TypeError("max_tasks_per_child must be an integer")
-        if max_tasks_per_child <= 0:
-            raise ValueError("max_tasks_per_child must be >= 1")
-        if method == "fork":
-            raise ValueError(
-                "max_tasks_per_child is incompatible with the 'fork' multiprocessing start method; "
-                "supply a different mp_context."
+            raise WrongType(
+                f"mp_context must be a multiprocessing context, got {shown(context)}: "
+                'multiprocessing.get_context("forkserver") is one'
             )
+        method = context.get_start_method(allow_none=True) or "forkserver"
+    if max_tasks_per_child is not None and method == "fork":
+        raise ConfigurationError(
+            f"max_tasks_per_child={shown(max_tasks_per_child)} is incompatible with the 'fork' start method of "
+            "mp_context; supply a different one, or none"
+        )
     return method
 
 

@@ -29,6 +29,7 @@ from concurrent.futures._base import RUNNING as RUNNING
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
+from parsl_pool import checks
 from parsl_pool.errors import InternalError, SerializationError
 
 T = TypeVar("T")
@@ -242,6 +243,8 @@ class AppFuture(Future[T], Generic[T]):
         return None if type(outcome) is Value else outcome.error
 
     def _wait(self, timeout: float | None) -> None:
+        if timeout is not None:
+            timeout = checks.timeout("timeout", timeout)
         deadline = None if timeout is None else monotonic() + timeout
         if not (self._owner is not None and self._owner.pump(self, deadline)):
             condition = self._condition

@@ -10,7 +10,11 @@ from concurrent.futures import TimeoutError as FuturesTimeoutError
 from time import monotonic
 from typing import Any
 
+from parsl_pool import checks
+from parsl_pool.errors import WrongType, shown
 from parsl_pool.executors.high_throughput.outcomes import PartialChunk
+
+_BUFFERSIZE = checks.optional(checks.size)
 
 
 def map_over(
@@ -25,14 +29,15 @@ def map_over(
     star: bool = False,
 ) -> Iterator[Any]:
     """See `ParslPoolExecutor.map`. star: the one iterable's items are argument tuples."""
-    if not isinstance(chunksize, int) or chunksize < 1:
-        raise ValueError(f"chunksize must be >= 1, got {chunksize!r}")
-    if buffersize is not None and not isinstance(buffersize, int):
-        raise TypeError("buffersize must be an integer or None")
-    if buffersize is not None and buffersize < 1:
-        raise ValueError("buffersize must be None or > 0")
+    fn = checks.function("fn", fn)
+    chunksize = checks.size("chunksize", chunksize)
+    buffersize = _BUFFERSIZE("buffersize", buffersize)
+    unordered = checks.flag("unordered", unordered)
+    timeout = checks.timeout("timeout", timeout)
     deadline = None if timeout is None else timeout + monotonic()
-    calls: Iterator[tuple[Any, ...]] = map(tuple, iterables[0]) if star else zip(*iterables)
+    for position, iterable in enumerate(iterables):
+        _check_iterable("iterable" if star else f"iterables[{position}]", iterable)
+    calls: Iterator[tuple[Any, ...]] = map(_unpacked, iterables[0]) if star else zip(*iterables)
     if "submit" in pool.__dict__:
         chunksize = 1  # somebody has put their own submit there, and counts on seeing every call
     futures = _submissions(pool, fn, calls, chunksize)
@@ -40,6 +45,20 @@ def map_over(
         return _unordered(deque(itertools.islice(futures, buffersize)), futures, deadline, chunksize)
     # Submitted here, not when the first result is asked for: the generator below begins to run only then.
     return _ordered(deque(itertools.islice(futures, buffersize)), futures, deadline, chunksize)
+
+
+def _check_iterable(name: str, value: object) -> None:
+    """Ask the type: to call iter() would take something from some of them."""
+    if not hasattr(type(value), "__iter__") and not hasattr(type(value), "__getitem__"):
+        raise WrongType(f"{name} must be an iterable, got {shown(value)}")
+
+
+def _unpacked(item: Iterable[Any]) -> tuple[Any, ...]:
+    try:
+        return tuple(item)
+    except TypeError:
+        _check_iterable("each item of iterable", item)  # the user's own error is no business of ours
+        raise
 
 
 def _submissions(
@@ -121,8 +140,6 @@ def _unordered(
 def _cancel(futures: Iterable[Future[Any]]) -> None:
     for future in futures:
         future.cancel()
-
-
 
 
 def gather(futures: list[Future[Any]]) -> Future[list[Any]]:

@@ -5,19 +5,15 @@ They are apart from the function's own keywords, which are never taken.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future
 from typing import Any, TypeVar
 
-from parsl_pool import mapping
+from parsl_pool import checks, mapping
 from parsl_pool.dataflow.record import Options
-from parsl_pool.errors import ConfigurationError
 from parsl_pool.futures import AppFuture
 
 T = TypeVar("T")
-
-_KNOWN = ("retries", "lost_retries", "priority", "label", "walltime", "executors")
-
 
 def changed(options: Options, changes: dict[str, Any]) -> Options:
     """The options with some changed.
@@ -25,33 +21,30 @@ def changed(options: Options, changes: dict[str, Any]) -> Options:
     Raises:
         ConfigurationError: an option that doesn't exist, or a value that can't be.
     """
-    for name in changes:
-        if name not in _KNOWN:
-            raise ConfigurationError(f"there is no option {name!r}; there are: {', '.join(_KNOWN)}")
-    for name in ("retries", "lost_retries"):
-        value = changes.get(name, 0)
-        if type(value) is not int or value < 0:
-            raise ConfigurationError(f"{name} must be a whole number of at least 0, got {value!r}")
-    priority = changes.get("priority", 0)
-    if type(priority) is not int or not -(1 << 31) <= priority < 1 << 31:
-        raise ConfigurationError(f"priority must be a whole number (lower goes first), got {priority!r}")
-    walltime = changes.get("walltime")
-    if walltime is not None and (type(walltime) not in (int, float) or not 0 < walltime < 4e6):
-        raise ConfigurationError(f"walltime must be a number of seconds above 0, got {walltime!r}")
-    if not isinstance(changes.get("label", ""), str):
-        raise ConfigurationError(f"label must be a text, got {changes['label']!r}")
-    if "executors" in changes:
-        changes = {**changes, "executors": _labels(changes["executors"])}
-    return options._replace(**changes)
+    checks.reject_unknown(changes, RULES, "option")
+    return options._replace(**{name: RULES[name](name, value) for name, value in changes.items()})
 
 
 def _labels(executors: Any) -> tuple[str, ...]:
-    if executors == "all":
-        return ()
-    labels = (executors,) if isinstance(executors, str) else tuple(executors)
-    if not labels or not all(isinstance(label, str) for label in labels):
-        raise ConfigurationError(f'executors must be "all" or a list of labels, got {executors!r}')
+    if isinstance(executors, str):
+        return () if executors == "all" else (executors,)
+    labels = tuple(_LABELS("executors", executors))
+    if not labels:
+        raise ValueError("there is none in it")
     return labels
+
+
+_LABELS = checks.list_of(checks.name, '"all", a label or a list of labels')
+
+RULES: Mapping[str, checks.Rule[Any]] = {
+    "retries": checks.budget,
+    "lost_retries": checks.budget,
+    "priority": checks.whole(least=-(1 << 31), most=(1 << 31) - 1),
+    "label": checks.short_text,
+    "walltime": checks.optional(checks.number(above=0, most=4e6, kind="a number of seconds")),
+    "executors": checks.Rule('"all", a label or a list of labels', "", _labels),
+}
+"""What each option may be."""
 
 
 class PoolView(Executor):

@@ -4,11 +4,23 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from parsl_pool import checks
 from parsl_pool.errors import ConfigurationError
 from parsl_pool.providers.states import JobStatus
+
+_RULES: Mapping[str, checks.Rule[Any]] = {
+    "init_blocks": checks.whole(),
+    "min_blocks": checks.whole(),
+    "max_blocks": checks.whole(),
+    "nodes_per_block": checks.whole(least=1),
+    "parallelism": checks.number(
+        least=0, most=1, limits="from 0 (as few blocks as will do) to 1 (a slot for every task)"
+    ),
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,23 +38,12 @@ class BlockLimits:
     parallelism: float = 1
 
     def __post_init__(self) -> None:
-        for name in ("init_blocks", "min_blocks", "max_blocks", "nodes_per_block"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool):
-                raise ConfigurationError(f"{name} must be a whole number, got {value!r}")
-        if self.nodes_per_block < 1:
-            raise ConfigurationError(f"nodes_per_block must be at least 1, got {self.nodes_per_block}")
+        for name, rule in _RULES.items():
+            object.__setattr__(self, name, rule(name, getattr(self, name)))
         if not 0 <= self.min_blocks <= self.init_blocks <= self.max_blocks:
             raise ConfigurationError(
                 f"need 0 <= min_blocks <= init_blocks <= max_blocks, got {self.min_blocks}, "
                 f"{self.init_blocks} and {self.max_blocks}: {self._how_to_fix()}"
-            )
-        if isinstance(self.parallelism, bool) or not isinstance(self.parallelism, (int, float)):
-            raise ConfigurationError(f"parallelism must be a number from 0 to 1, got {self.parallelism!r}")
-        if not 0 <= self.parallelism <= 1:
-            raise ConfigurationError(
-                f"parallelism must be from 0 (as few blocks as will do) to 1 (a slot for every task), "
-                f"got {self.parallelism}"
             )
 
     def _how_to_fix(self) -> str:

@@ -11,7 +11,8 @@ import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
-from parsl_pool.errors import BadLauncher
+from parsl_pool import checks
+from parsl_pool.errors import BadLauncher, shown
 
 LauncherLike = Callable[[str, int, int], str]
 """What a provider takes: any callable with these arguments, a `Launcher` or not."""
@@ -21,7 +22,7 @@ class Launcher(ABC):
     """Base of the launchers. `debug` makes the text tell on stdout what it starts and how that ended."""
 
     def __init__(self, debug: bool = True) -> None:
-        self.debug = debug
+        self.debug = checks.flag("debug", debug)
 
     @abstractmethod
     def __call__(self, command: str, tasks_per_node: int, nodes_per_block: int) -> str:
@@ -50,7 +51,7 @@ class WrappedLauncher(Launcher):
 
     def __init__(self, prepend: str, debug: bool = True) -> None:
         super().__init__(debug)
-        self.prepend = prepend
+        self.prepend = checks.any_text("prepend", prepend)
 
     def __call__(self, command: str, tasks_per_node: int, nodes_per_block: int) -> str:
         return f"{self.prepend} {command}"
@@ -104,7 +105,7 @@ class SingleNodeLauncher(Launcher):
 
     def __init__(self, debug: bool = True, fail_on_any: bool = False) -> None:
         super().__init__(debug)
-        self.fail_on_any = fail_on_any
+        self.fail_on_any = checks.flag("fail_on_any", fail_on_any)
 
     def __call__(self, command: str, tasks_per_node: int, nodes_per_block: int) -> str:
         say = f'echo "copies: {tasks_per_node}, CORES: $CORES"\n' if self.debug else ""
@@ -145,5 +146,5 @@ def launched(launcher: LauncherLike, command: str, tasks_per_node: int, nodes_pe
     """What `launcher` makes of `command`; BadLauncher if that is no text."""
     text = launcher(command, tasks_per_node, nodes_per_block)
     if not isinstance(text, str):
-        raise BadLauncher(launcher, f"for the command {shlex.quote(command)} it gave no text, but {text!r}")
+        raise BadLauncher(launcher, f"for the command {shlex.quote(command)} it gave no text, but {shown(text)}")
     return text

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from parsl_pool import checks
 from parsl_pool.errors import ConfigurationError, ScaleOutFailed
 from parsl_pool.providers.base import BlockLimits, ExecutionProvider
 from parsl_pool.providers.launchers import LauncherLike, SingleNodeLauncher, check_launcher, launched
@@ -23,6 +24,9 @@ SHELLS = ("/bin/bash", "/usr/bin/bash", "/bin/sh")
 """The first of them that is there runs the scripts: bash if possible, people write `worker_init` for it."""
 
 _GRACE_S = 5.0  # between SIGTERM and SIGKILL: long enough for a manager to hand back what it holds
+
+
+_JOB_IDS = checks.list_of(checks.any_text, "a list of job ids")
 
 
 @dataclass(slots=True)
@@ -71,16 +75,14 @@ class LocalProvider(ExecutionProvider):
             parallelism=parallelism,
         )
         self.launcher = check_launcher(SingleNodeLauncher() if launcher is None else launcher)
-        if nodes_per_block > 1 and isinstance(self.launcher, SingleNodeLauncher):
+        if self.nodes_per_block > 1 and isinstance(self.launcher, SingleNodeLauncher):
             raise ConfigurationError(
                 f"nodes_per_block={nodes_per_block} with a SingleNodeLauncher would start on one node only; "
                 "use a launcher for several nodes, or nodes_per_block=1 and more blocks (max_blocks)"
             )
-        if not cmd_timeout > 0:
-            raise ConfigurationError(f"cmd_timeout must be a number of seconds above 0, got {cmd_timeout!r}")
-        self.worker_init = worker_init
-        self.cmd_timeout = cmd_timeout
-        self.script_dir = script_dir
+        self.worker_init = checks.any_text("worker_init", worker_init)
+        self.cmd_timeout = checks.seconds("cmd_timeout", cmd_timeout)
+        self.script_dir = checks.optional(checks.path)("script_dir", script_dir)
         self._blocks: dict[str, _Block] = {}
 
     @property
@@ -93,6 +95,9 @@ class LocalProvider(ExecutionProvider):
                 "the provider has no script_dir: an executor sets it; who uses the provider alone must set "
                 "provider.script_dir to a private directory"
             )
+        checks.any_text("command", command)
+        checks.name("job_name", job_name)
+        checks.whole(least=1)("tasks_per_node", tasks_per_node)
         shell = self._shell()
         body = launched(self.launcher, command, tasks_per_node, self.nodes_per_block)
         text = script_text(shell=shell, job_name=job_name, worker_init=self.worker_init, body=body)
@@ -110,7 +115,7 @@ class LocalProvider(ExecutionProvider):
         return job_id
 
     def status(self, job_ids: Sequence[str]) -> list[JobStatus]:
-        return [self._status(job_id) for job_id in job_ids]
+        return [self._status(job_id) for job_id in _JOB_IDS("job_ids", job_ids)]
 
     def cancel(self, job_ids: Sequence[str]) -> list[bool]:
         """Ends the jobs' process groups: by SIGTERM, then SIGKILL; a job that has only just begun by SIGKILL.
@@ -119,6 +124,7 @@ class LocalProvider(ExecutionProvider):
 
         False: an id that is not known, or a process that not even SIGKILL ends (it hangs in the kernel).
         """
+        job_ids = _JOB_IDS("job_ids", job_ids)
         blocks = {job_id: self._blocks[job_id] for job_id in job_ids if job_id in self._blocks}
         running = [b for b in blocks.values() if b.group.poll() is None and not b.group.is_inherited]
         for block in running:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
+from parsl_pool import checks
 from parsl_pool.dataflow.record import Options
 from parsl_pool.futures import AppFuture
 
@@ -94,14 +95,15 @@ class ParslExecutor(ABC):
             InvalidResourceSpecification: it has keys that this executor doesn't know.
         """
         self.check_resources(resource_specification)
+        checks.function("func", func)
         return self.call(func, args, kwargs, None)
 
     def check_resources(self, specification: dict[str, Any]) -> None:
         """Raise InvalidResourceSpecification for what this executor can't give."""
-        from parsl_pool.errors import InvalidResourceSpecification  # rarely needed
+        from parsl_pool.errors import InvalidResourceSpecification, shown  # rarely needed
 
         if specification:
-            raise InvalidResourceSpecification(self, f"it takes no resource specification, got {specification!r}")
+            raise InvalidResourceSpecification(self, f"it takes no resource specification, got {shown(specification)}")
 
     def shutdown(self, block: bool = True) -> None:
         """End, when all tasks are done."""

@@ -10,10 +10,10 @@ from concurrent.futures import ThreadPoolExecutor as _Threads
 from itertools import count
 from typing import Any
 
+from parsl_pool import checks
 from parsl_pool.dataflow.kernel import Kernel
 from parsl_pool.dataflow.record import Fault, Options, TaskRecord
 from parsl_pool.dataflow.traverse import futures_in, with_results
-from parsl_pool.errors import ConfigurationError
 from parsl_pool.executors.base import ParslExecutor
 from parsl_pool.futures import PENDING, RUNNING, AppFuture
 
@@ -42,13 +42,13 @@ class ThreadPoolExecutor(ParslExecutor):
         *,
         retries: int = 0,
     ) -> None:
-        if type(max_threads) is not int or max_threads < 1:
-            raise ConfigurationError(f"max_threads must be a whole number of at least 1, got {max_threads!r}")
-        self.label, self.max_threads = label, max_threads
-        self.storage_access, self.working_dir = storage_access, working_dir
-        self.options = Options(retries=retries)
+        self.label = checks.name("label", label)
+        self.max_threads = checks.workers("max_threads", max_threads)
+        self.storage_access = storage_access
+        self.working_dir = checks.optional(checks.path)("working_dir", working_dir)
+        self.options = Options(retries=checks.budget("retries", retries))
         self.kernel = Kernel()
-        self._prefix = thread_name_prefix or f"parsl-pool-{label}"
+        self._prefix = checks.short_text("thread_name_prefix", thread_name_prefix) or f"parsl-pool-{self.label}"
         self._threads: _Threads | None = None
         self._lock = threading.Lock()  # guards _threads, _pending and _closing
         self._pending: dict[int, AppFuture[Any]] = {}

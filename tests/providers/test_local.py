@@ -67,7 +67,7 @@ def test_the_defaults_are_one_block_of_one_node() -> None:
     [
         ({"max_blocks": 0}, ConfigurationError, "raise max_blocks to 1"),
         ({"parallelism": 2}, ConfigurationError, "parallelism"),
-        ({"cmd_timeout": 0}, ConfigurationError, "cmd_timeout must be a number of seconds above 0"),
+        ({"cmd_timeout": 0}, ConfigurationError, "cmd_timeout must be greater than 0"),
         ({"nodes_per_block": 2}, ConfigurationError, "would start on one node only"),
         ({"launcher": "srun"}, BadLauncher, "cannot be called"),
         ({"launcher": SingleNodeLauncher}, BadLauncher, "give an object"),

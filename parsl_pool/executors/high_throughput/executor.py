@@ -14,6 +14,7 @@ from time import monotonic, sleep, time
 from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
+from parsl_pool import checks
 from parsl_pool.dataflow.kernel import Kernel
 from parsl_pool.dataflow.record import Options, TaskRecord
 from parsl_pool.errors import ConfigurationError, SerializationError
@@ -73,21 +74,20 @@ class HighThroughputExecutor(ParslExecutor):
         retries: int = 0,
         lost_retries: int = 3,
     ) -> None:
-        if start_method not in _START_METHODS:
-            raise ConfigurationError(f"start_method must be one of {_START_METHODS}, got {start_method!r}")
-        for name, value in (("retries", retries), ("lost_retries", lost_retries)):
-            if type(value) is not int or value < 0:
-                raise ConfigurationError(f"{name} must be a whole number of at least 0, got {value!r}")
-        self.label = label
-        self.max_workers_per_node = max_workers_per_node or available_cores()
-        self.start_method = start_method
-        self.preload = _module_names(preload)
-        self._provider = provider
-        self._run_dir = None if run_dir is None else os.fspath(run_dir)
-        self.manager_inside = _choose_arrangement(manager_inside, provider)
-        self.options = Options(retries, lost_retries)
-        self._initializer, self._initargs = initializer, tuple(initargs)
-        self._max_tasks = max_tasks_per_child or 0
+        self.label = label = checks.name("label", label)
+        workers = checks.optional(checks.workers)("max_workers_per_node", max_workers_per_node)
+        self.max_workers_per_node = workers or available_cores()
+        self.start_method = checks.one_of(*_START_METHODS)("start_method", start_method)
+        self.preload = checks.module_names("preload", preload)
+        self._provider = _checked_provider(provider)
+        self._run_dir = checks.optional(checks.path)("run_dir", run_dir)
+        wanted = checks.optional(checks.flag)("manager_inside", manager_inside)
+        self.manager_inside = _choose_arrangement(wanted, provider)
+        self.options = Options(checks.budget("retries", retries), checks.budget("lost_retries", lost_retries))
+        self._initializer = checks.optional(checks.function)("initializer", initializer)
+        self._initargs = checks.arguments("initargs", initargs)
+        self._max_tasks = checks.optional(checks.whole(above=0))("max_tasks_per_child", max_tasks_per_child) or 0
+        self.heartbeat_period, self.heartbeat_threshold = _checked_heart(heartbeat_period, heartbeat_threshold)
         self._eager = start_method == "fork"
         self._starting = threading.Lock()  # guards _dumped, _directory and _log until the link is open
         self._directory: RunDirectory | None = None
@@ -95,7 +95,6 @@ class HighThroughputExecutor(ParslExecutor):
         self._dumped: tuple[bytes, list[int]] | None = None  # the initializer, and the descriptors it needs
         self.workers = Workers()
         self.kernel = Kernel()
-        self.heartbeat_period, self.heartbeat_threshold = heartbeat_period, heartbeat_threshold
         apart = None if self.manager_inside else self._make_apart
         self.link = Link(label, self.options, self._settings, apart, self.workers)
         self.link.large.always = 2 * self.max_workers_per_node  # none of them is to wait for us
@@ -414,13 +413,21 @@ def _failed(error: BaseException) -> AppFuture[Any]:
     return future
 
 
-def _module_names(preload: Iterable[str]) -> list[str]:
-    if isinstance(preload, str):
-        raise ConfigurationError(f"preload must be a list of module names, got the string {preload!r}")
-    names = list(preload)
-    for name in names:
-        if not isinstance(name, str):
-            raise ConfigurationError(f"preload must be a list of module names, got {name!r} in it")
-    return names
+def _checked_provider(provider: Any) -> Any:
+    if provider is None:
+        return None
+    from parsl_pool.providers import ExecutionProvider  # only when one is given
+
+    return checks.instance_of(ExecutionProvider, "an ExecutionProvider, or None")("provider", provider)  # type: ignore[type-abstract]  # only asked about
 
 
+def _checked_heart(period: float, threshold: float) -> tuple[float, float]:
+    """Seconds between two signs of life, and of silence until the end is assumed."""
+    period = checks.number(least=0.01, most=1e6, kind="a number of seconds")("heartbeat_period", period)
+    threshold = checks.seconds("heartbeat_threshold", threshold)
+    if threshold <= period:
+        raise ConfigurationError(
+            f"heartbeat_threshold must be greater than heartbeat_period, got {threshold:g} and {period:g}: "
+            "else everybody is lost between two signs of life"
+        )
+    return period, threshold
