@@ -102,7 +102,7 @@ def test_a_stopped_manager_is_replaced(manager_inside: bool, arrangement: Arrang
         before = arrangement.parts(pool).manager
         before.suspend()
         assert [future.result(40) for future in futures] == list(range(300))
-        eventually(lambda: not before.is_running(), within=10)  # the tasks may be done before its remains are waited for
+        eventually(lambda: not before.is_running(), within=10)  # tasks may be done before it is waited for
         for task, future in enumerate(futures):
             lost = 0 if future._record is None else len(future._record.attempts)
             assert noted(ledger)[task] <= 1 + lost
