@@ -13,8 +13,8 @@ from __future__ import annotations
 from bisect import insort
 from collections import deque
 
+from parsl_pool.interchange.columns import Results, Tasks
 from parsl_pool.interchange.named_tuple import NamedTuple
-from parsl_pool.interchange.wire import Results, Tasks
 
 
 class SendTasks(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from parsl_pool.interchange import wire
+from parsl_pool.interchange import columns, wire
 
 
 def read_descriptor(fd: int) -> bytes:
@@ -22,20 +22,20 @@ def read_descriptor(fd: int) -> bytes:
         os.close(fd)
 
 
-def inline_tasks(tasks: wire.Tasks) -> wire.Tasks:
+def inline_tasks(tasks: columns.Tasks) -> columns.Tasks:
     """The same tasks without descriptors."""
     if not tasks.descriptors:
         return tasks
     payload = read_descriptor(tasks.descriptors[0])
-    return wire.Tasks(
+    return columns.Tasks(
         tasks.priority, tasks.walltime_ms, 1, tasks.ids, tasks.functions, wire.LENGTH.pack(len(payload)), payload
     )
 
 
-def inline_results(results: wire.Results) -> wire.Results:
+def inline_results(results: columns.Results) -> columns.Results:
     """The same result without descriptors."""
     if not results.descriptors:
         return results
     payload = read_descriptor(results.descriptors[0])
-    task, _, status = wire.RECORD.unpack_from(results.records)
-    return wire.result_of(task, status, payload)
+    task, _, status = columns.RECORD.unpack_from(results.records)
+    return columns.result_of(task, status, payload)

@@ -18,7 +18,7 @@ from time import monotonic
 from typing import Any
 
 from parsl_pool.errors import BadMessage
-from parsl_pool.interchange import broker, launch, stream, title, wire
+from parsl_pool.interchange import broker, columns, launch, stream, title, wire
 from parsl_pool.interchange.loop import Loop
 from parsl_pool.interchange.manager import Manager, Upward
 from parsl_pool.interchange.rubbish import Rubbish, check
@@ -64,7 +64,7 @@ class Interchange:
         """One message of the client's. A bad one is counted, logged and dropped."""
         try:
             if kind == wire.TASKS:
-                self._take(wire.Tasks.decode(body, descriptors or None))
+                self._take(columns.Tasks.decode(body, descriptors or None))
                 return
             record = wire.decode(kind, body)
             if descriptors and not isinstance(record, wire.Settings):
@@ -76,7 +76,7 @@ class Interchange:
                 os.close(fd)
             self._rubbish.drop(problem)
 
-    def _take(self, tasks: wire.Tasks) -> None:
+    def _take(self, tasks: columns.Tasks) -> None:
         unknown = self._broker.unknown_functions(tasks)
         if not unknown:
             self._perform(self._broker.tasks_submitted(tasks))
@@ -87,7 +87,7 @@ class Interchange:
         reason = f"it calls function {min(unknown)}, which has not been defined"
         facts = wire.encode(wire.Facts(["reason"], [reason]))
         for task in tasks.task_ids():
-            self._client.put(wire.result_of(task, wire.LOST, facts).frame())
+            self._client.put(columns.result_of(task, wire.LOST, facts).frame())
         self._rubbish.drop(f"Tasks: {reason}")
 
     def _obey(self, record: wire.Record, descriptors: list[int]) -> None:
@@ -173,11 +173,11 @@ class Interchange:
     def _from_inside(self, message: Upward) -> None:
         self.from_manager(INSIDE, message)
 
-    def from_manager(self, name: str, message: Upward | wire.Tasks) -> None:
+    def from_manager(self, name: str, message: Upward | columns.Tasks) -> None:
         """One message of a manager's."""
-        if type(message) is wire.Results:
+        if type(message) is columns.Results:
             self._perform(self._broker.results_arrived(name, message))
-        elif type(message) is wire.Tasks:
+        elif type(message) is columns.Tasks:
             self._perform(self._broker.tasks_returned(name, message))
         elif isinstance(message, wire.Window):
             self._perform(self._broker.window_set(name, message.tasks))

@@ -18,16 +18,18 @@ from collections.abc import Callable
 from time import monotonic, monotonic_ns
 
 from parsl_pool.errors import BadMessage
-from parsl_pool.interchange import launch, shared_memory, stream, wire
+from parsl_pool.interchange import columns, launch, shared_memory, stream, wire
 from parsl_pool.interchange import manager_core as core
+from parsl_pool.interchange.fork_server_handle import ForkServerHandle
 from parsl_pool.interchange.loop import Loop
-from parsl_pool.interchange.page import OUT, PAGE_SIZE, SINCE, SKIP_FROM, SKIP_TO, STARTED, TASK, split_records
+from parsl_pool.interchange.overdue import Overdue
+from parsl_pool.interchange.page import OUT, PAGE_SIZE, SKIP_FROM, SKIP_TO, STARTED, TASK, split_records
 from parsl_pool.interchange.post_mortem import OomCounter, facts_of
 from parsl_pool.interchange.rubbish import check
-from parsl_pool.interchange.stopped import STOPPED_S, Patience, await_ends
+from parsl_pool.interchange.stopped import await_ends
 from parsl_pool.interchange.worker_handle import WorkerHandle, signal_name
 
-Upward = wire.Record | wire.Results
+Upward = wire.Record | columns.Results
 
 _FLUSH = wire.KIND[wire.Flush]
 _TICK_S = 0.002
@@ -55,20 +57,22 @@ class Manager:
         self.core = core.ManagerCore(
             settings.workers, settings.max_tasks_per_child, eager=bool(settings.eager)
         )
-        self._loop, self._settings, self._descriptors = loop, settings, descriptors
+        self._loop = loop
         self._report, self._on_stopped = report, on_stopped
         self._workers: dict[int, WorkerHandle] = {}
         self._functions: dict[int, bytes] = {}
         self._wanted: dict[int, list[int]] = {}  # function that has not come -> workers that wait for it
         self._dirty: dict[int, WorkerHandle] = {}  # something is to be flushed
         self._ticking = False
-        self._watching = False
         self._stopping = False
         self._broken = False
-        self._patience = Patience()
-        self._fork_server_deaths = 0  # in a row, without a worker having become ready
         self._oom = OomCounter()
-        self._use_fork_server(fork_server or launch.start_fork_server())
+        self._last_words = ""  # of the last worker that has ended
+        self._fork_server = ForkServerHandle(
+            loop, settings, descriptors, self._from_fork_server, self._fork_server_lost
+        )
+        self._overdue = Overdue(loop, self.core, self._workers, self._fork_server, self._warn)
+        self._fork_server.use(fork_server or launch.start_fork_server())
         loop.after_reads.append(self._flush)
 
     def begin(self) -> None:
@@ -77,7 +81,7 @@ class Manager:
 
     # -- from the broker
 
-    def tasks(self, tasks: wire.Tasks) -> None:
+    def tasks(self, tasks: columns.Tasks) -> None:
         """Run these."""
         self._perform(self.core.tasks_arrived(tasks, monotonic_ns()))
 
@@ -134,13 +138,11 @@ class Manager:
     def _kill_the_fork_server(self) -> None:
         """It has been stopped, say: it does not tell us of its workers' ends."""
         if self._workers:
-            launch.kill(self._fork_server_pid)
+            launch.kill(self._fork_server.pid)
 
     def _finish_if_empty(self) -> None:
         if self._stopping and not self._workers:
-            self._loop.remove(self._fork_server.fileno())
-            self._fork_server.close()
-            launch.wait(self._fork_server_pid, _LAST_S)
+            self._fork_server.end(_LAST_S)
             self._on_stopped()
 
     # -- the core's effects
@@ -169,27 +171,11 @@ class Manager:
         worker.stream.put(tasks.frame(), copies)
         self._dirty[effect.worker] = worker
         if tasks.walltime_ms:
-            self._watch_walltime(effect.worker, tasks.task_ids()[0], tasks.walltime_ms)
+            self._overdue.watch_walltime(effect.worker, tasks.task_ids()[0], tasks.walltime_ms)
         if not self._ticking and len(self.core.seats[effect.worker].held) > 1:
             self._ticking = True
             self._loop.call_at(monotonic() + _TICK_S, self._tick)
-        self._watch()
-
-    def _watch_walltime(self, number: int, task: int, limit_ms: int) -> None:
-        """End the worker if it is at this task for longer than that, whatever the task does."""
-        worker = self._workers.get(number)
-        if worker is None or self.core.holder(task) != number:
-            return
-        left_ms = float(limit_ms)
-        if worker.page.words[TASK] == task:
-            left_ms -= (monotonic_ns() - worker.page.words[SINCE]) / 1e6
-        if left_ms <= 0:
-            worker.verdict = (task, wire.TIMED_OUT, f"it ran longer than its walltime of {limit_ms / 1000:g} s")
-            worker.signal(signal.SIGKILL)
-        else:
-            self._loop.call_at(
-                monotonic() + left_ms / 1000, lambda: self._watch_walltime(number, task, limit_ms)
-            )
+        self._overdue.watch_stopped()
 
     def _tick(self) -> None:
         self._ticking = False
@@ -221,15 +207,6 @@ class Manager:
 
     # -- workers
 
-    def _use_fork_server(self, helper: launch.Helper) -> None:
-        self._fork_server_pid = helper.pid
-        self._fork_server = stream.Stream(helper.sock)
-        copies = [os.dup(fd) for fd in self._descriptors]
-        self._fork_server.put(wire.frame(self._settings, len(copies)), copies)
-        self._loop.add_reader(helper.sock.fileno(), self._from_fork_server)
-        self._fork_server_flush()
-        self._last_words = ""
-
     def _start_worker(self, number: int) -> None:
         ours, theirs = stream.pair()
         page_fd = shared_memory.create(PAGE_SIZE, "page")
@@ -240,34 +217,10 @@ class Manager:
         self._workers[number] = worker
         self._loop.add_reader(ours.fileno(), lambda: self._from_worker(worker))
         self._loop.add_reader(read, lambda: self._from_stderr(worker))
-        self._fork_server.put(
-            wire.frame(wire.Spawn(number), 4), [theirs.detach(), os.dup(page_fd), write, os.dup(stacks)]
-        )
-        self._fork_server_flush()
-        self._watch()
+        self._fork_server.start(number, [theirs.detach(), os.dup(page_fd), write, os.dup(stacks)])
+        self._overdue.watch_stopped()
 
-    def _fork_server_flush(self) -> None:
-        try:
-            done = self._fork_server.flush()
-        except stream.PeerGone:
-            return  # its end is read, and handled, where we read
-        fd = self._fork_server.fileno()
-        self._loop.want_write(fd, None if done else self._fork_server_flush)
-
-    def _from_fork_server(self) -> None:
-        try:
-            for kind, body, descriptors in self._fork_server.receive():
-                for fd in descriptors:
-                    os.close(fd)
-                self._from_fork_server_one(wire.decode(kind, body))
-        except stream.PeerGone:
-            self._fork_server_lost()
-        except BadMessage as problem:  # `preload` wrote into our socket: the bookkeeping may be off from here on
-            self._drop(f"the fork server: {problem}")
-            os.kill(self._fork_server_pid, signal.SIGKILL)
-            self._fork_server_lost()
-
-    def _from_fork_server_one(self, record: wire.Record) -> None:
+    def _from_fork_server(self, record: wire.Record) -> None:
         if isinstance(record, wire.Spawned):
             self._spawned(record)
         elif isinstance(record, wire.Exited):
@@ -288,27 +241,28 @@ class Manager:
         if worker.condemned:
             worker.signal(worker.condemned)
 
-    def _fork_server_lost(self) -> None:
+    def _fork_server_lost(self, bad_message: str) -> None:
         """Its workers end with it. None of that is a task's fault."""
-        self._loop.remove(self._fork_server.fileno())
-        self._fork_server.close()
-        status = launch.wait(self._fork_server_pid, _LAST_S)
+        if bad_message:
+            self._drop(f"the fork server: {bad_message}")
+        status = self._fork_server.end(_LAST_S)
         if self._stopping:
             for number in list(self._workers):
                 self._exited(number, status, 0, "")
             return
         reason = f"the fork server ended ({launch.describe_status(status)})"
-        self._fork_server_deaths += 1
-        if self._fork_server_deaths >= 3:
-            self._give_up(f"{reason}, as did {self._fork_server_deaths - 1} before it without a worker becoming ready")
-        self._last_words = reason
-        self._report(wire.Notice(30, f"manager {self.name}: {reason}; starting it again"))
+        self._fork_server.deaths += 1
+        deaths = self._fork_server.deaths
+        if deaths >= 3:
+            self._give_up(f"{reason}, as did {deaths - 1} before it without a worker becoming ready")
+        self._warn(f"{reason}; starting it again")
         for worker in self._workers.values():
             worker.signal(signal.SIGKILL)
         # What one of them is killed at is known only when it has ended; till then it might begin the next task.
         await_ends([worker.pid for worker in self._workers.values() if worker.pid], _LAST_S)
         old = list(self._workers)
-        self._use_fork_server(launch.start_fork_server())
+        self._fork_server.use(launch.start_fork_server())
+        self._last_words = ""
         for number in old:
             self._exited(number, -signal.SIGKILL, 0, reason)
 
@@ -346,6 +300,9 @@ class Manager:
                 os.close(fd)
             self._drop(f"worker {worker.number}: {problem}")
 
+    def _warn(self, text: str) -> None:
+        self._report(wire.Notice(30, f"manager {self.name}: {text}"))
+
     def _drop(self, reason: str) -> None:
         self._report(wire.Dropped(reason))
 
@@ -359,7 +316,7 @@ class Manager:
             self._read_page(worker, record.nanoseconds, bool(record.idle), record.committed)
         elif isinstance(record, wire.Bulk):
             if record.status != wire.SKIPPED:
-                self._report(wire.result_of(record.task, record.status, record.data, descriptors or None))
+                self._report(columns.result_of(record.task, record.status, record.data, descriptors or None))
             self._finished(worker, [(record.task, record.status)], record.nanoseconds, False)
         elif isinstance(record, wire.Need):
             data = self._functions.get(record.number)
@@ -368,7 +325,7 @@ class Manager:
             else:
                 self._wanted.setdefault(record.number, []).append(worker.number)
         elif isinstance(record, wire.Up):
-            self._fork_server_deaths = 0
+            self._fork_server.deaths = 0
             self._perform(self.core.worker_ready(worker.number, monotonic_ns()))
         elif isinstance(record, wire.InitializerFailed) and self.core.is_starting(worker.number):
             # Told when the worker has ended: its exit handlers may have things to say that the user waits for.
@@ -388,7 +345,7 @@ class Manager:
             return
         if records:
             worker.unreleased = True
-            self._report(wire.Results(len(ids) // 8, ids, records))
+            self._report(columns.Results(len(ids) // 8, ids, records))
         if done or idle:
             self._finished(worker, done, nanoseconds, idle)
 
@@ -467,7 +424,7 @@ class Manager:
         self._read_page(worker, 0, idle=False)
         worker.forward_stderr()
 
-    def _lost_result(self, worker: WorkerHandle, task: int, status: int, rss_kb: int, place: str) -> wire.Results:
+    def _lost_result(self, worker: WorkerHandle, task: int, status: int, rss_kb: int, place: str) -> columns.Results:
         verdict = wire.LOST
         reason = place
         if worker.verdict is not None and worker.verdict[0] == task:
@@ -478,36 +435,7 @@ class Manager:
         if reason:
             facts["reason"] = reason
         record = wire.Facts(list(facts), list(facts.values()))
-        return wire.result_of(task, verdict, wire.encode(record))
-
-    # -- who has been stopped (SIGSTOP)
-
-    def _watch(self) -> None:
-        if not self._watching:
-            self._watching = True
-            self._loop.call_at(monotonic() + 1.0, self._look_for_stopped)
-
-    def _look_for_stopped(self) -> None:
-        """Whoever is needed and has been stopped for long counts as lost. Runs only while somebody is needed."""
-        self._watching = False
-        needed: dict[int, WorkerHandle | None] = {}
-        for number, seat in self.core.seats.items():
-            worker = self._workers.get(number)
-            if worker is not None and seat.held:
-                needed[worker.pid] = worker
-            if worker is not None and (worker.hung_up or not worker.pid):
-                needed[self._fork_server_pid] = None  # it has to tell of a start, or an end
-        for pid in self._patience.exhausted(needed):
-            worker = needed[pid]
-            if worker is None:
-                self._report(wire.Notice(30, f"manager {self.name}: the fork server has been stopped; ending it"))
-                launch.kill(pid)
-            else:
-                reason = f"it had been stopped (SIGSTOP) for {STOPPED_S:.0f} s"
-                worker.verdict = (worker.page.words[TASK], wire.LOST, reason)
-                worker.signal(signal.SIGKILL)
-        if needed:
-            self._watch()
+        return columns.result_of(task, verdict, wire.encode(record))
 
 
 def python_version() -> str:

@@ -13,8 +13,9 @@ from collections import deque
 from enum import Enum
 from struct import unpack_from
 
+from parsl_pool.interchange.columns import Tasks
 from parsl_pool.interchange.named_tuple import NamedTuple
-from parsl_pool.interchange.wire import SKIPPED, Tasks
+from parsl_pool.interchange.wire import SKIPPED
 
 NS = 1_000_000_000
 BATCH_NS = 1_000_000

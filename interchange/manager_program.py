@@ -15,7 +15,7 @@ from time import monotonic
 
 from parsl_pool._version import __version__
 from parsl_pool.errors import BadMessage
-from parsl_pool.interchange import curve, wire
+from parsl_pool.interchange import columns, curve, wire
 from parsl_pool.interchange.inline import inline_results
 from parsl_pool.interchange.loop import Loop
 from parsl_pool.interchange.manager import Manager, Upward, python_version
@@ -73,7 +73,7 @@ class ManagerProgram:
             self._manager.release_pages()
 
     def _report(self, message: Upward) -> None:
-        if isinstance(message, wire.Results):
+        if isinstance(message, columns.Results):
             self._link.send_results(inline_results(message))
         else:
             self._link.send(message)
@@ -82,7 +82,7 @@ class ManagerProgram:
         """One message of the interchange's. Raises BadMessage."""
         manager = self._manager
         if kind == wire.TASKS and manager is not None:
-            manager.tasks(wire.Tasks.decode(body))
+            manager.tasks(columns.Tasks.decode(body))
             return
         record = wire.decode(kind, body)
         check(record)

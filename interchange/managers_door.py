@@ -16,7 +16,7 @@ from typing import Any
 import zmq
 
 from parsl_pool.errors import BadMessage
-from parsl_pool.interchange import curve, wire
+from parsl_pool.interchange import columns, curve, wire
 from parsl_pool.interchange.inline import inline_tasks
 from parsl_pool.interchange.loop import Loop
 from parsl_pool.interchange.rubbish import check
@@ -233,7 +233,7 @@ class ManagersDoor:
         if peer is not None:
             self._post(peer.identity, record)
 
-    def send_tasks(self, name: str, tasks: wire.Tasks) -> None:
+    def send_tasks(self, name: str, tasks: columns.Tasks) -> None:
         """Send a manager tasks."""
         peer = self._peers.get(name)
         if peer is not None:
@@ -289,13 +289,13 @@ class ManagersDoor:
             stopped()
 
 
-def decode(data: bytes) -> wire.Record | wire.Tasks | wire.Results:
+def decode(data: bytes) -> wire.Record | columns.Tasks | columns.Results:
     """What a zmq message holds. Raises BadMessage."""
     kind, body = data[0], data[2:]
     if kind == wire.RESULTS:
-        return wire.Results.decode(body)
+        return columns.Results.decode(body)
     if kind == wire.TASKS:
-        return wire.Tasks.decode(body)
+        return columns.Tasks.decode(body)
     record = wire.decode(kind, body)
     check(record)
     return record

@@ -18,8 +18,9 @@ from collections.abc import Iterable
 from mmap import mmap
 from time import perf_counter_ns
 
+from parsl_pool.interchange.columns import RECORD
 from parsl_pool.interchange.shared_memory import map_shared
-from parsl_pool.interchange.wire import RECORD, SKIPPED
+from parsl_pool.interchange.wire import SKIPPED
 
 # Positions of the words.
 STARTED = 0  # how many tasks the worker has begun, in its life

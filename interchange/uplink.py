@@ -19,7 +19,7 @@ import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from parsl_pool.errors import BadMessage
-from parsl_pool.interchange import curve, wire
+from parsl_pool.interchange import columns, curve, wire
 from parsl_pool.interchange.loop import Loop
 
 _AGAIN_S = 0.05
@@ -72,7 +72,7 @@ class Uplink:
 
     def __init__(self, loop: Loop, name: str, owner: Owner) -> None:
         self._loop, self._name, self._owner = loop, name, owner
-        self._results: list[wire.Results] = []  # of this turn: they travel as one message
+        self._results: list[columns.Results] = []  # of this turn: they travel as one message
         self._kept: deque[tuple[bytes, bytes]] = deque()  # messages, and the ids of the tasks whose results they are
         self._taken = 0  # how many of this connection's kept messages are kept no more
         self._connections = 0
@@ -150,7 +150,7 @@ class Uplink:
             self._kept.append((data, b""))
         self._put(data)
 
-    def send_results(self, results: wire.Results) -> None:
+    def send_results(self, results: columns.Results) -> None:
         """See that these arrive. They are read at the end of this turn."""
         self._results.append(results)
 
@@ -160,7 +160,7 @@ class Uplink:
             return
         self._results = []
         ids = b"".join([part.ids for part in results])
-        merged = wire.Results(len(ids) // 8, ids, b"".join([part.records for part in results]))
+        merged = columns.Results(len(ids) // 8, ids, b"".join([part.records for part in results]))
         data = bytes((wire.RESULTS, 0)) + merged.encode()
         self._kept.append((data, ids))
         self._put(data)

@@ -2,38 +2,33 @@
 
 A *frame* is one message: a kind byte, a count of file descriptors that travel beside it, and a body.
 On a stream it is preceded by its length. Control messages are the records below, encoded field by field
-(nothing is ever executed by decoding); tasks and results are columns of fixed-width numbers followed by
-payloads, which only a worker and the client open.
+(nothing is ever executed by decoding). Tasks and results have a form of their own, see columns.py.
 
     stream:  u32 size of the rest | u8 kind | u8 descriptors | body
     zmq:     u8 kind | u8 descriptors (0) | body
-    TASKS:   i32 priority | u32 walltime in ms (0: no limit) | u32 n |
-             n * u64 id | n * u32 function | n * u32 length | payloads
-    RESULTS: u32 n | n * u64 id | records, each: u64 id | u32 length | u8 status | payload
 
 All integers are little-endian. A decoder accepts any bytes, and raises `BadMessage` for those that are wrong.
 """
 
 from __future__ import annotations
 
-from struct import Struct, error, pack, unpack_from
+from struct import Struct
 from typing import Any
 
 from parsl_pool.errors import BadMessage
+from parsl_pool.interchange import fields
 from parsl_pool.interchange.named_tuple import NamedTuple
 
 PROTOCOL = 1
-"""Version of everything in this file; peers with another one are refused."""
+"""Version of everything in this file and columns.py; peers with another one are refused."""
 
 MAX_FRAME = 1 << 31
 """A longer frame is taken for rubbish. Large data travels in shared memory or in pieces below this."""
 
 LENGTH = Struct("<I")
 HEAD = Struct("<IBB")
-RECORD = Struct("<QIB")
-TASKS_HEAD = Struct("<iII")
 
-# Kinds of frames which are not records.
+# Kinds of frames which are not records: columns.py has their form.
 TASKS = 1
 RESULTS = 2
 
@@ -383,77 +378,14 @@ RECORDS: dict[int, type[Any]] = {
 KIND: dict[type[Any], int] = {cls: kind for kind, cls in RECORDS.items()}
 """Record -> kind."""
 
-_CODES = {"int": "i", "str": "s", "bytes": "b", "list[int]": "I", "list[str]": "S"}
-
 FORMAT: dict[type[Any], str] = {
-    cls: "".join([_CODES[kind] for kind in cls.__annotations__.values()]) for cls in RECORDS.values()
+    cls: "".join([fields.CODES[kind] for kind in cls.__annotations__.values()]) for cls in RECORDS.values()
 }
 """Record -> a letter for the type of each field."""
 
-_INT = Struct("<q")
-
-
 def encode(record: Record) -> bytes:
     """The body of a record's frame."""
-    parts: list[bytes] = []
-    value: Any
-    for code, value in zip(FORMAT[type(record)], record):
-        if code == "i":
-            parts.append(_INT.pack(value))
-        elif code == "s" or code == "b":
-            data = value.encode("utf-8", "surrogatepass") if code == "s" else value
-            parts += (LENGTH.pack(len(data)), data)
-        elif code == "I":
-            parts.append(pack(f"<I{len(value)}q", len(value), *value))
-        else:  # "S"
-            parts.append(LENGTH.pack(len(value)))
-            for item in value:
-                data = item.encode("utf-8", "surrogatepass")
-                parts += (LENGTH.pack(len(data)), data)
-    return b"".join(parts)
-
-
-class _Reader:
-    """Takes fields from a body, checking every bound."""
-
-    __slots__ = ("body", "position")
-
-    def __init__(self, body: bytes) -> None:
-        self.body, self.position = body, 0
-
-    def integer(self) -> int:
-        value: int = _INT.unpack_from(self.body, self.position)[0]
-        self.position += 8
-        return value
-
-    def data(self) -> bytes:
-        (size,) = LENGTH.unpack_from(self.body, self.position)
-        start = self.position + 4
-        self.position = start + size
-        if self.position > len(self.body):
-            raise BadMessage(f"a field of {size} bytes in a body of {len(self.body)}")
-        return self.body[start : self.position]
-
-    def text(self) -> str:
-        return self.data().decode("utf-8", "surrogatepass")
-
-    def integers(self) -> list[int]:
-        (count,) = LENGTH.unpack_from(self.body, self.position)
-        if self.position + 4 + 8 * count > len(self.body):
-            raise BadMessage(f"{count} integers in a body of {len(self.body)} bytes")
-        values = list(unpack_from(f"<{count}q", self.body, self.position + 4))
-        self.position += 4 + 8 * count
-        return values
-
-    def texts(self) -> list[str]:
-        (count,) = LENGTH.unpack_from(self.body, self.position)
-        if 4 * count > len(self.body):
-            raise BadMessage(f"{count} texts in a body of {len(self.body)} bytes")
-        self.position += 4
-        return [self.text() for _ in range(count)]
-
-
-_TAKE = {"i": _Reader.integer, "s": _Reader.text, "b": _Reader.data, "I": _Reader.integers, "S": _Reader.texts}
+    return fields.write(FORMAT[type(record)], record)
 
 
 def decode(kind: int, body: bytes) -> Record:
@@ -465,14 +397,10 @@ def decode(kind: int, body: bytes) -> Record:
     if kind not in RECORDS:
         raise BadMessage(f"unknown kind of message {kind}")
     cls = RECORDS[kind]
-    reader = _Reader(body)
     try:
-        values = [_TAKE[code](reader) for code in FORMAT[cls]]
-    except (error, UnicodeDecodeError) as problem:
+        record: Record = cls(*fields.read(FORMAT[cls], body))
+    except BadMessage as problem:
         raise BadMessage(f"{cls.__name__}: {problem}") from None
-    if reader.position != len(body):
-        raise BadMessage(f"{cls.__name__}: {len(body) - reader.position} bytes too many")
-    record: Record = cls(*values)
     return record
 
 
@@ -498,147 +426,3 @@ def frame(record: Record, descriptors: int = 0) -> bytes:
     """A record as bytes for a stream."""
     body = encode(record)
     return HEAD.pack(len(body) + 2, KIND[type(record)], descriptors) + body
-
-
-class Tasks:
-    """A run of tasks with one priority and walltime: columns of ids, functions and lengths, and the payloads.
-
-    Splitting it is slicing: no payload is looked at.
-    """
-
-    __slots__ = ("count", "descriptors", "functions", "ids", "lengths", "payload", "priority", "walltime_ms")
-
-    def __init__(
-        self,
-        priority: int,
-        walltime_ms: int,
-        count: int,
-        ids: bytes,
-        functions: bytes,
-        lengths: bytes,
-        payload: bytes,
-        descriptors: list[int] | None = None,
-    ) -> None:
-        self.priority, self.walltime_ms, self.count = priority, walltime_ms, count
-        self.ids, self.functions, self.lengths, self.payload = ids, functions, lengths, payload
-        # Open file descriptors that its one task refers to; such a frame has one task and is never split.
-        self.descriptors = descriptors
-
-    @classmethod
-    def decode(cls, body: bytes, descriptors: list[int] | None = None) -> Tasks:
-        """Raises BadMessage if the columns do not fit the body."""
-        try:
-            priority, walltime_ms, count = TASKS_HEAD.unpack_from(body)
-        except error as problem:
-            raise BadMessage(f"Tasks: {problem}") from None
-        ids_end = 12 + 8 * count
-        functions_end = ids_end + 4 * count
-        lengths_end = functions_end + 4 * count
-        if not count or len(body) < lengths_end:
-            raise BadMessage(f"Tasks: {count} tasks in {len(body)} bytes")
-        lengths = body[functions_end:lengths_end]
-        if sum(unpack_from(f"<{count}I", lengths)) != len(body) - lengths_end:
-            raise BadMessage(f"Tasks: lengths do not add up to {len(body) - lengths_end}")
-        if max(body[19:ids_end:8]) > 0x7F:  # the highest byte of each
-            raise BadMessage("Tasks: an id of 64 bits; records have room for 63")
-        if descriptors and count > 1:
-            raise BadMessage(f"Tasks: {count} tasks with descriptors")
-        return cls(
-            priority, walltime_ms, count, body[12:ids_end], body[ids_end:functions_end], lengths,
-            body[lengths_end:], descriptors,
-        )  # fmt: skip
-
-    def encode(self) -> bytes:
-        """The body of the frame."""
-        return b"".join(
-            (self._head(), self.ids, self.functions, self.lengths, self.payload)
-        )
-
-    def _head(self) -> bytes:
-        return TASKS_HEAD.pack(self.priority, self.walltime_ms, self.count)
-
-    def frame(self) -> bytes:
-        """The bytes for a stream."""
-        size = 14 + 16 * self.count + len(self.payload)
-        head = HEAD.pack(size, TASKS, len(self.descriptors or ())) + self._head()
-        return b"".join((head, self.ids, self.functions, self.lengths, self.payload))
-
-    def split(self, count: int) -> tuple[Tasks, Tasks]:
-        """The first `count` tasks, and the rest; both have at least one."""
-        if not 0 < count < self.count:
-            raise ValueError(f"cannot split {self.count} tasks at {count}")
-        size = sum(unpack_from(f"<{count}I", self.lengths))
-        return (
-            Tasks(
-                self.priority, self.walltime_ms, count, self.ids[: 8 * count], self.functions[: 4 * count],
-                self.lengths[: 4 * count], self.payload[:size],
-            ),
-            Tasks(
-                self.priority, self.walltime_ms, self.count - count, self.ids[8 * count :],
-                self.functions[4 * count :], self.lengths[4 * count :], self.payload[size:],
-            ),
-        )  # fmt: skip
-
-    @staticmethod
-    def join(frames: list[Tasks]) -> Tasks:
-        """Several frames as one; they have one priority and walltime, and no descriptors."""
-        first = frames[0]
-        return Tasks(
-            first.priority,
-            first.walltime_ms,
-            sum([frame.count for frame in frames]),
-            b"".join([frame.ids for frame in frames]),
-            b"".join([frame.functions for frame in frames]),
-            b"".join([frame.lengths for frame in frames]),
-            b"".join([frame.payload for frame in frames]),
-        )
-
-    def task_ids(self) -> tuple[int, ...]:
-        """The ids, as numbers."""
-        return unpack_from(f"<{self.count}Q", self.ids)
-
-    def function_numbers(self) -> set[int]:
-        """The functions that its tasks call."""
-        if self.functions == self.functions[:4] * self.count:  # the usual case, at the price of a memcmp
-            return {LENGTH.unpack_from(self.functions)[0]}
-        return set(unpack_from(f"<{self.count}I", self.functions))
-
-
-class Results:
-    """A run of results: the ids for those who keep books, the records for the client."""
-
-    __slots__ = ("count", "descriptors", "ids", "records")
-
-    def __init__(self, count: int, ids: bytes, records: bytes, descriptors: list[int] | None = None) -> None:
-        self.count, self.ids, self.records = count, ids, records
-        self.descriptors = descriptors
-
-    @classmethod
-    def decode(cls, body: bytes, descriptors: list[int] | None = None) -> Results:
-        """Raises BadMessage if the column does not fit the body. Records are checked by who reads them."""
-        if len(body) < 4:
-            raise BadMessage("Results: no count")
-        (count,) = LENGTH.unpack_from(body)
-        end = 4 + 8 * count
-        if not count or len(body) < end + RECORD.size * count:
-            raise BadMessage(f"Results: {count} results in {len(body)} bytes")
-        return cls(count, body[4:end], body[end:], descriptors)
-
-    def encode(self) -> bytes:
-        """The body of the frame."""
-        return LENGTH.pack(self.count) + self.ids + self.records
-
-    def frame(self) -> bytes:
-        """The bytes for a stream."""
-        size = 6 + len(self.ids) + len(self.records)
-        head = HEAD.pack(size, RESULTS, len(self.descriptors or ())) + LENGTH.pack(self.count)
-        return b"".join((head, self.ids, self.records))
-
-    def task_ids(self) -> tuple[int, ...]:
-        """The ids, as numbers."""
-        return unpack_from(f"<{self.count}Q", self.ids)
-
-
-def result_of(task: int, status: int, payload: bytes, descriptors: list[int] | None = None) -> Results:
-    """One result as a frame."""
-    return Results(1, pack("<Q", task), RECORD.pack(task, len(payload), status) + payload, descriptors)

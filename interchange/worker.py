@@ -22,7 +22,7 @@ from time import monotonic_ns
 from typing import Any
 
 from parsl_pool.errors import BadMessage, SerializationError
-from parsl_pool.interchange import main_names, serialize, wire
+from parsl_pool.interchange import columns, main_names, serialize, wire
 from parsl_pool.interchange.named_tuple import NamedTuple
 from parsl_pool.interchange.page import (
     CLAIM_MASK,
@@ -45,7 +45,7 @@ from parsl_pool.interchange.shared_memory import map_shared
 from parsl_pool.interchange.stream import receive_into_buffer
 
 _SMALL = 4096
-_pack_record = wire.RECORD.pack
+_pack_record = columns.RECORD.pack
 
 FLUSH_NS = 500_000
 """Results wait at most so long for others that are about to be finished."""
@@ -214,7 +214,7 @@ class Worker:
 
         The hot loop: what is usual happens right here, at little more than the price of pickling.
         """
-        count = wire.TASKS_HEAD.unpack_from(body)[2]
+        count = columns.TASKS_HEAD.unpack_from(body)[2]
         numbers = unpack_from(f"<{count}Q{2 * count}I", body, 12)
         position = 12 + 16 * count
         words, claims, cancels, functions = self._words, self._claims, self._cancels, self._functions

@@ -56,6 +56,8 @@ MAY_USE: dict[str, set[str]] = {
 # Events in, effects out: these have no sockets, threads, processes or clocks.
 PURE = [
     "interchange/broker.py",
+    "interchange/columns.py",
+    "interchange/fields.py",
     "interchange/manager_core.py",
     "interchange/wire.py",
     "parsl_pool/dataflow/graph.py",

@@ -26,7 +26,7 @@ class _Cluster:
     """Managers that answer every task in the order in which they got them, 16 results at a time."""
 
     def __init__(self, managers: int) -> None:
-        self._wire = import_module("parsl_pool.interchange.wire")
+        self._columns = import_module("parsl_pool.interchange.columns")
         broker = import_module("parsl_pool.interchange.broker")
         self._send, self._deliver = broker.SendTasks, broker.Deliver
         self.broker = broker.Broker()
@@ -45,7 +45,7 @@ class _Cluster:
             ids = pack(f"<{size}Q", *range(self._next, self._next + size))
             self._next += size
             columns = pack("<I", 1) * size, pack("<I", 8) * size, bytes(8 * size)
-            self._perform(self.broker.tasks_submitted(self._wire.Tasks(0, 0, size, ids, *columns)))
+            self._perform(self.broker.tasks_submitted(self._columns.Tasks(0, 0, size, ids, *columns)))
 
     def work(self, count: int) -> None:
         """Finish this many tasks, submitting as many new ones."""
@@ -56,7 +56,7 @@ class _Cluster:
             held = self._held[name]
             ids = b"".join([held.popleft() for _ in range(min(REPORT, len(held)))])
             size = len(ids) // 8
-            self._perform(self.broker.results_arrived(name, self._wire.Results(size, ids, bytes(13 * size))))
+            self._perform(self.broker.results_arrived(name, self._columns.Results(size, ids, bytes(13 * size))))
             if held:
                 self._busy.append(name)
             owed += size

@@ -15,7 +15,7 @@ from parsl_pool.errors import (
     WorkerKilled,
     WorkerLost,
 )
-from parsl_pool.interchange import serialize, wire
+from parsl_pool.interchange import columns, serialize, wire
 from tests.client.bursts import Client
 from tests.interchange.frames import results
 
@@ -171,7 +171,7 @@ def test_a_result_that_makes_no_sense_does_not_stop_the_others(status: int, payl
     client = Client()
     bad, good, after = client.futures(3)
     one, other = results([bad._tid], status, payload), results([good._tid], payload=dumps("value"))
-    frame = wire.Results(2, one.ids + other.ids, one.records + other.records)
+    frame = columns.Results(2, one.ids + other.ids, one.records + other.records)
     try:
         client.tries.results(frame.encode(), [])
     except BadMessage:

@@ -26,6 +26,16 @@ say("status", status)
 """
 
 
+def said_by_child(run: Runner, child: str, word: str) -> list[str]:
+    """What a child that ends with 5 says after that word. The parent goes on, and nothing is left."""
+    script = run(FORK.format(child=child), **SILENT)
+    said = script.until(word)
+    assert script.until("status") == ["5"]
+    assert script.ends() == 0, script
+    script.check_nothing_is_left()
+    return said
+
+
 @pytest.mark.parametrize(
     "child, status",
     [
@@ -59,11 +69,7 @@ def test_a_forked_child_that_submits_gets_a_clear_error(run: Runner, call: str) 
         say("refused", error)
         os._exit(5)
     os._exit(0)"""
-    script = run(FORK.format(child=child), **SILENT)
-    assert "fork" in " ".join(script.until("refused"))
-    assert script.until("status") == ["5"]
-    assert script.ends() == 0, script
-    script.check_nothing_is_left()
+    assert "fork" in " ".join(said_by_child(run, child, "refused"))
 
 
 def test_a_forked_child_that_waits_for_its_parents_future_gets_a_clear_error(run: Runner) -> None:
@@ -90,14 +96,11 @@ os.waitpid(pid, 0)
 
 
 def test_a_forked_child_can_have_a_pool_of_its_own(run: Runner) -> None:
-    script = run(FORK.format(child="""
+    child = """
     with make(2) as own:
         say("own", *own.map(triple, range(3)))
-    os._exit(5)"""), **SILENT)
-    assert script.until("own") == ["0", "3", "6"]
-    assert script.until("status") == ["5"]
-    assert script.ends() == 0, script
-    script.check_nothing_is_left()
+    os._exit(5)"""
+    assert said_by_child(run, child, "own") == ["0", "3", "6"]
 
 
 def test_a_pool_that_was_not_started_can_be_used_by_both(run: Runner) -> None:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from hypothesis import strategies as st
 
 from parsl_pool.errors import BadMessage
-from parsl_pool.interchange import rubbish, wire
+from parsl_pool.interchange import columns, rubbish, wire
 from tests.interchange.frames import results, tasks
 from tests.interchange.test_wire import RECORDS
 
@@ -26,9 +26,9 @@ class Frame(NamedTuple):
     def decode(self) -> Any:
         """What it holds. Raises BadMessage."""
         if self.kind == wire.TASKS:
-            return wire.Tasks.decode(self.body)
+            return columns.Tasks.decode(self.body)
         if self.kind == wire.RESULTS:
-            return wire.Results.decode(self.body)
+            return columns.Results.decode(self.body)
         record = wire.decode(self.kind, self.body)
         rubbish.check(record)
         return record

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from parsl_pool import ParslPoolExecutor
 from parsl_pool.executors.high_throughput import watchdog
-from parsl_pool.interchange import wire
+from parsl_pool.interchange import columns, wire
 from tests import leaks
 from tests.eventually import eventually
 from tests.fuzz import rubbish
@@ -44,7 +44,7 @@ class Client:
 
     def send(self, data: bytes, descriptors: list[int] | None = None) -> None:
         """These bytes, between what the pool itself sends."""
-        self.link.control.append((data, descriptors))
+        self.link.outgoing.control.append((data, descriptors))
         self.link.wake()
 
     @property
@@ -126,7 +126,7 @@ def test_frames_that_were_sent_before_do_no_harm_when_they_come_again(
     def would_hurt(frame: Frame) -> bool:
         if frame.is_for({wire.Function}):
             return frame.decode().number in own or FIRST_ID <= frame.decode().number < FIRST_ID << 8
-        if frame.is_for({wire.Tasks}):
+        if frame.is_for({columns.Tasks}):
             return any(FIRST_ID <= task < FIRST_ID << 8 for task in frame.decode().task_ids())
         return frame.is_for(OBEYED)
 
@@ -137,7 +137,7 @@ def test_frames_that_were_sent_before_do_no_harm_when_they_come_again(
         client.send(frame.on_stream())
         if frame.is_for({wire.Function}):
             client.defined.add(frame.decode().number)
-        if frame.is_for({wire.Tasks}):
+        if frame.is_for({columns.Tasks}):
             bad += not frame.decode().function_numbers() <= own | client.defined
         else:
             bad += is_bad(frame)

@@ -8,8 +8,9 @@ from collections import Counter, deque
 from enum import Enum, auto
 
 from parsl_pool.interchange import manager_core as core
+from parsl_pool.interchange.columns import Tasks
 from parsl_pool.interchange.manager_core import ManagerCore, SeatState
-from parsl_pool.interchange.wire import OK, SKIPPED, Tasks
+from parsl_pool.interchange.wire import OK, SKIPPED
 
 
 class Doing(Enum):

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from struct import pack
 
-from parsl_pool.interchange.wire import OK, RECORD, Results, Tasks
+from parsl_pool.interchange.columns import RECORD, Results, Tasks
+from parsl_pool.interchange.wire import OK
 
 
 def tasks(

@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from parsl_pool.interchange import shared_memory, wire
+from parsl_pool.interchange import columns, shared_memory, wire
 from parsl_pool.interchange.page import CLAIMS_SIZE, OUT, PAGE_SIZE, RING_SIZE, Page
 from parsl_pool.interchange.stream import Stream, pair
 from parsl_pool.interchange.worker import Setup, Worker
 
-HEAD = wire.RECORD.size
+HEAD = columns.RECORD.size
 
 Record = tuple[int, int, bytes]  # task, status, payload
 
@@ -61,7 +61,7 @@ class Ring:
 def records_in(data: bytes) -> list[Record]:
     records, position = [], 0
     while position < len(data):
-        task, size, status = wire.RECORD.unpack_from(data, position)
+        task, size, status = columns.RECORD.unpack_from(data, position)
         position += HEAD
         records.append((task, status, data[position : position + size]))
         position += size

@@ -11,7 +11,7 @@ from parsl_pool.interchange.broker import (
     SendTasks,
     TasksLost,
 )
-from parsl_pool.interchange.wire import Tasks
+from parsl_pool.interchange.columns import Tasks
 from tests.interchange.frames import results, tasks
 
 

@@ -7,7 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from parsl_pool.errors import BadMessage
-from parsl_pool.interchange import wire
+from parsl_pool.interchange import columns, wire
 from tests.interchange.frames import results, tasks
 
 FEW = settings(max_examples=40, deadline=None)
@@ -40,15 +40,15 @@ DECODERS = [*wire.RECORDS, wire.TASKS, wire.RESULTS]
 def decode(kind: int, body: bytes) -> Any:
     """Whatever a frame of that kind holds."""
     if kind == wire.TASKS:
-        return wire.Tasks.decode(body)
-    return wire.Results.decode(body) if kind == wire.RESULTS else wire.decode(kind, body)
+        return columns.Tasks.decode(body)
+    return columns.Results.decode(body) if kind == wire.RESULTS else wire.decode(kind, body)
 
 
 def encode(thing: Any) -> bytes:
-    return bytes(thing.encode()) if isinstance(thing, (wire.Tasks, wire.Results)) else wire.encode(thing)
+    return bytes(thing.encode()) if isinstance(thing, (columns.Tasks, columns.Results)) else wire.encode(thing)
 
 
-def columns(thing: wire.Tasks) -> tuple[Any, ...]:
+def parts_of(thing: columns.Tasks) -> tuple[Any, ...]:
     return (
         thing.priority,
         thing.walltime_ms,
@@ -80,8 +80,8 @@ def test_a_record_survives_the_wire(record: wire.Record) -> None:
 
 @FEW
 @given(FRAMES_OF_TASKS)
-def test_tasks_survive_the_wire(frame: wire.Tasks) -> None:
-    assert columns(wire.Tasks.decode(frame.encode())) == columns(frame)
+def test_tasks_survive_the_wire(frame: columns.Tasks) -> None:
+    assert parts_of(columns.Tasks.decode(frame.encode())) == parts_of(frame)
     data = frame.frame()
     assert wire.HEAD.unpack_from(data) == (len(data) - 4, wire.TASKS, 0)
     assert data[wire.HEAD.size :] == frame.encode()
@@ -91,7 +91,7 @@ def test_tasks_survive_the_wire(frame: wire.Tasks) -> None:
 
 @FEW
 @given(FRAMES_OF_TASKS, st.data())
-def test_tasks_split_anywhere_are_the_same_tasks(frame: wire.Tasks, data: st.DataObject) -> None:
+def test_tasks_split_anywhere_are_the_same_tasks(frame: columns.Tasks, data: st.DataObject) -> None:
     if frame.count == 1:
         return
     head, rest = frame.split(data.draw(st.integers(1, frame.count - 1)))
@@ -100,7 +100,7 @@ def test_tasks_split_anywhere_are_the_same_tasks(frame: wire.Tasks, data: st.Dat
     assert head.task_ids() + rest.task_ids() == frame.task_ids()
     assert head.payload + rest.payload == frame.payload
     for part in (head, rest):
-        assert columns(wire.Tasks.decode(part.encode())) == columns(part)
+        assert parts_of(columns.Tasks.decode(part.encode())) == parts_of(part)
 
 
 @pytest.mark.parametrize("count", [-1, 0, 3, 4])
@@ -113,7 +113,7 @@ def test_both_parts_of_a_split_have_tasks(count: int) -> None:
 @given(st.lists(st.integers(0, (1 << 64) - 1), min_size=1, max_size=8), st.binary(max_size=20))
 def test_results_survive_the_wire(ids: list[int], payload: bytes) -> None:
     sent = results(ids, payload=payload)
-    got = wire.Results.decode(sent.encode())
+    got = columns.Results.decode(sent.encode())
     assert (got.count, got.ids, got.records) == (sent.count, sent.ids, sent.records)
     assert got.task_ids() == tuple(ids)
     data = sent.frame()
@@ -121,17 +121,17 @@ def test_results_survive_the_wire(ids: list[int], payload: bytes) -> None:
 
 
 def test_one_result_is_a_frame_of_results() -> None:
-    one = wire.result_of(7, wire.RAISED, b"envelope")
+    one = columns.result_of(7, wire.RAISED, b"envelope")
     assert one.task_ids() == (7,)
-    assert wire.RECORD.unpack_from(one.records) == (7, 8, wire.RAISED)
-    assert one.records[wire.RECORD.size :] == b"envelope"
+    assert columns.RECORD.unpack_from(one.records) == (7, 8, wire.RAISED)
+    assert one.records[columns.RECORD.size :] == b"envelope"
 
 
 def test_the_head_of_a_frame_counts_its_descriptors() -> None:
     one = tasks([1])
     one.descriptors = [3, 4]
     assert wire.HEAD.unpack_from(one.frame())[2] == 2
-    assert wire.HEAD.unpack_from(wire.result_of(1, wire.OK, b"", [5]).frame())[2] == 1
+    assert wire.HEAD.unpack_from(columns.result_of(1, wire.OK, b"", [5]).frame())[2] == 1
 
 
 def accepts_or_refuses(kind: int, body: bytes) -> None:
@@ -165,7 +165,7 @@ def test_a_damaged_message_is_decoded_or_refused(thing: Any, data: st.DataObject
         body[place] = data.draw(st.integers(0, 255))
     else:
         body += b"\0"
-    own = {wire.Tasks: wire.TASKS, wire.Results: wire.RESULTS}.get(type(thing)) or wire.KIND[type(thing)]
+    own = {columns.Tasks: wire.TASKS, columns.Results: wire.RESULTS}.get(type(thing)) or wire.KIND[type(thing)]
     for kind in (own, data.draw(st.sampled_from(DECODERS))):
         accepts_or_refuses(kind, bytes(body))
 
@@ -195,6 +195,6 @@ def test_a_lying_length_allocates_nothing(kind: int, length: int) -> None:
 def test_empty_frames_of_tasks_and_results_are_refused() -> None:
     """Nobody sends them, and code that takes the first of their tasks may rely on that."""
     with pytest.raises(BadMessage):
-        wire.Tasks.decode(wire.TASKS_HEAD.pack(0, 0, 0))
+        columns.Tasks.decode(columns.TASKS_HEAD.pack(0, 0, 0))
     with pytest.raises(BadMessage):
-        wire.Results.decode(pack("<I", 0))
+        columns.Results.decode(pack("<I", 0))

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import chain, count, filterfalse
 from time import monotonic, sleep
 from typing import Any
 
 from parsl_pool.executors.high_throughput.tries import Tries
 from parsl_pool.futures import AppFuture
 from parsl_pool.interchange import shared_memory
-from parsl_pool.interchange.page import CLAIMS_SIZE, ClaimsTable
+from parsl_pool.interchange.page import CLAIM_SLOTS, CLAIMS_SIZE, ClaimsTable
 
 _VERDICT_S = 0.005
 
@@ -59,16 +60,33 @@ class Claims:
         self._withdrawn.append(withdrawn)
         return set(withdrawn)
 
-    def begin_lap(self) -> None:
+    def _begin_lap(self) -> None:
         """A lap of task numbers begins: nobody is left who might come to what was withdrawn in the last but one."""
         before, self._withdrawn_before, self._withdrawn = self._withdrawn_before, self._withdrawn, []
         for tasks in before:
             self.forget(tasks)
 
+    def ids(self) -> Iterator[int]:
+        """Numbers for tries. In C throughout but at the start of a lap, as the threads that submit share it."""
+        return chain.from_iterable(map(self._lap, count()))
+
+    def _lap(self, number: int) -> Iterator[int]:
+        """The numbers of one lap through the table. Those whose place a task has that is still under way are left
+        out: such a task could no more be told to have begun."""
+        self._begin_lap()
+        first = number * CLAIM_SLOTS
+        taken = {first + task % CLAIM_SLOTS for task in list(self._tries.table)}
+        return filterfalse(taken.__contains__, range(max(1, first), first + CLAIM_SLOTS))
+
     def running(self) -> list[AppFuture[Any]]:
         """Futures of the tasks that workers have begun. O(tasks under way)."""
         futures = dict(self._tries.table)
         return [futures[task] for task in self.are_begun(list(futures))]
+
+    def has_begun(self) -> bool:
+        """True once any task has been begun, or there is none to begin."""
+        tries = self._tries
+        return bool(tries.finished or not tries.table or self.are_begun(list(tries.table)[:64]))
 
     def cancel(self, future: AppFuture[Any]) -> bool:
         """Keep a task from being begun, as `ClaimsTable.cancel` does. False if that can't be."""

@@ -97,10 +97,10 @@ class HighThroughputExecutor(ParslExecutor):
         self.kernel = Kernel()
         apart = None if self.manager_inside else self._make_apart
         self.link = Link(label, self.options, self._settings, apart, self.workers)
-        self.link.large.always = 2 * self.max_workers_per_node  # none of them is to wait for us
+        self.link.outgoing.large.always = 2 * self.max_workers_per_node  # none of them is to wait for us
         self._shared = self.link.tries.warm if self.manager_inside else None  # where large payloads may go
         self.link.is_awaited = self.kernel.is_waiting
-        self.link.awaiting_functions = self.kernel.functions
+        self.link.outgoing.awaiting_functions = self.kernel.functions
         self.link.explain = self.explain
         self.link.on_closed = self._link_closed
         self._fixed = self.link.functions.fixed
@@ -246,10 +246,11 @@ class HighThroughputExecutor(ParslExecutor):
         The standard library's pools guarantee that the first calls run; so a pool that starts gets a moment.
         """
         end = monotonic() + _FIRST_TASK_S
-        while self.link.stage is Stage.OPEN and not self.link.has_begun() and monotonic() < end:
+        link = self.link
+        while link.stage is Stage.OPEN and not link.broken and not link.claims.has_begun() and monotonic() < end:
             sleep(0.001)
         self.kernel.cancel_all()
-        self.link.cancel_all()
+        link.cancel_all()
 
     def describe(self) -> str:
         """In a few words."""
@@ -338,7 +339,7 @@ class HighThroughputExecutor(ParslExecutor):
 
     def _record(self, options: Options, name: str) -> TaskRecord:
         if options.priority or options.walltime:
-            self.link.sends_singly = True
+            self.link.outgoing.sends_singly = True
         return TaskRecord(next(self._waiting_ids), options, name, time())
 
     def _wait_for(self, number: int, payload: Dependent, record: TaskRecord | None) -> AppFuture[Any]:

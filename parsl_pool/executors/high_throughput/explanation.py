@@ -10,7 +10,7 @@ from parsl_pool.executors.high_throughput.link import Link
 
 def counts(link: Link, kernel: Any, workers: Any) -> dict[str, float]:
     """Numbers for `PoolStatus`."""
-    running = len(link.running_tasks())
+    running = len(link.claims.running())
     elapsed = monotonic() - link.opened_at if link.opened_at else 0.0
     return {
         "waiting": len(kernel),
@@ -42,7 +42,7 @@ def explain(link: Link, kernel: Any, workers: Any) -> str:
     lines = [f"pool {link.label} is {'broken' if link.broken else link.stage.name.lower()}"]
     if link.broken:
         lines.append(f"why: {link.broken}")
-    running = link.running_tasks()
+    running = link.claims.running()
     lines.append(
         f"{len(table)} tasks are with the interchange, {len(running)} of them begun by a worker; "
         f"{len(kernel)} wait for futures among their arguments; {link.tries.finished} are done"

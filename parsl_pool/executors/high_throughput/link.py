@@ -15,8 +15,7 @@ import os
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator
-from itertools import chain, count, filterfalse
+from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
@@ -26,16 +25,15 @@ from parsl_pool.executors.high_throughput import recovery
 from parsl_pool.executors.high_throughput.claims import Claims
 from parsl_pool.executors.high_throughput.functions import Functions
 from parsl_pool.executors.high_throughput.inbox import Inbox
-from parsl_pool.executors.high_throughput.large_arguments import LargeLine
+from parsl_pool.executors.high_throughput.outgoing import Outgoing
 from parsl_pool.executors.high_throughput.process import InterchangeProcess
 from parsl_pool.executors.high_throughput.pump import Pump
 from parsl_pool.executors.high_throughput.stage import Stage as Stage
-from parsl_pool.executors.high_throughput.tries import Tries, frames_of
+from parsl_pool.executors.high_throughput.tries import Tries
 from parsl_pool.executors.high_throughput.wakeup import Wakeup
 from parsl_pool.executors.high_throughput.watchdog import Watchdog
-from parsl_pool.futures import FINISHED, OVER, AppFuture, Failure
+from parsl_pool.futures import OVER, AppFuture
 from parsl_pool.interchange import stream, wire
-from parsl_pool.interchange.page import CLAIM_SLOTS
 
 log = logging.getLogger("parsl_pool.interchange")
 
@@ -66,12 +64,8 @@ class Link:
         self._apart: Any = None  # Apart, while managers are processes of their own
         self.watcher = watcher
         self._settings = settings
-        # In C throughout, as the threads that submit share it.
-        self._ids: Iterator[int] = chain.from_iterable(map(self._lap, count()))
         self.outbox: deque[AppFuture[Any]] = deque()
-        self.large = LargeLine(self.tries.warm)
-        self.resent = recovery.Resent()
-        self.control: deque[tuple[bytes, list[int] | None]] = deque()
+        self.outgoing = Outgoing(self)
         # The I/O thread counts its turns, before it looks at the outboxes. While `called` is the number of its turn
         # it has been woken, or needs not be. Who wakes it writes the number that he saw before: what comes late,
         # because a thread or a signal broke in, costs a wake-up too many, never one too few.
@@ -85,21 +79,19 @@ class Link:
         self._closed = threading.Event()
         self._process: InterchangeProcess | None = None
         self.claims = Claims(self.tries, self.pump)
+        self._ids = self.claims.ids()
         self._kill_on_stop = False
         self.may_restart = True
         self.opened_at = 0.0
         self._watchdog = Watchdog(self)
         self._recovery = recovery.Recovery(self)
         self._inbox = Inbox(self, self._recovery)
-        self.sends_singly = False  # once a task has had a priority or a walltime
         self.pages: dict[tuple[str, int], recovery.WorkerView] = {}
         self._breaking: deque[str] = deque()  # why the pool is to break; from other threads
         self.explain: Callable[[], str] = lambda: ""
         self.on_closed: Callable[[], None] = lambda: None
         self._owner_pid = os.getpid()
         _links.add(self)
-        self.awaiting_functions: Callable[[], set[int]] = set
-        """The functions of those."""
         self.is_awaited: Callable[[], bool] = lambda: False
         """True while tasks that are not here yet will come: they wait for others."""
 
@@ -115,13 +107,7 @@ class Link:
             self._process.stream.sock.close()
         self._wakeup.disown()
         self.claims.disown()
-        self.tries.warm.close()
-        error = self.broken
-        for future in self.tries.table.values():  # copies, whose waiters would wait for ever; nothing is called back
-            future._cond = None
-            future._data = Failure(error)
-            future._state = FINISHED
-        self.tries.table.clear()
+        self.tries.disown(self.broken)
 
     # -- submitting: any thread
 
@@ -172,14 +158,6 @@ class Link:
         if self.stage in (Stage.STOPPING, Stage.CLOSED) and self.tries.table.pop(task, None) is not None:
             raise RuntimeError("cannot schedule new futures after shutdown")
 
-    def _lap(self, number: int) -> Iterator[int]:
-        """The ids of one lap through the claims table. Those whose place a task has that is still under way are
-        left out: such a task could no more be told to have begun."""
-        self.claims.begin_lap()
-        first = number * CLAIM_SLOTS
-        taken = {first + task % CLAIM_SLOTS for task in list(self.tries.table)}
-        return filterfalse(taken.__contains__, range(max(1, first), first + CLAIM_SLOTS))
-
     def wake(self) -> None:
         """Have the I/O thread look at the outboxes, at once."""
         turn = self.turn
@@ -191,7 +169,7 @@ class Link:
 
     def send(self, record: wire.Record, descriptors: list[int] | None = None) -> None:
         """Queue a control message; it goes before tasks that are submitted after this call."""
-        self.control.append((wire.frame(record, len(descriptors or ())), descriptors))
+        self.outgoing.control.append((wire.frame(record, len(descriptors or ())), descriptors))
         self.wake()
 
     def _define(self, number: int, data: bytes) -> None:
@@ -242,10 +220,6 @@ class Link:
             return self._pump.wait(future, deadline)
         self._turn_until(lambda: future._state in OVER, deadline)
         return True
-
-    def is_plain(self) -> bool:
-        """True if nothing is to be sent but plain tasks."""
-        return not (self.control or self.resent or self.sends_singly or self.functions.is_full())
 
     # -- life
 
@@ -371,7 +345,7 @@ class Link:
             if self._breaking:
                 self._inbox.broken(wire.Broken("start", self._breaking.popleft(), ""))
             out = self._stream()
-            self._send_tasks(out)
+            self.outgoing.send(out)
             try:
                 out.flush()
             except stream.PeerGone:
@@ -382,29 +356,6 @@ class Link:
     def _stream(self) -> stream.Stream:
         assert self._process is not None
         return self._process.stream
-
-    def _send_tasks(self, out: stream.Stream) -> None:
-        outbox = self.outbox
-        waiting = len(outbox)
-        batch = [outbox.popleft() for _ in range(waiting)]
-        if self.resent:
-            batch = self.resent.once(batch)
-        batch = self.large.admit(batch)
-        # Taken after the batch: a function is queued before the first task that names it.
-        while self.control:
-            out.put(*self.control.popleft())
-        if batch:
-            self.claims.forget([future._tid for future in batch if future._data is None])  # cancelled: none will see it
-            if self.functions.is_full():
-                # Those that wait first: one that stops to wait meanwhile is in the table by then.
-                used = self.awaiting_functions()
-                used.update(future._fn for future in list(self.tries.table.values()))
-                gone = self.functions.prune(used)
-                for number in gone:
-                    self.names.pop(number, None)
-                out.put(wire.frame(wire.Forget(gone)))
-            for frame, descriptors in frames_of(batch, self.sends_singly):
-                out.put(frame, descriptors)
 
     def _receive(self) -> None:
         """Deal with what has come, be it the connection's end."""
@@ -506,20 +457,11 @@ class Link:
         """The keeper of the blocks, if there are any."""
         return self._apart.keeper if self._apart is not None else None
 
-    def running_tasks(self) -> list[AppFuture[Any]]:
-        """Futures of the tasks that workers have begun."""
-        return self.claims.running()
-
     def ask(self, timeout: float = 2.0) -> wire.State | None:
         """The interchange's state; None if it doesn't answer in time."""
         if self.stage not in (Stage.OPEN, Stage.DRAINING) or threading.get_ident() == self._io_ident:
             return None
         return self._inbox.ask(next(self._ids), timeout)
-
-    def has_begun(self) -> bool:
-        """True once any task has been begun, or there is none to begin."""
-        table = self.tries.table
-        return bool(self.tries.finished or not table or self.broken or self.claims.are_begun(list(table)[:64]))
 
 
 def _after_fork_in_child() -> None:

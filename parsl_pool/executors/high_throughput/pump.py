@@ -213,7 +213,9 @@ class Pump:
         outbox = link.outbox
         if not outbox:
             return True  # the I/O thread has sent it
-        if len(outbox) > 1 or self._flight is not None or stream is None or stream.wants_write or not link.is_plain():
+        if len(outbox) > 1 or self._flight is not None or stream is None or stream.wants_write:
+            return False
+        if not link.outgoing.is_plain():
             return False
         future = outbox[0]
         frame = lone_frame(future)

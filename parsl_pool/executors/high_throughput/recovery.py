@@ -18,7 +18,7 @@ from typing import Any
 from parsl_pool.errors import PoolBroken, StartError
 from parsl_pool.executors.high_throughput.process import InterchangeProcess
 from parsl_pool.futures import AppFuture
-from parsl_pool.interchange import wire
+from parsl_pool.interchange import columns, wire
 from parsl_pool.interchange.page import CONSUMED, OUT, Page, split_records
 from parsl_pool.interchange.stopped import await_ends, is_alive
 
@@ -76,7 +76,7 @@ def harvest(views: dict[tuple[str, int], WorkerView]) -> Iterator[tuple[bytes, l
             page.close()
             os.close(fd)
         if records:
-            yield wire.Results(len(ids) // 8, ids, records).encode(), []
+            yield columns.Results(len(ids) // 8, ids, records).encode(), []
 
 
 class Resent:
@@ -212,7 +212,7 @@ class Recovery:
         if link.inside:
             self._forget_workers()
         for number, data in list(link.functions.data.items()):  # other threads define more
-            link.control.append((wire.frame(wire.Function(number, data)), None))
+            link.outgoing.control.append((wire.frame(wire.Function(number, data)), None))
         problem: BaseException | None = None
         now = monotonic()
         if not link.may_restart:
@@ -230,7 +230,7 @@ class Recovery:
             return
         managers = set() if link.inside else self._living_managers()
         # What other threads have submitted meanwhile is still to be sent for the first time.
-        link.outbox.extendleft(reversed(link.large.leave()))
+        link.outbox.extendleft(reversed(link.outgoing.large.leave()))
         unsent = {future._tid for future in list(link.outbox)}
         self._reunion = Reunion(set(link.tries.table) - unsent, managers, reason)
         self._end_reunion()
@@ -259,7 +259,7 @@ class Recovery:
 
         self._reunion = None
         link = self._link
-        link.resent.begin()
+        link.outgoing.resent.begin()
         lost = sorted(reunion.unplaced.intersection(list(link.tries.table)))
         waited = link.claims.withdraw(lost, link.claims.are_shared)
         for task in lost:
@@ -267,4 +267,4 @@ class Recovery:
             error = InterchangeLost(None, reunion.reason)
             link.tries.place_lost(task, task not in waited, "", error)
             if future is not None:
-                link.resent.add(future._tid)
+                link.outgoing.resent.add(future._tid)

@@ -22,7 +22,7 @@ from parsl_pool.executors.high_throughput import outcomes
 from parsl_pool.executors.high_throughput.large_arguments import SharedPayload
 from parsl_pool.executors.high_throughput.warm_memory import WarmMemory
 from parsl_pool.futures import FINISHED, OVER, PENDING, AppFuture
-from parsl_pool.interchange import serialize, wire
+from parsl_pool.interchange import columns, serialize, wire
 
 futures.set_opener(outcomes.open_value)
 
@@ -56,7 +56,7 @@ class Tries:
         end = len(body)
         count = wire.LENGTH.unpack_from(body)[0] if end >= 4 else 0
         position = 4 + 8 * count
-        unpack = wire.RECORD.unpack_from
+        unpack = columns.RECORD.unpack_from
         pop = self.table.pop
         watched: list[tuple[AppFuture[Any], bytes]] = []
         others: list[tuple[AppFuture[Any], int, int, bytes]] = []
@@ -231,6 +231,15 @@ class Tries:
                 return  # a thread that cancels was faster
             self._fail(future, outcomes.Known(error()))
 
+    def disown(self, error: BaseException) -> None:
+        """In a forked child: these are copies, whose waiters would wait for ever. Nothing is called back."""
+        self.warm.close()
+        for future in self.table.values():
+            future._cond = None
+            future._data = futures.Failure(error)
+            future._state = FINISHED
+        self.table.clear()
+
     def mark_killed(self, future: AppFuture[Any]) -> None:
         """The user has asked for this running task to be stopped: it ends as cancelled."""
         options = self.options._replace(retries=0, label=_KILLED)
@@ -279,13 +288,13 @@ def frames_of(batch: list[AppFuture[Any]], singly: bool) -> list[tuple[bytes, li
 
 def _frame(run: list[AppFuture[Any]], priority: int, walltime_ms: int, payload: bytes) -> bytes:
     count = len(run)
-    columns = Struct(f"<{count}Q{2 * count}I").pack(
+    numbers = Struct(f"<{count}Q{2 * count}I").pack(
         *[future._tid for future in run],
         *[future._fn for future in run],
         *[len(future._data) for future in run],
     )
     head = wire.HEAD.pack(14 + 16 * count + len(payload), wire.TASKS, 0)
-    return head + wire.TASKS_HEAD.pack(priority, walltime_ms, count) + columns + payload
+    return head + columns.TASKS_HEAD.pack(priority, walltime_ms, count) + numbers + payload
 
 
 def lone_frame(future: AppFuture[Any]) -> bytes | None:
@@ -307,7 +316,7 @@ def _add_single(frames: list[tuple[bytes, list[int] | None]], future: AppFuture[
         if not isinstance(data, SharedPayload):
             raise InternalError(f"a task's payload is a {type(data).__name__}")
         payload, descriptors = data.to_send()
-        tasks = wire.Tasks(
+        tasks = columns.Tasks(
             options.priority, walltime_ms, 1, Struct("<Q").pack(future._tid), wire.LENGTH.pack(future._fn),
             wire.LENGTH.pack(len(payload)), payload, descriptors,
         )  # fmt: skip

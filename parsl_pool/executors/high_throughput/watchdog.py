@@ -78,6 +78,6 @@ class Watchdog:
 
     def _tell(self) -> None:
         text = self._link.explain()
-        busy = len(self._link.running_tasks())
+        busy = len(self._link.claims.running())
         level = logging.INFO if busy and busy >= len(self._link.watcher.processes) else logging.WARNING
         log.log(level, "no result for %.0f s.\n%s", STALL_S, text)

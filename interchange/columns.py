@@ -1,0 +1,162 @@
+"""Tasks and results on the wire: many to a frame, as columns of numbers, followed by payloads that stay closed.
+
+    TASKS:   i32 priority | u32 walltime in ms (0: no limit) | u32 n |
+             n * u64 id | n * u32 function | n * u32 length | payloads
+    RESULTS: u32 n | n * u64 id | records, each: u64 id | u32 length | u8 status | payload
+
+All integers are little-endian; statuses are in wire.py.
+"""
+
+from __future__ import annotations
+
+from struct import Struct, error, pack, unpack_from
+
+from parsl_pool.errors import BadMessage
+from parsl_pool.interchange import wire
+
+RECORD = Struct("<QIB")
+TASKS_HEAD = Struct("<iII")
+
+
+class Tasks:
+    """A run of tasks with one priority and walltime: columns of ids, functions and lengths, and the payloads.
+
+    Splitting it is slicing: no payload is looked at.
+    """
+
+    __slots__ = ("count", "descriptors", "functions", "ids", "lengths", "payload", "priority", "walltime_ms")
+
+    def __init__(
+        self,
+        priority: int,
+        walltime_ms: int,
+        count: int,
+        ids: bytes,
+        functions: bytes,
+        lengths: bytes,
+        payload: bytes,
+        descriptors: list[int] | None = None,
+    ) -> None:
+        self.priority, self.walltime_ms, self.count = priority, walltime_ms, count
+        self.ids, self.functions, self.lengths, self.payload = ids, functions, lengths, payload
+        # Open file descriptors that its one task refers to; such a frame has one task and is never split.
+        self.descriptors = descriptors
+
+    @classmethod
+    def decode(cls, body: bytes, descriptors: list[int] | None = None) -> Tasks:
+        """Raises BadMessage if the columns do not fit the body."""
+        try:
+            priority, walltime_ms, count = TASKS_HEAD.unpack_from(body)
+        except error as problem:
+            raise BadMessage(f"Tasks: {problem}") from None
+        ids_end = 12 + 8 * count
+        functions_end = ids_end + 4 * count
+        lengths_end = functions_end + 4 * count
+        if not count or len(body) < lengths_end:
+            raise BadMessage(f"Tasks: {count} tasks in {len(body)} bytes")
+        lengths = body[functions_end:lengths_end]
+        if sum(unpack_from(f"<{count}I", lengths)) != len(body) - lengths_end:
+            raise BadMessage(f"Tasks: lengths do not add up to {len(body) - lengths_end}")
+        if max(body[19:ids_end:8]) > 0x7F:  # the highest byte of each
+            raise BadMessage("Tasks: an id of 64 bits; records have room for 63")
+        if descriptors and count > 1:
+            raise BadMessage(f"Tasks: {count} tasks with descriptors")
+        return cls(
+            priority, walltime_ms, count, body[12:ids_end], body[ids_end:functions_end], lengths,
+            body[lengths_end:], descriptors,
+        )  # fmt: skip
+
+    def encode(self) -> bytes:
+        """The body of the frame."""
+        return b"".join(
+            (self._head(), self.ids, self.functions, self.lengths, self.payload)
+        )
+
+    def _head(self) -> bytes:
+        return TASKS_HEAD.pack(self.priority, self.walltime_ms, self.count)
+
+    def frame(self) -> bytes:
+        """The bytes for a stream."""
+        size = 14 + 16 * self.count + len(self.payload)
+        head = wire.HEAD.pack(size, wire.TASKS, len(self.descriptors or ())) + self._head()
+        return b"".join((head, self.ids, self.functions, self.lengths, self.payload))
+
+    def split(self, count: int) -> tuple[Tasks, Tasks]:
+        """The first `count` tasks, and the rest; both have at least one."""
+        if not 0 < count < self.count:
+            raise ValueError(f"cannot split {self.count} tasks at {count}")
+        size = sum(unpack_from(f"<{count}I", self.lengths))
+        return (
+            Tasks(
+                self.priority, self.walltime_ms, count, self.ids[: 8 * count], self.functions[: 4 * count],
+                self.lengths[: 4 * count], self.payload[:size],
+            ),
+            Tasks(
+                self.priority, self.walltime_ms, self.count - count, self.ids[8 * count :],
+                self.functions[4 * count :], self.lengths[4 * count :], self.payload[size:],
+            ),
+        )  # fmt: skip
+
+    @staticmethod
+    def join(frames: list[Tasks]) -> Tasks:
+        """Several frames as one; they have one priority and walltime, and no descriptors."""
+        first = frames[0]
+        return Tasks(
+            first.priority,
+            first.walltime_ms,
+            sum([frame.count for frame in frames]),
+            b"".join([frame.ids for frame in frames]),
+            b"".join([frame.functions for frame in frames]),
+            b"".join([frame.lengths for frame in frames]),
+            b"".join([frame.payload for frame in frames]),
+        )
+
+    def task_ids(self) -> tuple[int, ...]:
+        """The ids, as numbers."""
+        return unpack_from(f"<{self.count}Q", self.ids)
+
+    def function_numbers(self) -> set[int]:
+        """The functions that its tasks call."""
+        if self.functions == self.functions[:4] * self.count:  # the usual case, at the price of a memcmp
+            return {wire.LENGTH.unpack_from(self.functions)[0]}
+        return set(unpack_from(f"<{self.count}I", self.functions))
+
+
+class Results:
+    """A run of results: the ids for those who keep books, the records for the client."""
+
+    __slots__ = ("count", "descriptors", "ids", "records")
+
+    def __init__(self, count: int, ids: bytes, records: bytes, descriptors: list[int] | None = None) -> None:
+        self.count, self.ids, self.records = count, ids, records
+        self.descriptors = descriptors
+
+    @classmethod
+    def decode(cls, body: bytes, descriptors: list[int] | None = None) -> Results:
+        """Raises BadMessage if the column does not fit the body. Records are checked by who reads them."""
+        if len(body) < 4:
+            raise BadMessage("Results: no count")
+        (count,) = wire.LENGTH.unpack_from(body)
+        end = 4 + 8 * count
+        if not count or len(body) < end + RECORD.size * count:
+            raise BadMessage(f"Results: {count} results in {len(body)} bytes")
+        return cls(count, body[4:end], body[end:], descriptors)
+
+    def encode(self) -> bytes:
+        """The body of the frame."""
+        return wire.LENGTH.pack(self.count) + self.ids + self.records
+
+    def frame(self) -> bytes:
+        """The bytes for a stream."""
+        size = 6 + len(self.ids) + len(self.records)
+        head = wire.HEAD.pack(size, wire.RESULTS, len(self.descriptors or ())) + wire.LENGTH.pack(self.count)
+        return b"".join((head, self.ids, self.records))
+
+    def task_ids(self) -> tuple[int, ...]:
+        """The ids, as numbers."""
+        return unpack_from(f"<{self.count}Q", self.ids)
+
+
+def result_of(task: int, status: int, payload: bytes, descriptors: list[int] | None = None) -> Results:
+    """One result as a frame."""
+    return Results(1, pack("<Q", task), RECORD.pack(task, len(payload), status) + payload, descriptors)
