@@ -17,6 +17,8 @@ from tests.recovery.ledger import note, noted
 
 TASKS = 10_000
 
+Errors = type[BaseException] | tuple[type[BaseException], ...]
+
 
 def work(path: Path, task: int) -> int:
     note(path, task)
@@ -55,7 +57,7 @@ class Load:
         """Wait until all are done."""
         eventually(lambda: self.under_way == 0, within)
 
-    def check(self, errors: type[BaseException] | tuple[type[BaseException], ...] = ()) -> int:
+    def check(self, errors: Errors = ()) -> int:
         """Each has its value, or failed with one of these; none began more often than it may. How many failed."""
         begun = noted(self._path)
         failures = 0

@@ -15,7 +15,7 @@ from parsl_pool.errors import InterchangeLost, ManagerLost, WorkerLost
 from parsl_pool.executors.high_throughput import recovery
 from tests.eventually import eventually
 from tests.recovery.arrangement import Arrangement, Parts
-from tests.recovery.load import TASKS, Load
+from tests.recovery.load import TASKS, Errors, Load
 
 pytestmark = [pytest.mark.kill, pytest.mark.timeout(400)]
 
@@ -33,7 +33,7 @@ VICTIMS: dict[str, Victim] = {
 }
 
 # What a task may fail with when there is no try left, by what was killed.
-NAMED = {
+NAMED: dict[str, Errors] = {
     "a worker": WorkerLost,
     "the fork server": WorkerLost,
     "the manager": ManagerLost,

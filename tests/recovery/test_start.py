@@ -159,21 +159,3 @@ def test_an_interchange_that_cannot_be_started_is_an_error_at_once(
         pool.submit(mul, 2, 3)
     monkeypatch.undo()
     shut_down(pool)
-
-
-def test_an_interchange_that_ends_at_once_is_told_with_its_command(
-    manager_inside: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "python"
-    path.write_text("#!/bin/sh\necho the file system is away >&2\nexit 5\n")
-    path.chmod(0o700)
-    monkeypatch.setattr(sys, "executable", str(path))
-    pool = ParslPoolExecutor(2, manager_inside=manager_inside)
-    try:
-        text = all_fail(pool)
-    finally:
-        monkeypatch.undo()
-        shut_down(pool)
-    assert "exit code 5" in text
-    assert str(path) in text
-    assert "the file system is away" in text
