@@ -43,7 +43,6 @@ class Config:
         self.lost_retries = checks.budget("lost_retries", lost_retries)
         self.run_dir = checks.optional(checks.path)("run_dir", run_dir)
         self.executors: list[ParslExecutor] = _default() if executors is None else _checked(executors)
-        self._used = False
 
     def claim(self) -> list[ParslExecutor]:
         """The executors, for the one pool that they serve.
@@ -51,11 +50,14 @@ class Config:
         Raises:
             ConfigurationError: another pool has them.
         """
-        if self._used:
-            raise ConfigurationError(
-                "this Config has been used for a pool already: make a new one (in a function, if you need several)"
-            )
-        self._used = True
+        for executor in self.executors:
+            if executor.is_claimed:
+                raise ConfigurationError(
+                    f"the executor {executor.label!r} has been used for a pool already: make a new one, and a new "
+                    "Config (in a function, if you need several)"
+                )
+        for executor in self.executors:
+            executor.is_claimed = True
         return self.executors
 
     def __repr__(self) -> str:

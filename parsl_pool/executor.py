@@ -25,6 +25,7 @@ from parsl_pool.errors import ConfigurationError, PoolBroken, UnsupportedPlatfor
 
 TYPE_CHECKING = False  # checkers know the name; taking it from `typing` would load that
 if TYPE_CHECKING:
+    import os
     from typing import Any, TypeVar
 
     from parsl_pool.config import Config
@@ -77,14 +78,16 @@ class ParslPoolExecutor(_stdlib.ProcessPoolExecutor):
         retries: int = 0,
         lost_retries: int = 3,
         preload: Iterable[str] = (),
-        run_dir: str | None = None,
+        run_dir: str | os.PathLike[str] | None = None,
         manager_inside: bool | None = None,
         progress: bool = False,
     ) -> None:
         from parsl_pool import checks  # see the top, as for the next
         from parsl_pool.config import Config
 
-        if isinstance(max_workers, Config) and config is None:
+        if isinstance(max_workers, Config):
+            if config is not None:
+                raise ConfigurationError(f"max_workers is a Config, so config must be None, got {shown(config)}")
             max_workers, config = None, max_workers
         config = checks.optional(checks.instance_of(Config, "a Config"))("config", config)
         progress = checks.flag("progress", progress)
@@ -163,10 +166,10 @@ class ParslPoolExecutor(_stdlib.ProcessPoolExecutor):
             BrokenProcessPool: no worker can work; the text says why.
             TypeError: fn is not callable.
         """
+        if not callable(fn):
+            raise WrongType(f"fn must be a callable, got {shown(fn)}")
         if not self._backend.is_open or self._shutdown_thread:
             self._open()
-        if not callable(fn):
-            raise TypeError(f"submit() needs a callable, got {shown(fn)}")
         return self._call(fn, args, kwargs)  # a bound method, kept so that submit is short
 
     def _open(self) -> None:
@@ -184,9 +187,9 @@ class ParslPoolExecutor(_stdlib.ProcessPoolExecutor):
         self, options: Options, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> AppFuture[T]:
         """What `options(...).submit` does."""
-        self._open()
         if not callable(fn):
-            raise TypeError(f"submit() needs a callable, got {shown(fn)}")
+            raise WrongType(f"fn must be a callable, got {shown(fn)}")
+        self._open()
         labels = options.executors or tuple(self._backends)
         backend = self._backends[labels[0] if len(labels) == 1 else random.choice(labels)]
         future: AppFuture[T] = backend.call(fn, args, kwargs, options)
@@ -227,7 +230,9 @@ class ParslPoolExecutor(_stdlib.ProcessPoolExecutor):
         for label in options.executors:
             if label not in self._backends:
                 known = ", ".join(repr(other) for other in self._backends)
-                raise ConfigurationError(f"no executor has the label {shown(label)}; there are: {known}")
+                raise ConfigurationError(
+                    f"executors must be labels of this pool's, got {shown(label)}; there are: {known}"
+                )
         return options
 
     def map(

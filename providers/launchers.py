@@ -128,14 +128,14 @@ def check_launcher(launcher: object) -> LauncherLike:
         BadLauncher: it is no callable, or not one for (command, tasks_per_node, nodes_per_block).
     """
     if not callable(launcher):
-        raise BadLauncher(launcher, "it cannot be called; give an object such as SingleNodeLauncher()")
+        raise BadLauncher(shown(launcher), "it cannot be called; give an object such as SingleNodeLauncher()")
     if inspect.isclass(launcher):
-        raise BadLauncher(launcher, f"it is a class; give an object: {launcher.__name__}(...)")
+        raise BadLauncher(shown(launcher), f"it is a class; give an object: {launcher.__name__}(...)")
     try:
         inspect.signature(launcher).bind("command", 1, 1)
     except TypeError as error:
         raise BadLauncher(
-            launcher, f"it must take (command, tasks_per_node, nodes_per_block): {error}"
+            shown(launcher), f"it must take (command, tasks_per_node, nodes_per_block): {error}"
         ) from None
     except ValueError:
         pass  # a callable written in C does not tell its signature
@@ -146,5 +146,5 @@ def launched(launcher: LauncherLike, command: str, tasks_per_node: int, nodes_pe
     """What `launcher` makes of `command`; BadLauncher if that is no text."""
     text = launcher(command, tasks_per_node, nodes_per_block)
     if not isinstance(text, str):
-        raise BadLauncher(launcher, f"for the command {shlex.quote(command)} it gave no text, but {shown(text)}")
+        raise BadLauncher(shown(launcher), f"for the command {shlex.quote(command)} it gave no text, but {shown(text)}")
     return text

@@ -17,9 +17,11 @@ class ParslExecutor(ABC):
 
     Attributes:
         label: name of the executor, unique within a Config.
+        is_claimed: a pool has it, and no other can.
     """
 
     label: str
+    is_claimed: bool = False
     options: Options
     broken: BaseException | None = None
 
@@ -103,7 +105,7 @@ class ParslExecutor(ABC):
         from parsl_pool.errors import InvalidResourceSpecification, shown  # rarely needed
 
         if specification:
-            raise InvalidResourceSpecification(self, f"it takes no resource specification, got {shown(specification)}")
+            raise InvalidResourceSpecification(self, f"it takes no resource_specification, got {shown(specification)}")
 
     def shutdown(self, block: bool = True) -> None:
         """End, when all tasks are done."""

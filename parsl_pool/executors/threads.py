@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -38,7 +39,7 @@ class ThreadPoolExecutor(ParslExecutor):
         max_threads: int = 2,
         thread_name_prefix: str = "",
         storage_access: Any = None,
-        working_dir: str | None = None,
+        working_dir: str | os.PathLike[str] | None = None,
         *,
         retries: int = 0,
     ) -> None:

@@ -82,3 +82,6 @@ class Wakeup:
         finally:
             if locked:
                 self._lock.release()
+
+    def __del__(self) -> None:
+        self.close()  # of an executor that was never started
