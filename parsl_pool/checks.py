@@ -22,6 +22,7 @@ T = TypeVar("T")
 MOST_WORKERS = 1 << 16
 _LONGEST_NAME = 200
 _LONGEST_S = 1e8  # three years: what is longer was meant in another unit, or as "for ever"
+_EXACT = 1 << 53
 
 
 class Rule(Generic[T]):
@@ -111,6 +112,11 @@ def number(
 
 
 def _float(value: Any) -> float:
+    # Nothing of these is to be caught below: what is raised here may come from a signal's handler.
+    if type(value) is float:
+        return value
+    if type(value) is int and abs(value) < _EXACT:
+        return float(value)
     if isinstance(value, (bool, str, bytes, bytearray)):
         raise TypeError
     try:

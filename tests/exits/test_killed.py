@@ -14,7 +14,7 @@ BUSY = """
 path = ready_file()
 pool = make(2)
 held = [pool.submit(hold, path) for _ in range(2)]
-many = [pool.submit(triple, i) for i in range(1000)]
+many = [pool.submit(triple, i) for i in range(10_000)]
 wait_for(path)
 say("ready")
 {then}
