@@ -19,6 +19,7 @@ from typing import Any
 
 from parsl_pool.errors import BadMessage
 from parsl_pool.interchange import broker, columns, launch, stream, title, wire
+from parsl_pool.interchange.free_memory import Ebb
 from parsl_pool.interchange.loop import Loop
 from parsl_pool.interchange.manager import Manager, Upward
 from parsl_pool.interchange.rubbish import Rubbish, check
@@ -36,6 +37,7 @@ class Interchange:
         self._inside: Manager | None = None
         self._door: Any = None  # ManagersDoor, when managers are apart
         self._rubbish = Rubbish(lambda text: self._tell(wire.Notice(30, text)))
+        self._ebb = Ebb()
         self._stopping = False
         self._greeted = False
         self._run_dir = ""
@@ -64,6 +66,7 @@ class Interchange:
         """One message of the client's. A bad one is counted, logged and dropped."""
         try:
             if kind == wire.TASKS:
+                self._ebb.came(len(body))
                 self._take(columns.Tasks.decode(body, descriptors or None))
                 return
             record = wire.decode(kind, body)
@@ -155,6 +158,8 @@ class Interchange:
         self._client.put(wire.frame(record, len(descriptors or ())), descriptors)
 
     def _flush_client(self) -> None:
+        if not self._broker.waiting:
+            self._ebb.nothing_waits()
         if self._client.wants_write:
             try:
                 done = self._client.flush()

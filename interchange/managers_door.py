@@ -215,7 +215,7 @@ class ManagersDoor:
                 self._given_up.add(name)
                 self._post(peer.identity, wire.Stop(1))  # should it hear of that
                 self._leave(name, f"it has been silent for {now - peer.seen:.0f} s")
-            else:
+            elif now - peer.seen >= self.settings.heartbeat_ms / 1000:  # else it has asked us itself
                 self._post(peer.identity, wire.Ping(0))
         if self._peers:
             self._loop.call_at(now + self.settings.heartbeat_ms / 1000, self._beat)

@@ -22,7 +22,7 @@ WAITING = (0, 1_000, 1_000_000)
 GRID = [(managers, waiting) for managers in MANAGERS for waiting in WAITING]
 
 
-class _Cluster:
+class Cluster:
     """Managers that answer every task in the order in which they got them, 16 results at a time."""
 
     def __init__(self, managers: int) -> None:
@@ -85,7 +85,7 @@ def cost_of_matching(trial: Trial) -> Mapping[str, float]:
 
 
 def _cost_us(managers: int, waiting: int, count: int) -> float:
-    cluster = _Cluster(managers)
+    cluster = Cluster(managers)
     cluster.submit(managers * WINDOW + waiting)
     cluster.work(min(count, 4 * FRAME))    # past the start, at which all are empty
     before = cluster.broker.waiting

@@ -1,6 +1,7 @@
 """Keeps the blocks of one executor: starts them, notices their end, and replaces those that are lost.
 
-One thread, one status call for all blocks. It looks often only while a block is expected to register.
+One thread, one status call for all blocks. It looks often while a block is expected to register, and hardly ever
+while all are up.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from parsl_pool.errors import ExecutionProviderException, describe_fields
 log = logging.getLogger("parsl_pool.blocks")
 
 _FAST_S = 0.1
+_CALM_S = 30.0
 _START_S = 60.0
 
 
@@ -127,8 +129,13 @@ class BlockKeeper:
 
     def _pause(self) -> float:
         with self._lock:
-            starting = any(block.stage is BlockStage.SUBMITTED for block in self.blocks.values())
-        return _FAST_S if starting else float(self._provider.status_polling_interval)
+            stages = {block.stage for block in self.blocks.values()}
+            alive = sum(block.stage is not BlockStage.ENDED for block in self.blocks.values())
+        if BlockStage.SUBMITTED in stages:
+            return _FAST_S
+        interval = float(self._provider.status_polling_interval)
+        # A block that is up needs no looking after: the interchange tells when its manager is gone.
+        return interval if alive < self._wanted else max(interval, _CALM_S)
 
     def _look(self) -> None:
         with self._lock:

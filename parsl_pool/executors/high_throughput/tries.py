@@ -23,6 +23,7 @@ from parsl_pool.executors.high_throughput.large_arguments import SharedPayload
 from parsl_pool.executors.high_throughput.warm_memory import WarmMemory
 from parsl_pool.futures import FINISHED, OVER, PENDING, AppFuture
 from parsl_pool.interchange import columns, serialize, wire
+from parsl_pool.interchange.free_memory import give_back, shrink_if_empty
 
 futures.set_opener(outcomes.open_value)
 
@@ -95,6 +96,8 @@ class Tries:
         self._ending.extend(partial(self._end, *other, descriptors) for other in others)
         self._ending.append(partial(_close, descriptors))
         self.drain()
+        if not self.table and shrink_if_empty(self.table):
+            give_back()
         if handled < count or position != end:
             raise BadMessage(f"{count} results, of which {handled} fit into {end} bytes")
 

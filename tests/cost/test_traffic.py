@@ -1,0 +1,83 @@
+"""What travels, in bytes."""
+
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from parsl_pool import ParslPoolExecutor
+from parsl_pool.executors.high_throughput.apart import Apart
+from parsl_pool.interchange.stream import Stream
+from tests.network import Network
+
+MEGABYTE = 1 << 20
+CALLS = 1000
+
+
+@pytest.fixture
+def network(manager_inside: bool, monkeypatch: pytest.MonkeyPatch) -> Iterator[Network | None]:
+    """What the manager and the interchange say to each other goes through it; None if they are one process."""
+    if manager_inside:
+        yield None
+        return
+    network = Network()
+    ready: Callable[[Any, str], None] = Apart.interchange_ready
+    monkeypatch.setattr(
+        Apart, "interchange_ready", lambda self, address: ready(self, network.address_instead_of(address))
+    )
+    yield network
+    network.close()
+
+
+@pytest.fixture
+def from_client(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The sizes of all frames that this process sends."""
+    sizes: list[int] = []
+    put = Stream.put
+
+    def noting(self: Stream, frame: bytes, descriptors: list[int] | None = None) -> None:
+        sizes.append(len(frame))
+        put(self, frame, descriptors)
+
+    monkeypatch.setattr(Stream, "put", noting)
+    return sizes
+
+
+def length_of(data: bytes) -> Callable[[int], int]:
+    return lambda number: len(data) + number
+
+
+def test_a_closure_that_holds_a_megabyte_travels_to_each_manager_once(
+    manager_inside: bool, network: Network | None, from_client: list[int]
+) -> None:
+    function = length_of(os.urandom(MEGABYTE))
+    with ParslPoolExecutor(2, manager_inside=manager_inside) as pool:
+        futures = [pool.submit(function, number) for number in range(CALLS)]
+        assert [future.result(60) for future in futures] == [MEGABYTE + number for number in range(CALLS)]
+        assert MEGABYTE < sum(from_client) < 1.5 * MEGABYTE
+        if network is not None:
+            assert MEGABYTE < network.carried < 1.5 * MEGABYTE
+
+
+def test_calls_one_by_one_do_not_send_it_again(manager_inside: bool, network: Network | None) -> None:
+    """Nor does the interchange, when the manager's queue of tasks has been empty in between."""
+    function = length_of(os.urandom(MEGABYTE))
+    with ParslPoolExecutor(1, manager_inside=manager_inside) as pool:
+        for number in range(50):
+            assert pool.submit(function, number).result(60) == MEGABYTE + number
+        if network is not None:
+            assert MEGABYTE < network.carried < 1.5 * MEGABYTE
+
+
+def test_one_that_changes_travels_again_and_only_then(manager_inside: bool, from_client: list[int]) -> None:
+    held = bytearray(os.urandom(MEGABYTE))
+
+    def first(number: int) -> int:
+        return held[number]
+
+    with ParslPoolExecutor(1, manager_inside=manager_inside) as pool:
+        for value in (1, 1, 1, 2, 2, 2):
+            held[0] = value
+            assert pool.submit(first, 0).result(60) == value
+    assert 2 * MEGABYTE < sum(from_client) < 2.5 * MEGABYTE
