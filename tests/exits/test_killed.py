@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 
 import psutil
 import pytest
@@ -37,6 +38,21 @@ def test_a_client_that_is_killed_while_its_pool_starts_leaves_nothing(run: Runne
     script = run("pool = make(2)\nsay('ready')\nfuture = pool.submit(triple, 1)\nsay('submitted')\nfuture.result()")
     script.until("submitted")
     script.process.send_signal(number)
+    script.ends(within=15)
+    script.check_nothing_is_left()
+
+
+def test_a_client_that_is_killed_before_its_thread_has_done_anything_leaves_nothing(run: Runner) -> None:
+    script = run("""
+from parsl_pool.executors.high_throughput.link import Link
+Link._run = lambda link: time.sleep(1000)
+pool = make(2)
+pool.submit(triple, 1)
+say("submitted")
+time.sleep(1000)
+""")
+    script.until("submitted")
+    script.process.kill()
     script.ends(within=15)
     script.check_nothing_is_left()
 
@@ -85,6 +101,31 @@ with make(2) as pool:
     script.process.send_signal(signal.SIGINT)
     assert script.ends(within=15) == -signal.SIGINT
     assert "KeyboardInterrupt" in script.stderr
+    script.check_nothing_is_left()
+
+
+def test_a_client_that_was_stopped_for_long_goes_on_where_it_was(run: Runner) -> None:
+    """With 10,000 tasks under way. It takes nobody else for absent, and no task is lost or runs twice."""
+    script = run("""
+from parsl_pool.executors.high_throughput import watchdog
+watchdog.PING_S, watchdog.HANG_S = 0.5, 4.0
+pool = make(2)
+ledger = ready_file()
+futures = [pool.submit(append, ledger, task) for task in range(10_000)]
+cf.wait(futures[:100])
+interchange = pool._backend.link._process.pid
+say("ready")
+assert [future.result() for future in futures] == list(range(10_000))
+assert sorted(map(int, open(ledger))) == list(range(10_000))
+assert pool._backend.link._process.pid == interchange
+assert pool.submit(triple, 1).result() == 3
+""")
+    script.until("ready")
+    client = psutil.Process(script.process.pid)
+    client.suspend()
+    time.sleep(6)  # longer than its patience, which is the test's input
+    client.resume()
+    assert script.ends() == 0, script
     script.check_nothing_is_left()
 
 

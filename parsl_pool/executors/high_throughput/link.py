@@ -264,6 +264,10 @@ class Link:
         out = self._process.stream
         out.put(wire.frame(hello))
         out.put(wire.frame(settings, 1 + len(descriptors)), [os.dup(self.claims.fd), *descriptors])
+        try:
+            out.flush()  # now: should we be killed next, it knows of the run directory, and removes it
+        except stream.PeerGone:
+            pass  # its end is read, and handled, where we read
         self._pump.use(out)
 
     def begin_shutdown(self, kill: bool = False) -> None:
