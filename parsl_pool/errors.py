@@ -170,6 +170,55 @@ class DependencyError(DataFlowException):
         )
 
 
+# ---- memoization
+
+
+class UnknownMemoType(ParslPoolError, TypeError):
+    """A call cannot be memoized: nobody has said when two objects of this type are the same.
+
+    Attributes:
+        type_name: the type's qualified name.
+        where: what was looked at, for example ``"argument x of fit"``.
+        path: the way from there to the object, for example ``"[3].model"``.
+        reason: why a type that is known otherwise is refused here.
+    """
+
+    def __init__(self, type_name: str, where: str = "", path: str = "", reason: str = "") -> None:
+        super().__init__(type_name, where, path, reason)
+        self.type_name, self.where, self.path, self.reason = type_name, where, path, reason
+
+    def inside(self, step: str) -> UnknownMemoType:
+        """The same error, seen from the object that holds the unknown one."""
+        path = step + self.path
+        if len(path) > 160:  # of what is very deep, its surface and the place itself
+            path = f"{path[:80]}...{path[-75:]}"
+        return type(self)(self.type_name, self.where, path, self.reason)
+
+    def of(self, where: str) -> UnknownMemoType:
+        """The same error, with the name of what was looked at."""
+        return type(self)(self.type_name, where, self.path, self.reason)
+
+    def __str__(self) -> str:
+        what = f"{self.where}: {self.path}" if self.where and self.path else self.where or self.path or "a value"
+        return (
+            f"unknown type for memoization: {what} is a {self.type_name}"
+            + (f", {self.reason}" if self.reason else "")
+            + f". Say what makes two of them the same by @parsl_pool.id_for_memo.register({self.type_name}) on a"
+            " function (obj, output_ref=False) -> bytes, or leave the argument out of the key (ignore_for_cache)"
+        )
+
+
+class BadCheckpoint(DataFlowException):
+    """A checkpoint cannot be read: it is missing, damaged, or not one of ours."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path, self.reason = path, reason
+
+    def __str__(self) -> str:
+        return f"checkpoint {self.path}: {self.reason}"
+
+
 # ---- executors
 
 

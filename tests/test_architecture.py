@@ -39,6 +39,7 @@ MAY_USE: dict[str, set[str]] = {
     "dataflow": {"futures", "interchange"},
     "run_directory": set(),
     "run_log": set(),
+    "memoization": set(),
     "scaling": {"providers"},
     "executors": {"checks", "dataflow", "futures", "interchange", "providers", "run_directory", "run_log", "scaling"},
     "config": {"checks", "executors"},

@@ -1,0 +1,253 @@
+"""Results on disk: one small table, in an SQLite file or in any database that SQLAlchemy knows.
+
+    digest of the call  ->  payload (bytes, opaque), and who wrote it when
+
+Imported only by those who checkpoint: SQLAlchemy takes a fifth of a second. A result is looked up when it is asked
+for; nothing is read when a store is opened, however large it is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import logging
+import os
+import sqlite3
+import struct
+import threading
+import zlib
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+from weakref import WeakSet
+
+import sqlalchemy as sql
+from sqlalchemy.pool import NullPool
+
+from parsl_pool.errors import BadCheckpoint
+from parsl_pool.memoization import sqlite_file
+from parsl_pool.memoization.keys import CallKey
+
+log = logging.getLogger("parsl_pool.checkpoints")
+
+FOLDER, FILE_NAME = "checkpoint", "results.sqlite"
+
+_METADATA = sql.MetaData()
+RESULTS = sql.Table(
+    "parsl_pool_results",
+    _METADATA,
+    sql.Column("digest", sql.LargeBinary(32), primary_key=True),
+    sql.Column("function", sql.Text, nullable=False),
+    sql.Column("parts", sql.LargeBinary, nullable=False),
+    sql.Column("written", sql.Float(53), nullable=False),
+    sql.Column("run", sql.Text, nullable=False),
+    sql.Column("checksum", sql.BigInteger, nullable=False),
+    # The last one: what stands before it can be read without it, however large it is.
+    sql.Column("payload", sql.LargeBinary, nullable=False),
+)
+_LOOKUP = "SELECT payload, checksum FROM parsl_pool_results WHERE digest = ?"
+_PART = struct.Struct(">H")
+
+
+class Result(NamedTuple):
+    """One row: a call, and what came of it."""
+
+    key: CallKey
+    payload: bytes
+    written: float  # time.time() seconds
+    run: str  # the run that wrote it
+
+
+class Store:
+    """Results that outlive a program. For any thread, and for any number of processes at once.
+
+    Args:
+        place: path of a file, or the URL of a database.
+        to_write: it is made if it is not there; else it must be.
+
+    Raises:
+        BadCheckpoint: the file is missing, damaged or something else, or the database cannot be reached.
+    """
+
+    def __init__(self, place: str | os.PathLike[str], *, to_write: bool = False) -> None:
+        self.place = os.fspath(place)
+        self.is_file = "://" not in self.place
+        self._to_write = to_write
+        self._lock = threading.Lock()  # guards the connection: one statement, or one transaction, at a time
+        self._damage_told = self._is_closed = False
+        self._connection: sql.Connection | None = self._open()
+        _STORES.add(self)
+
+    @property
+    def name(self) -> str:
+        """The place, without a password."""
+        return self.place if self.is_file else sql.make_url(self.place).render_as_string(hide_password=True)
+
+    def write(self, results: Sequence[Result]) -> None:
+        """Write all or none; a newer result takes the place of an older one of the same call.
+
+        Raises:
+            sqlalchemy.exc.SQLAlchemyError: nothing was written.
+        """
+        newest = {result.key.digest: result for result in results}  # one row for each, also within one statement
+        rows = [
+            {
+                "digest": result.key.digest,
+                "function": result.key.function,
+                "parts": packed(result.key.parts),
+                "written": result.written,
+                "run": result.run,
+                "checksum": zlib.crc32(result.payload),
+                "payload": result.payload,
+            }
+            for result in newest.values()
+        ]
+        with self._held() as connection, connection.begin():
+            if self.is_file:
+                connection.execute(RESULTS.insert().prefix_with("OR REPLACE"), rows)
+            else:
+                old = RESULTS.delete().where(RESULTS.c.digest == sql.bindparam("old"))
+                connection.execute(old, [{"old": digest} for digest in newest])
+                connection.execute(RESULTS.insert(), rows)
+
+    def get(self, digest: bytes) -> bytes | None:
+        """The payload of a call, if it is there and as it was written."""
+        try:
+            with self._held() as connection:
+                row = self._row(connection, digest)
+        except (sql.exc.DBAPIError, sqlite3.Error) as error:
+            self._tell_damage(str(getattr(error, "orig", error)))
+            return None
+        if row is None:
+            return None
+        payload, checksum = bytes(row[0]), row[1]
+        if zlib.crc32(payload) != checksum:
+            self._tell_damage(f"the result of call {digest.hex()[:12]} is not what was written")
+            return None
+        return payload
+
+    def _row(self, connection: sql.Connection, digest: bytes) -> Any:
+        if not self.is_file:
+            where = RESULTS.c.digest == digest
+            with connection.begin():  # and end: a database keeps what an open transaction has seen
+                return connection.execute(sql.select(RESULTS.c.payload, RESULTS.c.checksum).where(where)).fetchone()
+        # Past SQLAlchemy: this is asked once for each call of a program.
+        raw: Any = connection.connection.dbapi_connection
+        try:
+            return raw.execute(_LOOKUP, (digest,)).fetchone()
+        except sqlite3.OperationalError as error:
+            if _has_no_table(error):
+                return None
+            raise
+
+    def calls_of(self, function: str) -> Iterator[CallKey]:
+        """The calls of one function, the oldest first."""
+        where = RESULTS.c.function == function
+        columns = (RESULTS.c.digest, RESULTS.c.function, RESULTS.c.parts)
+        for digest, name, parts in self._all(sql.select(*columns).where(where).order_by(RESULTS.c.written)):
+            yield CallKey(bytes(digest), name, unpacked(bytes(parts)))
+
+    def results(self) -> Iterator[Result]:
+        """All of them, in some order; read bit by bit."""
+        for row in self._all(sql.select(RESULTS)):
+            key = CallKey(bytes(row.digest), row.function, unpacked(bytes(row.parts)))
+            yield Result(key, bytes(row.payload), row.written, row.run)
+
+    def _all(self, statement: sql.Select[Any]) -> Iterator[Any]:
+        """Rows of a statement, by a connection of their own: whoever reads them may take their time."""
+        with self._connect() as connection:
+            try:
+                yield from connection.execution_options(yield_per=1000).execute(statement)
+            except sql.exc.OperationalError as error:
+                if not _has_no_table(error):
+                    raise
+
+    def _tell_damage(self, what: str) -> None:
+        if not self._damage_told:
+            self._damage_told = True
+            log.warning("checkpoint %s: %s; such calls are made again (told once)", self.name, what)
+
+    def close(self) -> None:
+        """Let go of the file. May be called twice."""
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+            self._connection = None
+            self._is_closed = True
+
+    # ---- the connection
+
+    @contextlib.contextmanager
+    def _held(self) -> Iterator[sql.Connection]:
+        with self._lock:
+            if self._is_closed:
+                raise BadCheckpoint(self.name, "is closed")
+            if self._connection is None:
+                self._connection = self._open()
+            yield self._connection
+
+    def _open(self) -> sql.Connection:
+        connection = self._connect()
+        if self._to_write:
+            with connection.begin():
+                _METADATA.create_all(connection)
+        return connection
+
+    def _connect(self) -> sql.Connection:
+        if not self.is_file:
+            try:
+                return sql.create_engine(self.place, poolclass=NullPool).connect()
+            except (sql.exc.SQLAlchemyError, ImportError) as error:  # ImportError: the database's driver
+                raise BadCheckpoint(self.name, f"cannot be reached: {error}") from error
+        opened = sqlite_file.open_to_write if self._to_write else sqlite_file.open_to_read
+        return sql.create_engine("sqlite://", creator=lambda: opened(self.place), poolclass=NullPool).connect()
+
+    def forget_connection(self) -> None:
+        """In a forked child: the connection is the parent's, and SQLite must not even close it here."""
+        if self._connection is not None:
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._connection))
+        self._connection = None
+        self._lock = threading.Lock()
+
+
+_STORES: WeakSet[Store] = WeakSet()
+
+
+def _forget_connections() -> None:
+    for store in list(_STORES):
+        store.forget_connection()
+
+
+os.register_at_fork(after_in_child=_forget_connections)
+
+
+def _has_no_table(error: Exception) -> bool:
+    """Its writer was killed before the first result."""
+    return "no such table" in str(error)
+
+
+def packed(parts: Sequence[tuple[str, bytes]]) -> bytes:
+    """A key's parts as one column."""
+    names = ((name.encode("utf-8", "replace")[:200], digest) for name, digest in parts)
+    return b"".join([_PART.pack(len(name)) + name + digest for name, digest in names])
+
+
+def unpacked(data: bytes) -> tuple[tuple[str, bytes], ...]:
+    """A key's parts from a column."""
+    parts, at = [], 0
+    while at + _PART.size <= len(data):
+        (length,) = _PART.unpack_from(data, at)
+        name, at = data[at + _PART.size : at + _PART.size + length], at + _PART.size + length
+        parts.append((name.decode("utf-8", "replace"), data[at : at + 16]))
+        at += 16
+    return tuple(parts)
+
+
+def place_of(path: str | os.PathLike[str]) -> str:
+    """Where the results are that somebody names by a run's directory, its checkpoint directory, or the file."""
+    place = os.fspath(path)
+    if "://" not in place and os.path.isdir(place):
+        for folder in (place, os.path.join(place, FOLDER)):
+            if os.path.exists(os.path.join(folder, FILE_NAME)):
+                return os.path.join(folder, FILE_NAME)
+        return os.path.join(place, FILE_NAME)
+    return place
