@@ -175,7 +175,7 @@ class Manager:
         if not self._ticking and len(self.core.seats[effect.worker].held) > 1:
             self._ticking = True
             self._loop.call_at(monotonic() + _TICK_S, self._tick)
-        self._overdue.watch_stopped()
+        self._overdue.watch_needed()
 
     def _tick(self) -> None:
         self._ticking = False
@@ -218,7 +218,7 @@ class Manager:
         self._loop.add_reader(ours.fileno(), lambda: self._from_worker(worker))
         self._loop.add_reader(read, lambda: self._from_stderr(worker))
         self._fork_server.start(number, [theirs.detach(), os.dup(page_fd), write, os.dup(stacks)])
-        self._overdue.watch_stopped()
+        self._overdue.watch_needed()
 
     def _from_fork_server(self, record: wire.Record) -> None:
         if isinstance(record, wire.Spawned):
@@ -398,10 +398,11 @@ class Manager:
         if worker.failure is not None and not self._broken:
             self._broken = True
             self._report(wire.Broken("initializer", worker.failure.text, worker.failure.traceback_text))
-        running = worker.page.words[TASK]
+        running, started = worker.page.words[TASK], worker.page.words[STARTED]
         del self._workers[number]
         self._report(wire.WorkerGone(self.name, number, status, worker.expected or self._stopping))
-        for effect in (effects := self.core.worker_ended(number, running, monotonic_ns(), blame=not place)):
+        effects = self.core.worker_ended(number, running, monotonic_ns(), started=started, blame=not place)
+        for effect in effects:
             if type(effect) is core.Lost:
                 self._report(self._lost_result(worker, effect.task, status, max_rss_kb, place))
         self._perform(effects)

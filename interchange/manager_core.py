@@ -163,9 +163,13 @@ class ManagerCore:
         self.idle[worker] = seat
         return self._dispatch(now)
 
-    def worker_ended(self, worker: int, running: int, now: int, *, blame: bool = True) -> list[Effect]:
+    def worker_ended(
+        self, worker: int, running: int, now: int, *, started: int = 0, blame: bool = True
+    ) -> list[Effect]:
         """A worker's process is gone; `running` is the task that it had begun and not finished, or 0.
 
+        started: how many it had begun, by its own count. What it has begun and is still held here has been lost on
+            its way to us; it must not run again as if nothing had happened.
         blame: it ended by itself, rather than with the process that it was forked from.
         Everything else that it held goes back to the head of the queue.
         """
@@ -174,9 +178,12 @@ class ManagerCore:
         if seat is None:
             return []
         effects: list[Effect] = []
-        if running in seat.held:
-            effects.append(Lost(worker, running))
-            self._over(seat, running, effects)
+        if started > seat.sent:
+            started = 0  # a task wrote over it
+        begun = [task for task, (_, place, base) in seat.held.items() if task == running or base + place < started]
+        for task in begun:
+            effects.append(Lost(worker, task))
+            self._over(seat, task, effects)
         self._requeue(seat, list(seat.held))
         if seat.state is SeatState.STARTING and blame and not self.stopping:
             self.failures += 1

@@ -1,4 +1,6 @@
-"""Ends whoever takes too long: a task its walltime, a worker or fork server that has been stopped and is needed."""
+"""Ends whoever takes too long: a task its walltime, a worker or fork server that is needed and has been stopped, a
+worker that has tasks and does nothing, since a task of its has read or written what was its own.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +12,12 @@ from parsl_pool.interchange import launch, wire
 from parsl_pool.interchange.fork_server_handle import ForkServerHandle
 from parsl_pool.interchange.loop import Loop
 from parsl_pool.interchange.manager_core import ManagerCore
-from parsl_pool.interchange.page import SINCE, TASK
+from parsl_pool.interchange.page import SINCE, STARTED, TASK
 from parsl_pool.interchange.stopped import STOPPED_S, Patience
 from parsl_pool.interchange.worker_handle import WorkerHandle
 
 _LOOK_S = 1.0
+_SILENT_LOOKS = 10  # rather than a time: it might be us who were stopped
 
 
 class Overdue:
@@ -31,6 +34,7 @@ class Overdue:
         self._loop, self._core, self._workers, self._fork_server = loop, core, workers, fork_server
         self._warn = warn
         self._patience = Patience()
+        self._silent: dict[int, tuple[tuple[int, ...], int]] = {}  # worker -> how it is, and for how many looks
         self._watching = False
 
     def watch_walltime(self, number: int, task: int, limit_ms: int) -> None:
@@ -49,14 +53,14 @@ class Overdue:
                 monotonic() + left_ms / 1000, lambda: self.watch_walltime(number, task, limit_ms)
             )
 
-    def watch_stopped(self) -> None:
-        """Somebody is needed: look about once a second, as long as that is so, who has been stopped (SIGSTOP)."""
+    def watch_needed(self) -> None:
+        """Somebody is needed: look about once a second, as long as that is so, who does nothing."""
         if not self._watching:
             self._watching = True
-            self._loop.call_at(monotonic() + _LOOK_S, self._look_for_stopped)
+            self._loop.call_at(monotonic() + _LOOK_S, self._look)
 
-    def _look_for_stopped(self) -> None:
-        """Whoever is needed and has been stopped for long counts as lost."""
+    def _look(self) -> None:
+        """Whoever is needed, and has been stopped (SIGSTOP) or silent for long, counts as lost."""
         self._watching = False
         needed = self._needed()
         for pid in self._patience.exhausted(needed):
@@ -68,8 +72,35 @@ class Overdue:
                 reason = f"it had been stopped (SIGSTOP) for {STOPPED_S:.0f} s"
                 worker.verdict = (worker.page.words[TASK], wire.LOST, reason)
                 worker.signal(signal.SIGKILL)
+        for worker in self._silent_workers():
+            self._warn(f"worker {worker.number} has tasks, and does nothing; ending it")
+            worker.signal(signal.SIGKILL)
         if needed:
-            self.watch_stopped()
+            self.watch_needed()
+
+    def _silent_workers(self) -> list[WorkerHandle]:
+        """Those that have tasks but are at none, or have sent half a message, and that for ten looks.
+
+        A task can do that to its worker, when it writes into the socket to us, or takes from it what is not its own.
+        """
+        before, self._silent = self._silent, {}
+        found = []
+        for number, seat in self._core.seats.items():
+            worker = self._workers.get(number)
+            if worker is None or not seat.held or worker.hung_up:
+                continue
+            words, half = worker.page.words, worker.stream.bytes_of_half_a_frame
+            if words[TASK] and not half:
+                continue
+            # Large arguments may be on their way to it for long: what waits to be sent shrinks meanwhile.
+            state = (next(iter(seat.held)), words[STARTED], words[TASK], half, worker.stream.bytes_waiting)
+            known, looks = before.get(number, (state, 0))
+            looks = looks + 1 if known == state else 1
+            self._silent[number] = (state, looks)
+            if looks > _SILENT_LOOKS:
+                worker.verdict = (words[TASK] or state[0], wire.LOST, "what it has for its manager does not arrive")
+                found.append(worker)
+        return found
 
     def _needed(self) -> dict[int, WorkerHandle | None]:
         """Process ids of the workers that have tasks, and of the fork server (None) if it owes us an answer."""

@@ -161,6 +161,11 @@ class Stream:
             raise PeerGone
         return messages
 
+    @property
+    def bytes_of_half_a_frame(self) -> int:
+        """How much has been received of a frame whose rest has not come."""
+        return len(self._data)
+
     def is_between_frames(self) -> bool:
         """True if nothing of a frame has been received without the rest."""
         return not self._data and not self._fds_in

@@ -3,7 +3,9 @@
 import os
 import pickle
 import sys
+import threading
 from collections.abc import Iterator
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -20,6 +22,7 @@ from tests import leaks
 from tests.fuzz import rubbish
 from tests.fuzz.rubbish import Frame
 from tests.recovery.arrangement import Arrangement, Parts
+from tests.recovery.ledger import note, noted
 
 FUZZ = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -158,6 +161,44 @@ def test_a_length_of_two_gigabytes_takes_no_memory_of_the_managers(fuzzed: Pool)
     assert fuzzed.parts.manager.memory_info().rss - before < 50 << 20
     assert fuzzed.survivors() == survivors
     fuzzed.check_it_works()
+
+
+HALF = wire.HEAD.pack(wire.MAX_FRAME, 52, 0)
+
+
+def write_and_return(data: bytes, path: Path, size: int) -> bytes:
+    note(path, size)
+    write(data)
+    return bytes(size)
+
+
+def take_what_comes() -> None:
+    """A task that leaves a thread behind, which takes the messages that are for the worker."""
+    sock = connection()._sock
+
+    def take() -> None:
+        while sock.recv(1 << 16):
+            pass
+
+    threading.Thread(target=take, daemon=True).start()
+
+
+def test_a_worker_whose_messages_do_not_arrive_is_ended(arrangement: Arrangement, tmp_path: Path) -> None:
+    """What it writes is taken for the rest of a frame that a task began, or what it should read is read by another."""
+    ledger = tmp_path / "ledger"
+    with arrangement.pool(5) as pool:
+        stays = pool.submit(write_and_stay, HALF)
+        small = pool.submit(write_and_return, HALF, ledger, 5)
+        large = pool.submit(write_and_return, HALF, ledger, 1 << 20)
+        taken = pool.submit(take_what_comes)
+        others = [pool.submit(pow, 2, n) for n in range(500)]
+        assert [other.result(60) for other in others] == [2**n for n in range(500)]
+        assert taken.result(60) is None
+        assert small.result(60) == bytes(5), "it stands in the page"
+        for lost in (stays, large):
+            with pytest.raises(WorkerLost, match="does not arrive"):
+                lost.result(60)
+    assert noted(ledger) == {5: 1, 1 << 20: 1}
 
 
 class Opened:

@@ -100,6 +100,22 @@ def test_a_worker_that_dies_between_tasks_costs_nothing() -> None:
     assert manager.held_tasks() == [1, 2]
 
 
+def test_what_a_dead_worker_had_finished_and_nobody_got_is_lost_and_does_not_run_again() -> None:
+    manager = running(1)
+    manager.tasks_arrived(tasks([1]), 0)
+    manager.finished(0, [(1, OK)], SHORT_NS, True, 1)
+    assert len(sent(manager.tasks_arrived(tasks([2, 3, 4, 5]), 1))[0]) > 3, "a batch"
+    assert but_windows(manager.worker_ended(0, 0, 2, started=3)) == [Lost(0, 2), Lost(0, 3), Start(1)]
+    assert manager.held_tasks() == [4, 5]
+
+
+def test_a_count_of_begun_tasks_that_makes_no_sense_is_not_believed() -> None:
+    manager = running(1)
+    manager.tasks_arrived(tasks([1, 2]), 0)
+    assert but_windows(manager.worker_ended(0, 1, 1, started=1 << 60)) == [Lost(0, 1), Start(1)]
+    assert manager.held_tasks() == [2]
+
+
 def test_workers_that_never_become_ready_are_given_up() -> None:
     manager = ManagerCore(1, start_failures=3)
     manager.begin(0)
