@@ -13,7 +13,7 @@ from __future__ import annotations
 from bisect import insort
 from collections import deque
 
-from parsl_pool.interchange.columns import Results, Tasks
+from parsl_pool.interchange.columns import RECORD, Results, Tasks
 from parsl_pool.interchange.named_tuple import NamedTuple
 
 
@@ -52,7 +52,14 @@ class TasksLost(NamedTuple):
     tasks: list[int]
 
 
-Effect = SendTasks | SendFunction | SendForget | Deliver | TasksLost
+class NotHeld(NamedTuple):
+    """A manager spoke of so many tasks that it does not hold, which was ignored."""
+
+    manager: str
+    tasks: int
+
+
+Effect = SendTasks | SendFunction | SendForget | Deliver | TasksLost | NotHeld
 
 
 class _Seat:
@@ -117,10 +124,16 @@ class Broker:
     def manager_registered(self, name: str, held: list[int]) -> list[Effect]:
         """A manager is there, perhaps again, and holds these tasks."""
         old = self._managers.pop(name, None)
-        seat = self._managers[name] = _Seat(name)
+        seat = _Seat(name)
         seat.held.update(held)
+        claimed = len(seat.held)
+        for other in self._managers.values():
+            seat.held -= other.held
+        self._managers[name] = seat
         lost = sorted(old.held - seat.held) if old is not None else []
-        return [TasksLost(name, lost)] if lost else []
+        strange = claimed - len(seat.held)
+        effects: list[Effect] = [TasksLost(name, lost)] if lost else []
+        return effects + [NotHeld(name, strange)] if strange else effects
 
     def window_set(self, name: str, tasks: int) -> list[Effect]:
         """A manager wants to hold up to so many tasks."""
@@ -144,12 +157,23 @@ class Broker:
         if seat is None:
             self.late += results.count
             return []
-        seat.held.difference_update(results.task_ids())
+        ids = results.task_ids()
+        if not seat.held.issuperset(ids):
+            return self._results_of_others(seat, results)
+        seat.held.difference_update(ids)
         effects: list[Effect] = [Deliver(results)]
         self._enqueue(seat)
         if self._priorities:
             effects += self._match()
         return effects
+
+    def _results_of_others(self, seat: _Seat, results: Results) -> list[Effect]:
+        """Some of these results are of tasks that the manager does not hold."""
+        good = _only(results, seat.held)
+        strange = results.count - (good.count if good is not None else 0)
+        self.late += strange
+        effects: list[Effect] = [NotHeld(seat.name, strange)]
+        return effects + self.results_arrived(seat.name, good) if good is not None else effects
 
     def tasks_returned(self, name: str, tasks: Tasks) -> list[Effect]:
         """A manager gives back tasks that it has not begun."""
@@ -159,7 +183,7 @@ class Broker:
         ids = tasks.task_ids()
         if not seat.held.issuperset(ids):
             self.late += tasks.count
-            return []
+            return [NotHeld(name, len(set(ids) - seat.held))]
         seat.held.difference_update(ids)
         frames = self._waiting.get(tasks.priority)
         if frames is None:
@@ -250,3 +274,19 @@ class Broker:
     def placed(self) -> int:
         """How many tasks managers hold."""
         return sum(len(seat.held) for seat in self._managers.values())
+
+
+def _only(results: Results, wanted: set[int]) -> Results | None:
+    """Those of the results that are of wanted tasks. None if there are none, or these are no results."""
+    ids, records, position, left = [], [], 0, set(wanted)
+    while position <= len(results.records) - RECORD.size:
+        task, size, _ = RECORD.unpack_from(results.records, position)
+        end = position + RECORD.size + size
+        if task in left:
+            left.discard(task)
+            ids.append(task.to_bytes(8, "little"))
+            records.append(results.records[position:end])
+        position = end
+    if not ids or position != len(results.records):
+        return None
+    return Results(len(ids), b"".join(ids), b"".join(records))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import zmq
@@ -61,9 +60,8 @@ def read_ticket(path: str) -> Ticket:
 class Gatekeeper:
     """Answers libzmq's question (ZAP, RFC 27) whether a peer may connect: only with this run's manager key."""
 
-    def __init__(self, context: zmq.Context[Any], allowed: str, drop: Callable[[object], None]) -> None:
+    def __init__(self, context: zmq.Context[Any], allowed: str) -> None:
         self._allowed = z85.decode(allowed)
-        self._drop = drop
         self.socket = context.socket(zmq.REP)
         self.socket.linger = 0
         self.socket.bind("inproc://zeromq.zap.01")
@@ -73,8 +71,6 @@ class Gatekeeper:
         while self.socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:
             version, request, _domain, _address, _identity, mechanism, *credentials = self.socket.recv_multipart()
             good = mechanism == b"CURVE" and credentials[:1] == [self._allowed]
-            if not good:
-                self._drop("refused a peer that does not have the key of this run's managers")
             status, text = (_ZAP_OK, b"OK") if good else (_ZAP_DENIED, b"not a manager of this run")
             self.socket.send_multipart([version, request, status, text, b"", b""])
 

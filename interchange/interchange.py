@@ -209,6 +209,8 @@ class Interchange:
         for effect in self._broker.manager_registered(name, message.held):
             if isinstance(effect, broker.TasksLost) and effect.tasks:
                 self._tell(wire.TasksLost(name, message.host, effect.tasks))
+            elif isinstance(effect, broker.NotHeld):
+                self._not_held(effect)
 
     def manager_gone(self, name: str, host: str, block: str, reason: str) -> None:
         """A manager's connection has ended, or it has been silent for too long."""
@@ -237,6 +239,11 @@ class Interchange:
                     self._inside.forget(effect.numbers)
                 else:
                     self._door.send(effect.manager, wire.Forget(effect.numbers))
+            elif type(effect) is broker.NotHeld:
+                self._not_held(effect)
+
+    def _not_held(self, effect: broker.NotHeld) -> None:
+        self._rubbish.drop(f"manager {effect.manager} spoke of {effect.tasks} tasks that it does not hold")
 
     def _state(self, number: int) -> wire.State:
         lines = ["\t".join(map(str, fields)) for fields in self._broker.managers()]

@@ -23,19 +23,24 @@ from parsl_pool.interchange.parent_death import end_with_parent
 from parsl_pool.interchange.rubbish import check
 from parsl_pool.interchange.uplink import Uplink
 
+_BEAT_S = 5.0
+_PATIENCE_S = 120.0  # until the interchange has said how long it may be silent
+
 
 class ManagerProgram:
     """Gives a Manager its link to the interchange."""
 
     def __init__(self, loop: Loop, ticket: str, block: str) -> None:
-        self.name = f"{socket.gethostname()}-{os.getpid()}"
+        # Managers in containers may have the same host name, and the same process id.
+        self.name = f"{socket.gethostname()}-{os.getpid()}-{os.urandom(2).hex()}"
         self._loop, self._block = loop, block
         self._path, self._ticket = ticket, curve.read_ticket(ticket)
         self._manager: Manager | None = None
         self._claims = -1
-        self._patience_s = 120.0
+        self._patience_s = _PATIENCE_S
         self._stopping = False
         self._link = Uplink(loop, self.name, self)
+        self._beat()
 
     # -- the Owner of the uplink
 
@@ -122,7 +127,6 @@ class ManagerProgram:
         self._manager = Manager(self._loop, self.name, settings, descriptors, self._report, self._stopped)
         self.greet([])  # now with what we know
         self._manager.begin()
-        self._loop.call_at(monotonic() + settings.heartbeat_ms / 1000, self._beat)
 
     def _open_claims(self, settings: wire.Settings) -> int:
         """The client's claims table, if it is on this host: there its descriptors have names."""
@@ -142,8 +146,9 @@ class ManagerProgram:
             print(f"parsl_pool manager {self.name}: no interchange for {silent:.0f} s, ending", file=sys.stderr)
             self.stop(True)
             return
-        self._link.send(wire.Ping(0))
-        self._loop.call_at(now + min(self._patience_s / 8, 5.0), self._beat)
+        if self._manager is not None:
+            self._link.send(wire.Ping(0))
+        self._loop.call_at(now + min(self._patience_s / 8, _BEAT_S), self._beat)
 
     def stop(self, now: bool) -> None:
         if self._stopping:

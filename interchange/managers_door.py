@@ -7,39 +7,52 @@ Each connection of a manager has a name of its own, `manager/number`; uplink.py 
 from __future__ import annotations
 
 import os
+import resource
 import socket
 import sys
 from collections.abc import Callable
+from struct import Struct
 from time import monotonic
 from typing import Any
 
 import zmq
 
 from parsl_pool.errors import BadMessage
-from parsl_pool.interchange import columns, curve, wire
+from parsl_pool.interchange import columns, curve, pieces, wire
 from parsl_pool.interchange.inline import inline_tasks
 from parsl_pool.interchange.loop import Loop
 from parsl_pool.interchange.rubbish import check
 from parsl_pool.interchange.uplink import is_kept
 
-MAX_MESSAGE = 1 << 31
+# Never ask for HANDSHAKE_FAILED_PROTOCOL here: a libzmq that tells of it forgets to end the connection (4.3.5).
+_ACCEPTED, _PROVEN, _ENDED = int(zmq.Event.ACCEPTED), int(zmq.Event.HANDSHAKE_SUCCEEDED), int(zmq.Event.DISCONNECTED)
+_EVENT = Struct("<HI")
 
-# A peer that libzmq turned away before anybody here was asked: it spoke another protocol, had no keys, did not know
-# ours, hung up, or said something after the handshake that was not encrypted with its keys.
-_TURNED_AWAY = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+Message = wire.Record | columns.Tasks | columns.Results
 
-
+_HANDSHAKE_MS = 10_000  # whoever has not proved itself by then has to go
 _ACKNOWLEDGE_S = 0.05
 _ACKNOWLEDGE_BYTES = 1 << 20
+
+
+class _Connection:
+    """One of a manager's connections, from its first Register on."""
+
+    __slots__ = ("identity", "incoming", "is_damaged", "number", "outgoing")
+
+    def __init__(self, identity: bytes, number: int) -> None:
+        self.identity, self.number = identity, number
+        self.incoming, self.outgoing = pieces.Incoming(), pieces.Outgoing()
+        self.is_damaged = False
 
 
 class _Peer:
     """A manager that has registered, and the connection by which it has."""
 
-    __slots__ = ("block", "come", "come_bytes", "host", "identity", "number", "pid", "pidfd", "safe", "seen")
+    __slots__ = ("block", "come", "come_bytes", "connection", "host", "pid", "pidfd", "safe", "seen")
 
-    def __init__(self, identity: bytes, number: int, record: wire.Register, now: float) -> None:
-        self.identity, self.number = identity, number
+    def __init__(self, connection: _Connection, record: wire.Register, now: float) -> None:
+        self.connection = connection
         self.host, self.pid, self.block = record.host, record.pid, record.block
         self.seen = now
         self.pidfd = -1
@@ -61,21 +74,24 @@ class ManagersDoor:
         self._loop, self._receive, self._gone, self._drop = loop, receive, gone, drop
         self.settings: wire.Settings | None = None
         self._peers: dict[str, _Peer] = {}
+        self._connections: dict[str, _Connection] = {}  # the last one of each manager
         self._given_up: set[str] = set()  # managers that are not to come back
         self._news: dict[str, _Peer] = {}  # those of whom messages have come that they still keep
         self._acknowledging = False
         self._stopping: Callable[[], None] | None = None
         self._beating = False
         self._ping = 0
+        _allow_many_connections()
         self._context = zmq.Context(1)
-        self._gatekeeper = curve.Gatekeeper(self._context, hello.manager_public, drop)
+        self._gatekeeper = curve.Gatekeeper(self._context, hello.manager_public)
         self._socket: Any = self._context.socket(zmq.ROUTER)
         self._socket.linger = 1000
         self._socket.sndhwm = self._socket.rcvhwm = 0  # credit bounds what is on the way; nothing may be dropped
-        self._socket.maxmsgsize = MAX_MESSAGE
-        self._socket.router_handover = True
+        self._socket.maxmsgsize = pieces.MAX_PART
+        self._socket.handshake_ivl = _HANDSHAKE_MS
         curve.secure_server(self._socket, hello.server_secret, hello.server_public)
-        self._monitor: Any = self._socket.get_monitor_socket(_TURNED_AWAY)
+        self._monitor: Any = self._socket.get_monitor_socket(_ACCEPTED | _PROVEN | _ENDED)
+        self._unproven: dict[int, None] = {}  # descriptors of libzmq's, of peers that have not proved themselves
         try:
             self._socket.bind(hello.bind)
         except zmq.ZMQError:
@@ -95,69 +111,93 @@ class ManagersDoor:
         if self._socket.closed:
             return
         self._gatekeeper.serve()
-        self._count_turned_away()
+        self._count_strangers()
         # Before the settings have come nobody can be answered: what managers say waits.
         while self.settings and not self._socket.closed and self._socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:
             identity, *parts = self._socket.recv_multipart()
             try:
-                if len(parts) != 1 or len(parts[0]) < 2:
-                    raise BadMessage(f"{len(parts)} parts")
-                self._message(identity, parts[0])
+                self._message(identity, parts)
             except BadMessage as problem:
                 self._drop(f"from a manager: {problem}")
 
-    def _count_turned_away(self) -> None:
+    def _count_strangers(self) -> None:
+        """Peers whose connection ends before they have proved to be managers of this run."""
         while self._monitor.getsockopt(zmq.EVENTS) & zmq.POLLIN:
-            self._monitor.recv_multipart()
-            self._drop("libzmq has turned a peer away, which is no manager of this run")
+            event, fd = _EVENT.unpack(self._monitor.recv_multipart()[0])
+            if event == _ACCEPTED:
+                self._unproven[fd] = None
+            elif event == _ENDED and fd in self._unproven:
+                del self._unproven[fd]
+                self._drop("a peer connected that is no manager of this run")
+            elif event == _PROVEN and self._unproven:
+                self._unproven.popitem()  # the last one, most likely: libzmq does not say who it is
 
-    def _message(self, identity: bytes, data: bytes) -> None:
-        name, _, number = identity.decode("utf-8", "replace").rpartition("/")
+    def _message(self, identity: bytes, parts: list[bytes]) -> None:
+        name, _, digits = identity.decode("utf-8", "replace").rpartition("/")
+        number = int(digits) if digits.isdecimal() else 0
+        connection = self._connections.get(name)
+        if connection is None or connection.identity != identity:
+            if connection is not None and connection.number > number:
+                return  # by a connection that has ended; what matters will come again
+            connection = _Connection(identity, number)  # the first message, or rubbish
+        if name in self._given_up:
+            self._answer(identity, wire.Stop(1))  # its tasks run elsewhere
+            return
+        if connection.is_damaged:
+            return  # it has been told to begin another one
+        try:
+            data = connection.incoming.message(parts)
+        except pieces.Missing:
+            connection.is_damaged = True
+            self._answer(identity, wire.WhoAreYou(0))
+            raise
         peer = self._peers.get(name)
-        if peer is not None and peer.identity == identity:
+        if peer is not None and peer.connection is connection:
             peer.seen = monotonic()
             if is_kept(data[0]):  # good or bad: the manager counts them, too
                 peer.come += 1
                 peer.come_bytes += len(data)
                 self._news[name] = peer
-        message = decode(data)
-        if name in self._given_up:
-            self._post(identity, wire.Stop(1))  # its tasks run elsewhere
-        elif isinstance(message, wire.Register):
+        else:
+            peer = None
+        self._handle(name, connection, peer, decode(data))
+
+    def _handle(self, name: str, connection: _Connection, peer: _Peer | None, message: Message) -> None:
+        if isinstance(message, wire.Register):
             if message.manager != name or not name.isprintable():
                 raise BadMessage("a Register with the name of another")
-            self._register(identity, name, int(number) if number.isdecimal() else 0, message)
+            self._register(name, connection, message)
         elif peer is None:
-            self._post(identity, wire.WhoAreYou(0))
-        elif peer.identity != identity:
-            return  # by a connection that has ended; what matters will come again
+            self._answer(connection.identity, wire.WhoAreYou(0))
         elif isinstance(message, wire.Ping):
-            self._post(identity, wire.Pong(0))
+            self._post(connection, wire.Pong(0))
         elif isinstance(message, wire.Stop):
             self._leave(name, "it has ended as it was told")
         elif not isinstance(message, wire.Pong):
             self._receive(name, message)
 
-    def _register(self, identity: bytes, name: str, number: int, record: wire.Register) -> None:
+    def _register(self, name: str, connection: _Connection, record: wire.Register) -> None:
         problem = self._mismatch(record)
         if problem:
-            self._post(identity, wire.Refused(problem))
+            self._answer(connection.identity, wire.Refused(problem))
             self._receive(name, wire.Notice(40, f"refused manager {name} on {record.host}: {problem}"))
             return
         assert self.settings is not None
-        if not record.workers:  # it doesn't know yet how many it is to have; it will register again
-            self._post(identity, self.settings)
-            return
         known = self._peers.get(name)
         if known is not None:
-            if known.number > number:
-                return  # an older connection's, read late
+            if not record.workers or (known.host, known.pid) != (record.host, record.pid):
+                self._answer(connection.identity, wire.Refused("there is another manager of that name"))
+                raise BadMessage("a Register with the name of a manager that is there")
             self._forget(name)
-        peer = self._peers[name] = _Peer(identity, number, record, monotonic())
+        self._connections[name] = connection
+        if not record.workers:  # it doesn't know yet how many it is to have; it will register again
+            self._post(connection, self.settings)
+            return
+        peer = self._peers[name] = _Peer(connection, record, monotonic())
         self._watch(name, peer)
         self._receive(name, record)
         if self._stopping is not None:
-            self._post(identity, wire.Stop(1))
+            self._post(connection, wire.Stop(1))
         if not self._beating:
             self._beating = True
             self._loop.call_at(monotonic() + self.settings.heartbeat_ms / 1000, self._beat)
@@ -201,6 +241,7 @@ class ManagersDoor:
     def _forget(self, name: str) -> None:
         peer = self._peers.pop(name)
         self._news.pop(name, None)
+        self._connections.pop(name, None)
         if peer.pidfd >= 0:
             self._loop.remove(peer.pidfd)
             os.close(peer.pidfd)
@@ -213,10 +254,10 @@ class ManagersDoor:
         for name, peer in list(self._peers.items()):
             if now - peer.seen > limit:
                 self._given_up.add(name)
-                self._post(peer.identity, wire.Stop(1))  # should it hear of that
+                self._post(peer.connection, wire.Stop(1))  # should it hear of that
                 self._leave(name, f"it has been silent for {now - peer.seen:.0f} s")
             elif now - peer.seen >= self.settings.heartbeat_ms / 1000:  # else it has asked us itself
-                self._post(peer.identity, wire.Ping(0))
+                self._post(peer.connection, wire.Ping(0))
         if self._peers:
             self._loop.call_at(now + self.settings.heartbeat_ms / 1000, self._beat)
         else:
@@ -224,26 +265,35 @@ class ManagersDoor:
 
     # -- out
 
-    def _post(self, identity: bytes, record: wire.Record) -> None:
-        self._socket.send_multipart([identity, bytes((wire.KIND[type(record)], 0)) + wire.encode(record)])
+    def _send(self, connection: _Connection, data: bytes) -> None:
+        self._socket.send(connection.identity, zmq.SNDMORE)
+        connection.outgoing.send(self._socket, data)
+
+    def _post(self, connection: _Connection, record: wire.Record) -> None:
+        self._send(connection, bytes((wire.KIND[type(record)], 0)) + wire.encode(record))
+
+    def _answer(self, identity: bytes, record: wire.Record) -> None:
+        """Tell this to somebody who is no manager of ours, or not by this connection."""
+        data = bytes((wire.KIND[type(record)], 0)) + wire.encode(record)
+        self._socket.send_multipart([identity, pieces.unnumbered(data)])
 
     def send(self, name: str, record: wire.Record) -> None:
         """Send a manager a control message; one that is gone doesn't get it."""
         peer = self._peers.get(name)
         if peer is not None:
-            self._post(peer.identity, record)
+            self._post(peer.connection, record)
 
     def send_tasks(self, name: str, tasks: columns.Tasks) -> None:
         """Send a manager tasks."""
         peer = self._peers.get(name)
         if peer is not None:
             tasks = inline_tasks(tasks)
-            self._socket.send_multipart([peer.identity, bytes((wire.TASKS, 0)) + tasks.encode()])
+            self._send(peer.connection, bytes((wire.TASKS, 0)) + tasks.encode())
 
     def broadcast(self, record: wire.Record) -> None:
         """Send every manager a control message."""
         for peer in self._peers.values():
-            self._post(peer.identity, record)
+            self._post(peer.connection, record)
 
     def client_has_all(self) -> None:
         """Whatever has come is with the client. Managers are told so soon, or at once if they keep much."""
@@ -265,7 +315,7 @@ class ManagersDoor:
 
     def _acknowledge(self) -> None:
         for name, peer in list(self._news.items()):
-            self._post(peer.identity, wire.Taken(peer.safe))
+            self._post(peer.connection, wire.Taken(peer.safe))
             if peer.safe == peer.come:
                 peer.come_bytes = 0
                 del self._news[name]
@@ -289,7 +339,16 @@ class ManagersDoor:
             stopped()
 
 
-def decode(data: bytes) -> wire.Record | columns.Tasks | columns.Results:
+def _allow_many_connections() -> None:
+    """Each is a descriptor, and who can reach the port can take some, too. This process starts no others."""
+    try:
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    except (OSError, ValueError):
+        return  # it stays as it is
+
+
+def decode(data: bytes) -> Message:
     """What a zmq message holds. Raises BadMessage."""
     kind, body = data[0], data[2:]
     if kind == wire.RESULTS:

@@ -49,7 +49,11 @@ def check(record: wire.Record) -> None:
     elif isinstance(record, wire.Bulk):
         good = record.task >= 0 and record.status in _FROM_WORKERS
     elif isinstance(record, wire.Register):
-        good = record.workers >= 0 and 0 < record.pid < 1 << 31
+        good = record.workers >= 0 and _is_pid(record.pid) and (record.host + record.block).isprintable()
+    elif isinstance(record, wire.WorkerUp):
+        good = record.worker >= 0 and _is_pid(record.pid)  # the client may signal it
+    elif isinstance(record, wire.Notice):
+        good = 0 < record.level <= 50
     elif isinstance(record, wire.Settings):
         good = (
             record.workers > 0
@@ -59,3 +63,7 @@ def check(record: wire.Record) -> None:
         )
     if not good:
         raise BadMessage(f"a {type(record).__name__} that nobody can act upon")
+
+
+def _is_pid(number: int) -> bool:
+    return 0 < number < 1 << 31

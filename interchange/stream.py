@@ -19,7 +19,6 @@ from parsl_pool.interchange import wire
 _CHUNK = 1 << 18
 ANCILLARY = socket.CMSG_SPACE(4 * 64)
 _MOST_DESCRIPTORS = 1024
-_CUT = int(socket.MSG_CTRUNC)  # as an enum's member it costs three calls of Python at each `&`
 
 # recvmsg() would allocate its buffer anew for each call, from the kernel: 12 us. One buffer a thread does; it is
 # only in use between a call and the copy out of it.
@@ -39,7 +38,7 @@ def receive_into_buffer(sock: socket.socket) -> tuple[memoryview, list[int]]:
         buffer = _buffers.view = memoryview(bytearray(_CHUNK))
     size, ancillary, message_flags, _ = sock.recvmsg_into([buffer], ANCILLARY)
     descriptors = read_descriptors(ancillary) if ancillary else []
-    if message_flags & _CUT:
+    if message_flags & socket.MSG_CTRUNC:
         for fd in descriptors:
             os.close(fd)
         raise OSError("descriptors were lost: this process has too many open files")
@@ -103,14 +102,6 @@ class Stream:
         """
         out = self._out
         try:
-            if len(out) == 1 and not self._fds_out:  # the usual case, and the shortest way
-                size, sent = len(out[0]), self.sock.send(out[0])
-                self.bytes_waiting -= sent
-                if sent == size:
-                    out.clear()
-                    self._sent += 1
-                    return True
-                out[0] = memoryview(out[0])[sent:]
             while out:
                 if self._fds_out and self._fds_out[0][0] == self._sent:
                     sent = self._send_with_descriptors()
@@ -155,16 +146,11 @@ class Stream:
                 data, descriptors = receive_into_buffer(self.sock)
                 if descriptors:
                     self._fds_in.extend(descriptors)
-                end = len(data)
-                if not end:
+                if not data:
                     self._ended = True
                     break
-                if 6 <= end < _CHUNK // 2 and not self._data and not self._fds_in:
-                    size, kind, count = wire.HEAD.unpack_from(data)
-                    if size + 4 == end and not count:  # the usual case: one frame, and nothing else
-                        return [(kind, bytes(data[6:]), [])]
                 self._data += data
-                if end < _CHUNK // 2:
+                if len(data) < _CHUNK // 2:
                     break
         except BlockingIOError:
             pass
@@ -188,7 +174,7 @@ class Stream:
         """Take what somebody else has received from the socket; `receive` returns it."""
         self._fds_in.extend(read_descriptors(ancillary))
         self._data += data
-        if message_flags & _CUT:
+        if message_flags & socket.MSG_CTRUNC:
             self._ended = True  # descriptors were lost
 
     def _split(self) -> list[tuple[int, bytes, list[int]]]:

@@ -19,7 +19,7 @@ import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from parsl_pool.errors import BadMessage
-from parsl_pool.interchange import columns, curve, wire
+from parsl_pool.interchange import columns, curve, pieces, wire
 from parsl_pool.interchange.loop import Loop
 
 _AGAIN_S = 0.05
@@ -98,6 +98,8 @@ class Uplink:
         self._socket.sndhwm = self._socket.rcvhwm = 0
         self._socket.reconnect_ivl = -1
         self._socket.connect_timeout = self._socket.handshake_ivl = _CONNECT_MS
+        self._socket.maxmsgsize = pieces.MAX_PART
+        self._outgoing, self._incoming = pieces.Outgoing(), pieces.Incoming()
         self._monitor = self._socket.get_monitor_socket(_UP | sum(_DOWN))
         curve.secure_client(self._socket, ticket)
         self._socket.connect(ticket.address)
@@ -169,7 +171,7 @@ class Uplink:
     def _put(self, data: bytes) -> None:
         if self._is_up:
             try:
-                self._socket.send(data, zmq.NOBLOCK)
+                self._outgoing.send(self._socket, data, zmq.NOBLOCK)
             except zmq.Again:
                 self._is_up = False  # it has just ended, as we shall be told
 
@@ -184,11 +186,12 @@ class Uplink:
             parts = self._socket.recv_multipart()
             self.heard = monotonic()
             try:
-                if len(parts) != 1 or len(parts[0]) < 2:
-                    raise BadMessage(f"{len(parts)} parts")
-                self._message(parts[0][0], parts[0][2:])
+                data = self._incoming.message(parts, accept_unnumbered=True)
+                self._message(data[0], data[2:])
             except BadMessage as problem:
                 self._owner.dropped(str(problem))
+                if isinstance(problem, pieces.Missing):
+                    self.renew()
             self._flush()
 
     def _message(self, kind: int, body: bytes) -> None:

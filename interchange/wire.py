@@ -5,7 +5,7 @@ On a stream it is preceded by its length. Control messages are the records below
 (nothing is ever executed by decoding). Tasks and results have a form of their own, see columns.py.
 
     stream:  u32 size of the rest | u8 kind | u8 descriptors | body
-    zmq:     u8 kind | u8 descriptors (0) | body
+    zmq:     u8 kind | u8 descriptors (0) | body, in numbered pieces (pieces.py)
 
 All integers are little-endian. A decoder accepts any bytes, and raises `BadMessage` for those that are wrong.
 """

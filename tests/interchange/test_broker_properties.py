@@ -9,6 +9,7 @@ from parsl_pool.interchange.broker import (
     Broker,
     Deliver,
     Effect,
+    NotHeld,
     SendForget,
     SendFunction,
     SendTasks,
@@ -23,8 +24,8 @@ FUNCTIONS = st.integers(1, 3)
 SEATS = ["unknown", "new", "hungry", "full", "overfull", "closed"]
 EVENTS = [
     "tasks_submitted", "function_defined", "functions_forgotten", "manager_registered", "window_set",
-    "manager_closed", "results_arrived", "late_results", "tasks_returned", "strangers_returned",
-    "manager_gone",
+    "manager_closed", "results_arrived", "late_results", "results_of_others",
+    "registered_with_what_others_hold", "tasks_returned", "strangers_returned", "manager_gone",
 ]  # fmt: skip
 
 drawn = Drawn(
@@ -102,8 +103,8 @@ class BrokerMachine(RuleBasedStateMachine):
                         del self.seats[effect.manager].functions[number]
                 case Deliver():
                     self.done.update(effect.results.task_ids())
-                case TasksLost():
-                    raise AssertionError("only managers that go lose tasks")
+                case TasksLost() | NotHeld():
+                    raise AssertionError("only managers that go lose tasks, and none speaks of others'")
 
     def send_tasks(self, name: str, frame: Tasks) -> None:
         seat = self.seats[name]
@@ -194,9 +195,34 @@ class BrokerMachine(RuleBasedStateMachine):
         """Of tasks that it was not given, or no longer has."""
         self.note("late_results", name)
         late = self.broker.late
-        self.perform(self.broker.results_arrived(name, results([1_000_000, 1_000_001])))
-        self.done.difference_update([1_000_000, 1_000_001])
-        assert self.broker.late == late + (0 if name in self.seats else 2)
+        effects = self.broker.results_arrived(name, results([1_000_000, 1_000_001]))
+        assert effects == ([NotHeld(name, 2)] if name in self.seats else [])
+        assert self.broker.late == late + 2
+
+    @rule(name=MANAGERS, data=st.data())
+    def results_of_others(self, name: str, data: st.DataObject) -> None:
+        """Beside its own: those count."""
+        self.note("results_of_others", name)
+        seat = self.seats.get(name)
+        others = [task for other in self.seats if other != name for task in self.seats[other].held]
+        if seat is None or not others:
+            return
+        ids = data.draw(st.lists(st.sampled_from(sorted(seat.held)), unique=True)) if seat.held else []
+        for task in ids:
+            del seat.held[task]
+        first, *effects = self.broker.results_arrived(name, results([*others, *ids]))
+        assert first == NotHeld(name, len(others))
+        self.perform(effects)
+        assert self.done.issuperset(ids) and self.done.isdisjoint(others)
+
+    @rule(name=MANAGERS)
+    def registered_with_what_others_hold(self, name: str) -> None:
+        self.note("registered_with_what_others_hold", name)
+        others = [task for other in self.seats if other != name for task in self.seats[other].held]
+        if name in self.seats or not others:
+            return
+        self.seats[name] = ModelSeat()
+        assert self.broker.manager_registered(name, others) == [NotHeld(name, len(others))]
 
     @rule(name=MANAGERS, data=st.data())
     def tasks_returned(self, name: str, data: st.DataObject) -> None:
@@ -215,7 +241,8 @@ class BrokerMachine(RuleBasedStateMachine):
     @rule(name=MANAGERS)
     def strangers_returned(self, name: str) -> None:
         self.note("strangers_returned", name)
-        self.perform(self.broker.tasks_returned(name, tasks([1_000_000])))
+        effects = self.broker.tasks_returned(name, tasks([1_000_000]))
+        assert effects == ([NotHeld(name, 1)] if name in self.seats else [])
 
     @rule(name=MANAGERS)
     def manager_gone(self, name: str) -> None:
