@@ -24,8 +24,8 @@ FUNCTIONS = st.integers(1, 3)
 SEATS = ["unknown", "new", "hungry", "full", "overfull", "closed"]
 EVENTS = [
     "tasks_submitted", "function_defined", "functions_forgotten", "manager_registered", "window_set",
-    "manager_closed", "results_arrived", "late_results", "results_of_others",
-    "registered_with_what_others_hold", "tasks_returned", "strangers_returned", "manager_gone",
+    "manager_closed", "results_arrived", "late_results", "tasks_returned", "strangers_returned",
+    "manager_gone",
 ]  # fmt: skip
 
 drawn = Drawn(
@@ -202,7 +202,6 @@ class BrokerMachine(RuleBasedStateMachine):
     @rule(name=MANAGERS, data=st.data())
     def results_of_others(self, name: str, data: st.DataObject) -> None:
         """Beside its own: those count."""
-        self.note("results_of_others", name)
         seat = self.seats.get(name)
         others = [task for other in self.seats if other != name for task in self.seats[other].held]
         if seat is None or not others:
@@ -217,7 +216,6 @@ class BrokerMachine(RuleBasedStateMachine):
 
     @rule(name=MANAGERS)
     def registered_with_what_others_hold(self, name: str) -> None:
-        self.note("registered_with_what_others_hold", name)
         others = [task for other in self.seats if other != name for task in self.seats[other].held]
         if name in self.seats or not others:
             return
