@@ -1,4 +1,4 @@
-"""What a manager holds of its fork server: the socket to it, and its process."""
+"""What a manager holds of its fork server: the socket to it, its stderr, its process."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable
 from parsl_pool.errors import BadMessage
 from parsl_pool.interchange import launch, stream, wire
 from parsl_pool.interchange.loop import Loop
+from parsl_pool.interchange.stderr_pipe import StderrPipe
 
 
 class ForkServerHandle:
@@ -23,16 +24,21 @@ class ForkServerHandle:
         descriptors: list[int],
         on_record: Callable[[wire.Record], None],
         on_end: Callable[[str], None],
+        keep: Callable[[str, bytes], None],
     ) -> None:
         self._loop, self._settings, self._descriptors = loop, settings, descriptors
-        self._on_record, self._on_end = on_record, on_end
+        self._on_record, self._on_end, self._keep = on_record, on_end, keep
         self.pid = 0
+        self._status: int | None = None  # once it has been waited for
         self.deaths = 0  # in a row, without a worker having become ready
+        self.last_words = ""  # of the last one that has ended
 
     def use(self, helper: launch.Helper) -> None:
         """This is the fork server from now on. It gets the settings, and copies of what they need."""
-        self.pid = helper.pid
+        self.pid, self._status = helper.pid, None
         self._stream = stream.Stream(helper.sock)
+        who = f"fork server, process {helper.pid}"
+        self._stderr = StderrPipe(self._loop, helper.stderr, lambda data: self._keep(who, data))
         self._loop.add_reader(helper.sock.fileno(), self._receive)
         copies = [os.dup(fd) for fd in self._descriptors]
         self._put(wire.frame(self._settings, len(copies)), copies)
@@ -43,9 +49,14 @@ class ForkServerHandle:
 
     def end(self, patience_s: float) -> int:
         """Have done with it; it ends with its socket, or is killed after that time. Returns its status."""
-        self._loop.remove(self._stream.fileno())
-        self._stream.close()
-        return launch.wait(self.pid, patience_s)
+        if self._status is None:
+            self._loop.remove(self._stream.fileno())
+            self._stream.close()
+            self._status = launch.wait(self.pid, patience_s, self._stderr.drain)  # exit handlers may have much to say
+            self._stderr.drain()
+            self.last_words = self._stderr.tail()
+            self._stderr.close()
+        return self._status
 
     def _put(self, frame: bytes, descriptors: list[int]) -> None:
         self._stream.put(frame, descriptors)

@@ -20,6 +20,7 @@ from typing import Any
 from parsl_pool.errors import BadMessage
 from parsl_pool.interchange import broker, columns, launch, stream, title, wire
 from parsl_pool.interchange.free_memory import Ebb
+from parsl_pool.interchange.log_file import ProcessLog
 from parsl_pool.interchange.loop import Loop
 from parsl_pool.interchange.manager import Manager, Upward
 from parsl_pool.interchange.rubbish import Rubbish, check
@@ -43,6 +44,7 @@ class Interchange:
         self._run_dir = ""
         self._remove_run_dir = False
         self._settings: wire.Settings | None = None
+        self._log = ProcessLog("interchange")
         loop.add_reader(client.fileno(), self._from_client)
         loop.after_reads.append(self._flush_client)
 
@@ -57,6 +59,7 @@ class Interchange:
         except BadMessage as problem:
             # Nobody can say where the next message begins. The client starts another interchange; ending without
             # a word leaves everything to be found by that: finished results in pages, managers with their tasks.
+            self._log.write(f"the client's connection is damaged: {problem}", 40)
             print(f"parsl_pool: the client's connection is damaged: {problem}", file=sys.stderr, flush=True)
             os._exit(os.EX_PROTOCOL)
         for kind, body, descriptors in messages:
@@ -134,6 +137,8 @@ class Interchange:
         if not self._greeted or self._settings is not None:
             raise BadMessage("Settings before a Hello" if not self._greeted else "Settings for a second time")
         self._settings = settings
+        self._log.open(settings.log_dir, lambda text: self._tell(wire.Notice(30, f"the interchange {text}")))
+        self._log.write(f"begun for client {settings.client_pid}, {settings.workers} workers to a manager")
         if self._door is not None:
             self._door.settings = settings
             for fd in descriptors:
@@ -141,8 +146,9 @@ class Interchange:
             self._tell(wire.Ready(os.getpid(), self._door.address))
             return
         self._inside = Manager(
-            self._loop, INSIDE, settings, descriptors, self._from_inside, self._stopped, self._fork_server
-        )
+            self._loop, INSIDE, settings, descriptors, self._from_inside, self._stopped, self._log.keep,
+            self._fork_server,
+        )  # fmt: skip
         self._perform(self._broker.manager_registered(INSIDE, []))
         self._inside.begin()
         self._tell(wire.Ready(os.getpid(), ""))
@@ -155,6 +161,7 @@ class Interchange:
             self._door.send(name, record)
 
     def _tell(self, record: wire.Record, descriptors: list[int] | None = None) -> None:
+        self._log.note(record)
         self._client.put(wire.frame(record, len(descriptors or ())), descriptors)
 
     def _flush_client(self) -> None:
@@ -212,11 +219,12 @@ class Interchange:
             elif isinstance(effect, broker.NotHeld):
                 self._not_held(effect)
 
-    def manager_gone(self, name: str, host: str, block: str, reason: str) -> None:
+    def manager_gone(self, name: str, host: str, block: str, reason: str, expected: bool) -> None:
         """A manager's connection has ended, or it has been silent for too long."""
+        expected = expected or self._stopping
         for effect in self._broker.manager_gone(name):
             if isinstance(effect, broker.TasksLost):
-                self._tell(wire.ManagerGone(name, host, block, reason, effect.tasks))
+                self._tell(wire.ManagerGone(name, host, block, reason, effect.tasks, expected))
 
     def _perform(self, effects: list[broker.Effect]) -> None:
         for effect in effects:
@@ -254,12 +262,14 @@ class Interchange:
     def _client_gone(self) -> None:
         self._loop.remove(self._client.fileno())
         self._remove_run_dir = True
+        self._log.write("the client is gone")
         self._stop(now=True)
 
     def _stop(self, now: bool) -> None:
         if self._stopping:
             return
         self._stopping = True
+        self._log.write("ending at once" if now else "ending when workers have ended")
         if self._inside is not None:
             self._inside.stop(now)
         elif self._door is not None:

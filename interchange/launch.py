@@ -15,7 +15,6 @@ from time import monotonic, sleep
 
 from parsl_pool.interchange import stream
 from parsl_pool.interchange.named_tuple import NamedTuple
-from parsl_pool.interchange.worker_handle import signal_name
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(sys.modules["parsl_pool"].__file__ or "")))
 
@@ -27,10 +26,11 @@ _BOOT = (
 
 
 class Helper(NamedTuple):
-    """A helper process, and our end of the socket to it."""
+    """A fork server's process, and our ends of the socket to it and of its stderr."""
 
     pid: int
     sock: socket.socket
+    stderr: int
 
 
 def helper_command(module: str, arguments: list[object]) -> list[str]:
@@ -39,8 +39,8 @@ def helper_command(module: str, arguments: list[object]) -> list[str]:
     return [sys.executable, "-c", _BOOT.format(root=_ROOT, module=module), *map(str, arguments)]
 
 
-def spawn_helper(module: str, arguments: list[object], descriptors: list[int]) -> int:
-    """Start one; it inherits the descriptors under the same numbers. Returns its process id.
+def spawn_helper(module: str, arguments: list[object], descriptors: list[int], stderr: int = 2) -> int:
+    """Start one; it inherits the descriptors under the same numbers, and stderr. Returns its process id.
 
     Raises:
         OSError: the interpreter can't be started.
@@ -48,7 +48,10 @@ def spawn_helper(module: str, arguments: list[object], descriptors: list[int]) -
     for fd in descriptors:
         os.set_inheritable(fd, True)
     try:
-        return os.posix_spawn(sys.executable, helper_command(module, arguments), os.environ)
+        return os.posix_spawn(
+            sys.executable, helper_command(module, arguments), os.environ,
+            file_actions=[] if stderr == 2 else [(os.POSIX_SPAWN_DUP2, stderr, 2)],
+        )  # fmt: skip
     finally:
         for fd in descriptors:
             os.set_inheritable(fd, False)
@@ -61,8 +64,17 @@ def start_fork_server() -> Helper:
         OSError: the interpreter can't be started.
     """
     ours, theirs = stream.pair()
-    with theirs:
-        return Helper(spawn_helper("fork_server", [theirs.fileno(), os.getpid()], [theirs.fileno()]), ours)
+    read, write = os.pipe()
+    try:
+        pid = spawn_helper("fork_server", [theirs.fileno(), os.getpid()], [theirs.fileno()], write)
+    except OSError:
+        ours.close()
+        os.close(read)
+        raise
+    finally:
+        theirs.close()
+        os.close(write)
+    return Helper(pid, ours, read)
 
 
 def fork_off(client: int, serve: Callable[[socket.socket, int], None]) -> Helper:
@@ -74,14 +86,18 @@ def fork_off(client: int, serve: Callable[[socket.socket, int], None]) -> Helper
         OSError: there can be no more processes.
     """
     ours, theirs = stream.pair()
+    read, write = os.pipe()
     parent = os.getpid()
     pid = os.fork()
     if pid:
         theirs.close()
-        return Helper(pid, ours)
+        os.close(write)
+        return Helper(pid, ours, read)
     try:
         ours.close()
-        os.close(client)
+        os.dup2(write, 2)
+        for fd in (client, read, write):
+            os.close(fd)
         serve(theirs, parent)
     except BaseException:  # printed, and we see that it has ended
         sys.excepthook(*sys.exc_info())
@@ -89,8 +105,8 @@ def fork_off(client: int, serve: Callable[[socket.socket, int], None]) -> Helper
         os._exit(1)
 
 
-def wait(pid: int, patience_s: float) -> int:
-    """Wait for a child that ends by itself, or is killed after that time.
+def wait(pid: int, patience_s: float, meanwhile: Callable[[], object] = lambda: None) -> int:
+    """Wait for a child that ends by itself, or is killed after that time. meanwhile: called again and again.
 
     Returns its status as from `Popen.returncode`, 0 if somebody else has waited for it.
     """
@@ -103,6 +119,7 @@ def wait(pid: int, patience_s: float) -> int:
             if monotonic() > end:
                 kill(pid)
                 return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+            meanwhile()
             sleep(_PAUSE_S)
     except ChildProcessError:
         return 0
@@ -114,6 +131,14 @@ def kill(pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
     except ProcessLookupError:
         return
+
+
+def signal_name(number: int) -> str:
+    """"SIGSEGV" for 11."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def describe_status(status: int) -> str:

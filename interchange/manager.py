@@ -26,8 +26,9 @@ from parsl_pool.interchange.overdue import Overdue
 from parsl_pool.interchange.page import OUT, PAGE_SIZE, SKIP_FROM, SKIP_TO, STARTED, TASK, split_records
 from parsl_pool.interchange.post_mortem import OomCounter, facts_of
 from parsl_pool.interchange.rubbish import check
+from parsl_pool.interchange.stderr_pipe import StderrPipe
 from parsl_pool.interchange.stopped import await_ends
-from parsl_pool.interchange.worker_handle import WorkerHandle, signal_name
+from parsl_pool.interchange.worker_handle import WorkerHandle
 
 Upward = wire.Record | columns.Results
 
@@ -50,6 +51,7 @@ class Manager:
         descriptors: list[int],
         report: Callable[[Upward], None],
         on_stopped: Callable[[], None],
+        keep: Callable[[str, bytes], None],
         fork_server: launch.Helper | None = None,
     ) -> None:
         self.name = name
@@ -59,6 +61,7 @@ class Manager:
         )
         self._loop = loop
         self._report, self._on_stopped = report, on_stopped
+        self._keep = keep  # what a process wrote to stderr
         self._workers: dict[int, WorkerHandle] = {}
         self._functions: dict[int, bytes] = {}
         self._wanted: dict[int, list[int]] = {}  # function that has not come -> workers that wait for it
@@ -69,7 +72,7 @@ class Manager:
         self._oom = OomCounter()
         self._last_words = ""  # of the last worker that has ended
         self._fork_server = ForkServerHandle(
-            loop, settings, descriptors, self._from_fork_server, self._fork_server_lost
+            loop, settings, descriptors, self._from_fork_server, self._fork_server_lost, keep
         )
         self._overdue = Overdue(loop, self.core, self._workers, self._fork_server, self._warn)
         self._fork_server.use(fork_server or launch.start_fork_server())
@@ -112,7 +115,7 @@ class Manager:
     def kill_workers(self, signum: int) -> None:
         """End all workers by this signal; new ones start if there is work."""
         for worker in self._workers.values():
-            worker.verdict = (worker.page.words[TASK], wire.KILLED, f"by {signal_name(signum)}")
+            worker.verdict = (worker.page.words[TASK], wire.KILLED, f"by {launch.signal_name(signum)}")
             worker.signal(signum)
 
     def stop(self, now: bool) -> None:
@@ -201,8 +204,8 @@ class Manager:
     def _give_up(self, reason: str) -> None:
         if not self._broken:
             self._broken = True
-            tail = b"\n".join(bytes(worker.tail) for worker in self._workers.values() if worker.tail)
-            text = tail.decode(errors="replace") or self._last_words
+            tails = [worker.stderr.tail() for worker in self._workers.values()]
+            text = "\n".join(filter(None, tails)) or self._last_words
             self._report(wire.Broken("start", f"{reason} on {self.host}", text))
 
     # -- workers
@@ -212,11 +215,10 @@ class Manager:
         page_fd = shared_memory.create(PAGE_SIZE, "page")
         stacks = shared_memory.create(0, "stacks")
         read, write = os.pipe()
-        os.set_blocking(read, False)
-        worker = WorkerHandle(number, ours, page_fd, read, stacks)
+        stderr = StderrPipe(self._loop, read, lambda data: self._keep(f"worker {number}, process {worker.pid}", data))
+        worker = WorkerHandle(number, ours, page_fd, stderr, stacks)
         self._workers[number] = worker
         self._loop.add_reader(ours.fileno(), lambda: self._from_worker(worker))
-        self._loop.add_reader(read, lambda: self._from_stderr(worker))
         self._fork_server.start(number, [theirs.detach(), os.dup(page_fd), write, os.dup(stacks)])
         self._overdue.watch_needed()
 
@@ -251,6 +253,7 @@ class Manager:
                 self._exited(number, status, 0, "")
             return
         reason = f"the fork server ended ({launch.describe_status(status)})"
+        self._last_words = self._fork_server.last_words or self._last_words
         self._fork_server.deaths += 1
         deaths = self._fork_server.deaths
         if deaths >= 3:
@@ -363,10 +366,6 @@ class Manager:
                 worker.unreleased = False
                 worker.page.release()
 
-    def _from_stderr(self, worker: WorkerHandle) -> None:
-        if not worker.forward_stderr():
-            self._loop.remove(worker.stderr)
-
     def _put(self, worker: WorkerHandle, frame: bytes) -> None:
         worker.stream.put(frame)
         self._dirty[worker.number] = worker
@@ -406,8 +405,7 @@ class Manager:
             if type(effect) is core.Lost:
                 self._report(self._lost_result(worker, effect.task, status, max_rss_kb, place))
         self._perform(effects)
-        self._last_words = bytes(worker.tail).decode(errors="replace") or self._last_words
-        self._loop.remove(worker.stderr)
+        self._last_words = worker.stderr.tail() or self._last_words
         worker.close()
         self._finish_if_empty()
 
@@ -423,7 +421,7 @@ class Manager:
                 pass  # that was all
             self._loop.remove(fd)
         self._read_page(worker, 0, idle=False)
-        worker.forward_stderr()
+        worker.stderr.drain()
 
     def _lost_result(self, worker: WorkerHandle, task: int, status: int, rss_kb: int, place: str) -> columns.Results:
         verdict = wire.LOST

@@ -17,6 +17,7 @@ from parsl_pool._version import __version__
 from parsl_pool.errors import BadMessage
 from parsl_pool.interchange import columns, curve, wire
 from parsl_pool.interchange.inline import inline_results
+from parsl_pool.interchange.log_file import ProcessLog
 from parsl_pool.interchange.loop import Loop
 from parsl_pool.interchange.manager import Manager, Upward, python_version
 from parsl_pool.interchange.parent_death import end_with_parent
@@ -39,6 +40,7 @@ class ManagerProgram:
         self._claims = -1
         self._patience_s = _PATIENCE_S
         self._stopping = False
+        self._log = ProcessLog(f"manager-{self.name}")
         self._link = Uplink(loop, self.name, self)
         self._beat()
 
@@ -68,7 +70,7 @@ class ManagerProgram:
     def dropped(self, reason: str) -> None:
         """A message of the interchange's was none."""
         if self._manager is not None:
-            self._link.send(wire.Dropped(reason))
+            self._report(wire.Dropped(reason))
         else:  # it would not listen to somebody who has not registered
             print(f"parsl_pool: manager {self.name} dropped a bad message: {reason}", file=sys.stderr)
 
@@ -81,7 +83,13 @@ class ManagerProgram:
         if isinstance(message, columns.Results):
             self._link.send_results(inline_results(message))
         else:
+            self._log.note(message)
             self._link.send(message)
+
+    def _warn_soon(self, text: str) -> None:
+        """Tell the client; in the next turn, for the interchange listens to nobody who has not registered."""
+        notice = wire.Notice(30, f"manager {self.name} {text}")
+        self._loop.call_at(monotonic(), lambda: self._report(notice))
 
     def receive(self, kind: int, body: bytes) -> None:
         """One message of the interchange's. Raises BadMessage."""
@@ -95,10 +103,12 @@ class ManagerProgram:
             if manager is None:
                 self._begin(record)
         elif isinstance(record, wire.Refused):
+            self._log.write(f"the interchange has refused this manager: {record.reason}", 40)
             print(f"parsl_pool manager {self.name} was refused: {record.reason}", file=sys.stderr)
             sys.stderr.flush()
             os._exit(3)
         elif isinstance(record, wire.WhoAreYou):
+            self._log.write("the interchange asks who this is: registering again")
             self._link.renew()
         elif isinstance(record, wire.Ping):
             self._link.send(wire.Pong(0))
@@ -120,11 +130,16 @@ class ManagerProgram:
     def _begin(self, settings: wire.Settings) -> None:
         # Longer than the client takes to notice that the interchange hangs, and to start another one.
         self._patience_s = 2 * settings.threshold_ms / 1000
+        self._log.open(settings.log_dir, self._warn_soon)
+        where = self._ticket.address
+        self._log.write(f"begun in block {self._block!r}, {settings.workers} workers, interchange at {where}")
         self._claims = self._open_claims(settings)
         descriptors = [self._claims] if self._claims >= 0 else []
         if descriptors:
             descriptors += [_open_of(settings.client_pid, fd) for fd in settings.descriptors]
-        self._manager = Manager(self._loop, self.name, settings, descriptors, self._report, self._stopped)
+        self._manager = Manager(
+            self._loop, self.name, settings, descriptors, self._report, self._stopped, self._log.keep
+        )
         self.greet([])  # now with what we know
         self._manager.begin()
 
@@ -144,6 +159,7 @@ class ManagerProgram:
         silent = now - self._link.heard
         if silent > self._patience_s:
             print(f"parsl_pool manager {self.name}: no interchange for {silent:.0f} s, ending", file=sys.stderr)
+            self._log.write(f"no interchange for {silent:.0f} s", 40)
             self.stop(True)
             return
         if self._manager is not None:
@@ -154,6 +170,7 @@ class ManagerProgram:
         if self._stopping:
             return
         self._stopping = True
+        self._log.write("ending at once" if now else "ending when workers have ended")
         if self._manager is not None:
             self._manager.stop(now)
         else:

@@ -68,7 +68,7 @@ class ManagersDoor:
         loop: Loop,
         hello: wire.Hello,
         receive: Callable[[str, Any], None],
-        gone: Callable[[str, str, str, str], None],
+        gone: Callable[[str, str, str, str, bool], None],
         drop: Callable[[object], None],
     ) -> None:
         self._loop, self._receive, self._gone, self._drop = loop, receive, gone, drop
@@ -172,7 +172,7 @@ class ManagersDoor:
         elif isinstance(message, wire.Ping):
             self._post(connection, wire.Pong(0))
         elif isinstance(message, wire.Stop):
-            self._leave(name, "it has ended as it was told")
+            self._leave(name, "it has ended as it was told", expected=True)
         elif not isinstance(message, wire.Pong):
             self._receive(name, message)
 
@@ -230,11 +230,11 @@ class ManagersDoor:
         self._serve()  # what it said before it ended
         self._leave(name, "its process has ended")
 
-    def _leave(self, name: str, reason: str) -> None:
+    def _leave(self, name: str, reason: str, *, expected: bool = False) -> None:
         peer = self._peers.get(name)
         if peer is not None:
             self._forget(name)
-            self._gone(name, peer.host, peer.block, reason)
+            self._gone(name, peer.host, peer.block, reason, expected)
         if self._stopping is not None and not self._peers:
             self._finish()
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 
-from parsl_pool.interchange.worker_handle import WorkerHandle, signal_name
+from parsl_pool.interchange.launch import signal_name
+from parsl_pool.interchange.worker_handle import WorkerHandle
 
 
 class OomCounter:
@@ -67,7 +68,7 @@ def facts_of(worker: WorkerHandle, host: str, status: int, rss_kb: int, oom: boo
             facts["likely"] = "the kernel's out-of-memory killer (its count has risen)"
         elif 0 <= _available_kb() < 2 * rss_kb and rss_kb > 1 << 20:
             facts["likely"] = "the kernel's out-of-memory killer (memory is short)"
-    facts["stderr"] = bytes(worker.tail).decode(errors="replace")[-2000:]
+    facts["stderr"] = worker.stderr.tail()[-2000:]
     facts["stacks"] = _stacks(worker.stacks)
     return {name: value for name, value in facts.items() if value}
 

@@ -72,7 +72,7 @@ class Settings(NamedTuple):
     eager: int  # 1: start all workers at once, not each when there is a task for it
     descriptors: list[int]  # what the initializer's arguments need, as numbers in the client's process
     authkey: bytes  # of the client's multiprocessing; b"" if it doesn't use it
-    debug: int
+    log_dir: str  # where interchange and managers are to keep logs; "" for nowhere
     client_host: str  # where the client's claims table can be found by its process id and descriptor
     client_pid: int
     claims_fd: int
@@ -215,6 +215,7 @@ class ManagerGone(NamedTuple):
     block: str
     reason: str
     tasks: list[int]
+    expected: int  # it, or all, had been told to end
 
 
 class TasksLost(NamedTuple):

@@ -38,7 +38,7 @@ MAY_USE: dict[str, set[str]] = {
     "futures": {"checks"},
     "dataflow": {"futures", "interchange"},
     "run_directory": set(),
-    "run_log": set(),
+    "run_log": {"interchange"},
     "memoization": set(),
     "scaling": {"providers"},
     "executors": {"checks", "dataflow", "futures", "interchange", "providers", "run_directory", "run_log", "scaling"},

@@ -152,7 +152,7 @@ class HighThroughputExecutor(ParslExecutor):
             self._eager,
             descriptors,
             _authkey(),
-            0,
+            self._directory.path if self._log is not None and self._directory is not None else "",
             socket.gethostname(),
             os.getpid(),
             self.link.claims.fd,

@@ -163,7 +163,8 @@ class Recovery:
     def manager_gone(self, record: wire.ManagerGone) -> None:
         """A manager is lost. What it held runs again elsewhere."""
         link = self._link
-        level = logging.DEBUG if link.is_stopping() else logging.WARNING
+        level = logging.INFO if record.expected and not record.tasks else logging.WARNING
+        level = logging.DEBUG if link.is_stopping() else level
         log.log(level, "pool %s: manager %s on %s is gone: %s", link.label, record.manager, record.host, record.reason)
         facts = {"manager": record.manager, "host": record.host, "block": record.block}
         self._place_lost(record.tasks, facts, record.reason)
@@ -240,7 +241,7 @@ class Recovery:
         link = self._link
         for up in list(link.watcher.managers.values()):
             if up.host == socket.gethostname() and not is_alive(up.pid):
-                self.manager_gone(wire.ManagerGone(up.manager, up.host, up.block, "its process has ended", []))
+                self.manager_gone(wire.ManagerGone(up.manager, up.host, up.block, "its process has ended", [], 0))
         return set(link.watcher.managers)
 
     def _forget_workers(self) -> None:
