@@ -51,6 +51,8 @@ MAY_USE: dict[str, set[str]] = {
     "executor": {
         "checks", "config", "dataflow", "executors", "exit_hook", "futures", "mapping", "options", "progress", "status",
     },
+    "cli": {"memoization"},
+    "__main__": {"cli"},
     "__init__": {"config", "executor", "executors", "futures"},
 }
 

@@ -70,7 +70,7 @@ class Checkpointer:
         self.path = os.fspath(path)
         if mode is None:
             return
-        self._store = _opened_to_write(self.path)
+        self._store = opened_to_write(self.path)
         if mode in ("task_exit", "periodic"):
             self._thread = threading.Thread(target=self._run, name="parsl-pool-checkpoint", daemon=True)
             self._thread.start()
@@ -79,7 +79,7 @@ class Checkpointer:
         """A call has this result. Returns at once."""
         if self._store is None:
             return
-        # Late: see _opened_to_write, which has loaded it.
+        # Late: see opened_to_write, which has loaded it.
         from parsl_pool.memoization.store import Result
 
         result = Result(key, payload, time.time(), self.run)
@@ -162,7 +162,7 @@ class Checkpointer:
 
     def _write_some(self) -> int | None:
         """Write some of what is pending: how many results, or None if that failed."""
-        # Late: see _opened_to_write, which has loaded it.
+        # Late: see opened_to_write, which has loaded it.
         from sqlalchemy.exc import SQLAlchemyError
 
         assert self._store is not None
@@ -202,7 +202,12 @@ class Checkpointer:
         log.error("checkpoint %s: %d results were given up: too many wait to be written", self.path, given_up)
 
 
-def _opened_to_write(path: str) -> Store:
+def opened_to_write(path: str) -> Store:
+    """The store in a directory, in a file, or behind a URL; made if it is not there.
+
+    Raises:
+        BadCheckpoint: it cannot be made or opened, or is something else.
+    """
     # Here and not above: it loads SQLAlchemy, which only those pay for who checkpoint.
     from parsl_pool.memoization.store import FILE_NAME, Store
 

@@ -22,6 +22,7 @@ from weakref import WeakSet
 
 import sqlalchemy as sql
 from sqlalchemy.pool import NullPool
+from sqlalchemy.sql.dml import Delete
 
 from parsl_pool.errors import BadCheckpoint
 from parsl_pool.memoization import sqlite_file
@@ -55,6 +56,12 @@ class Result(NamedTuple):
     payload: bytes
     written: float  # time.time() seconds
     run: str  # the run that wrote it
+
+    @classmethod
+    def of_row(cls, row: Any, payload: bytes) -> Result:
+        """A row of the table, with this payload."""
+        key = CallKey(bytes(row.digest), row.function, unpacked(bytes(row.parts)))
+        return cls(key, payload, row.written, row.run)
 
 
 class Store:
@@ -143,16 +150,15 @@ class Store:
         """The calls of one function, the oldest first."""
         where = RESULTS.c.function == function
         columns = (RESULTS.c.digest, RESULTS.c.function, RESULTS.c.parts)
-        for digest, name, parts in self._all(sql.select(*columns).where(where).order_by(RESULTS.c.written)):
+        for digest, name, parts in self.select(sql.select(*columns).where(where).order_by(RESULTS.c.written)):
             yield CallKey(bytes(digest), name, unpacked(bytes(parts)))
 
     def results(self) -> Iterator[Result]:
         """All of them, in some order; read bit by bit."""
-        for row in self._all(sql.select(RESULTS)):
-            key = CallKey(bytes(row.digest), row.function, unpacked(bytes(row.parts)))
-            yield Result(key, bytes(row.payload), row.written, row.run)
+        for row in self.select(sql.select(RESULTS)):
+            yield Result.of_row(row, bytes(row.payload))
 
-    def _all(self, statement: sql.Select[Any]) -> Iterator[Any]:
+    def select(self, statement: sql.Select[Any]) -> Iterator[Any]:
         """Rows of a statement, by a connection of their own: whoever reads them may take their time."""
         with self._connect() as connection:
             try:
@@ -160,6 +166,19 @@ class Store:
             except sql.exc.OperationalError as error:
                 if not _has_no_table(error):
                     raise
+
+    def change(self, statement: Delete) -> int:
+        """How many rows a statement has changed."""
+        with self._held() as connection, connection.begin():
+            return connection.execute(statement).rowcount
+
+    def run_on_file(self, statement: str) -> list[Any]:
+        """The answer to a statement that only SQLite knows, outside of any transaction; nothing for other databases."""
+        if not self.is_file:
+            return []
+        with self._held() as connection:
+            raw: Any = connection.connection.dbapi_connection
+            return list(raw.execute(statement).fetchall())
 
     def _tell_damage(self, what: str) -> None:
         if not self._damage_told:
