@@ -183,6 +183,12 @@ class Interchange:
     # -- managers
 
     def _from_inside(self, message: Upward) -> None:
+        if type(message) is columns.Results and self._loop.is_alone and not self._client.wants_write:
+            # Nothing else has come in this turn: the client goes on while we keep our books.
+            self._client.put(message.frame(), message.descriptors)
+            self._flush_client()
+            self._perform(self._broker.results_arrived(INSIDE, message)[1:])
+            return
         self.from_manager(INSIDE, message)
 
     def from_manager(self, name: str, message: Upward | columns.Tasks) -> None:

@@ -30,6 +30,8 @@ class Loop:
         self._count = 0
         self._running = True
         self._signals: dict[int, Callable[[], None]] | None = None
+        self.is_alone = False
+        """True while the only event of this turn is dealt with."""
         self.after_reads: list[Callable[[], None]] = []
         """Called once a turn, when everything that was readable has been read, and before the first turn."""
 
@@ -96,6 +98,7 @@ class Loop:
             events = self._poller.poll(timeout)
         except InterruptedError:
             return
+        self.is_alone = len(events) == 1
         for fd, event in events:
             if event & ~_WRITE:
                 reader = self._readers.get(fd)  # gone if another callback of this turn removed it
