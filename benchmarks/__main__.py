@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from benchmarks.lines import LINES
 from benchmarks.peers import PEERS, SUBJECTS
 
 RESULTS = Path(__file__).parent / "results"
+PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
+MINUTES = 7.0
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -27,17 +30,21 @@ def main(arguments: Sequence[str]) -> int:
         rounds=options.rounds or (1 if options.quick else 5),
         workers=options.workers,
         quick=options.quick,
+        limit_s=60 * options.minutes if options.minutes else float("inf"),
         pythons=dict(options.peer_env),
     )
     facts = machine.describe()
     print("\n".join(f"{name}: {value}" for name, value in facts.items()), flush=True)
     samples: list[Sample] = []
+    started = time.monotonic()
     try:
         for sample in run(plan):
             samples.append(sample)
             _print_sample(sample)
     except KeyboardInterrupt:
         print("interrupted: the report covers what was measured until now")
+    if samples and time.monotonic() - started > plan.limit_s:
+        print(f"the {options.minutes:g} minutes are over: the report covers what was measured until now")
     facts |= {taken.peer: f"{taken.version} on Python {taken.python}" for taken in samples if taken.version}
     figures = report.Figures(plan.lines, samples)
     page = report.markdown(figures, facts)
@@ -45,6 +52,9 @@ def main(arguments: Sequence[str]) -> int:
     (options.out / "benchmarks.json").write_text(report.as_json(figures, facts))
     (options.out / "benchmarks.md").write_text(page)
     print(f"\n{page}\nwritten to {options.out}")
+    if options.page:
+        options.page.write_text(report.with_figures(options.page.read_text(), page))
+        print(f"and into {options.page}")
     return int(any(sample.failure for sample in samples if sample.peer in SUBJECTS))
 
 
@@ -77,6 +87,12 @@ def _parser() -> argparse.ArgumentParser:
         help="the interpreter of a virtual environment which has that peer; may be repeated",
     )
     parser.add_argument("--out", type=Path, default=RESULTS, help="where results go (default: %(default)s)")
+    parser.add_argument(
+        "--minutes", type=float, default=MINUTES, help="end the run after so long; 0: never (default: %(default)g)"
+    )
+    parser.add_argument(
+        "--page", type=Path, nargs="?", const=PAGE, help="also put the figures into this page (default: %(const)s)"
+    )
     parser.add_argument("--list", action="store_true", help="say what there is, and stop")
     return parser
 

@@ -168,6 +168,11 @@ class Peer:
     import_module_as: str = ""
     import_class_as: str = ""
 
+    @property
+    def is_slow(self) -> bool:
+        """True if a sample takes long whatever its size: the pool takes seconds to start."""
+        return self.share < 0.1
+
     def load(self) -> None:
         """Import the pool's module; ImportError if this environment lacks it."""
         import_module(self.module)

@@ -16,6 +16,8 @@ from benchmarks.harness import Sample
 from benchmarks.peers import SUBJECTS
 from benchmarks.trial import Line, Metric
 
+BEGIN, END = "<!-- figures -->", "<!-- end of the figures -->"
+
 Series = Mapping[int, float]    # round -> value
 
 
@@ -78,6 +80,19 @@ def markdown(figures: Figures, machine: Mapping[str, str]) -> str:
     parts = ["\n".join(f"- {name}: {value}" for name, value in machine.items())]
     parts += ["\n".join(_medians(figures)), "\n".join(_goals(figures)), "\n".join(_troubles(figures))]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def with_figures(text: str, page: str) -> str:
+    """A document with the page between its two marks, instead of what is there.
+
+    Raises:
+        ValueError: it has no such marks.
+    """
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise ValueError(f"no place for the figures: {BEGIN!r} ... {END!r}")
+    return f"{before}{begin}\n{page}{end}{after}"
 
 
 def as_json(figures: Figures, machine: Mapping[str, str]) -> str:

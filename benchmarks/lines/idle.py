@@ -48,6 +48,7 @@ LINES = (
         size=10,
         least=10,
         quick_size=1,
+        only=frozenset({"inside", "apart", "ppe"}),
         most_rounds=3,
     ),
 )

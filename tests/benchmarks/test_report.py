@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from benchmarks.__main__ import PAGE
 from benchmarks.goals import GOALS, Goal
 from benchmarks.harness import Sample
 from benchmarks.lines import LINES
 from benchmarks.peers import PEERS
-from benchmarks.report import Figures, markdown, number, verdict
+from benchmarks.report import BEGIN, END, Figures, markdown, number, verdict, with_figures
 from benchmarks.trial import percentile
 
 
@@ -73,3 +74,16 @@ def test_numbers_are_short() -> None:
 def test_a_percentile_is_a_value_that_was_seen() -> None:
     assert percentile([float(i) for i in range(100)], 0.99) == 99
     assert percentile([1.0], 0.99) == 1
+
+
+def test_the_figures_take_the_place_of_the_old_ones() -> None:
+    page = f"# Page\n\n{BEGIN}\nold\n{END}\n\n## Rest\n"
+    once = with_figures(page, "new\n")
+    assert once == f"# Page\n\n{BEGIN}\nnew\n{END}\n\n## Rest\n"
+    assert with_figures(once, "new\n") == once
+    with pytest.raises(ValueError, match="no place"):
+        with_figures("# Page\n", "new\n")
+
+
+def test_the_page_of_the_project_has_a_place_for_them() -> None:
+    assert "abacus" in with_figures(PAGE.read_text(), markdown(figures(), {"cpu": "abacus"}))
