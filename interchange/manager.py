@@ -17,7 +17,7 @@ import sys
 from collections.abc import Callable
 from time import monotonic, monotonic_ns
 
-from parsl_pool.errors import BadMessage
+from parsl_pool.errors import BadMessage, shown
 from parsl_pool.interchange import columns, launch, shared_memory, stream, wire
 from parsl_pool.interchange import manager_core as core
 from parsl_pool.interchange.fork_server_handle import ForkServerHandle
@@ -59,7 +59,7 @@ class Manager:
         self.core = core.ManagerCore(
             settings.workers, settings.max_tasks_per_child, eager=bool(settings.eager)
         )
-        self._loop = loop
+        self._loop, self._settings = loop, settings
         self._report, self._on_stopped = report, on_stopped
         self._keep = keep  # what a process wrote to stderr
         self._workers: dict[int, WorkerHandle] = {}
@@ -70,7 +70,7 @@ class Manager:
         self._stopping = False
         self._broken = False
         self._oom = OomCounter()
-        self._last_words = ""  # of the last worker that has ended
+        self._last_words = self._last_end = ""  # of the last worker that has ended: its stderr, and how it ended
         self._fork_server = ForkServerHandle(
             loop, settings, descriptors, self._from_fork_server, self._fork_server_lost, keep
         )
@@ -164,7 +164,8 @@ class Manager:
                 for fd in effect.descriptors:
                     os.close(fd)
             elif type(effect) is core.GiveUp:
-                self._give_up(effect.reason)
+                by = " (perhaps its initializer ends it)" if self._settings.initializer else ""
+                self._give_up(f"{effect.reason}, the last one by {self._last_end}{by}")
 
     def _send_tasks(self, effect: core.Send) -> None:
         worker = self._workers[effect.worker]
@@ -257,7 +258,8 @@ class Manager:
         self._fork_server.deaths += 1
         deaths = self._fork_server.deaths
         if deaths >= 3:
-            self._give_up(f"{reason}, as did {deaths - 1} before it without a worker becoming ready")
+            by = f" (perhaps one of preload={shown(self._settings.preload)} ends it)" if self._settings.preload else ""
+            self._give_up(f"{reason}, as did {deaths - 1} before it without a worker becoming ready{by}")
         self._warn(f"{reason}; starting it again")
         for worker in self._workers.values():
             worker.signal(signal.SIGKILL)
@@ -398,6 +400,7 @@ class Manager:
             self._broken = True
             self._report(wire.Broken("initializer", worker.failure.text, worker.failure.traceback_text))
         running, started = worker.page.words[TASK], worker.page.words[STARTED]
+        self._last_end = launch.describe_status(status)
         del self._workers[number]
         self._report(wire.WorkerGone(self.name, number, status, worker.expected or self._stopping))
         effects = self.core.worker_ended(number, running, monotonic_ns(), started=started, blame=not place)

@@ -101,7 +101,8 @@ def dump_value(value: object, name: str) -> bytes | list[Any]:
     data: bytes | list[Any]
     try:
         data, buffers = dump_parts(value)
-    except Exception:  # whatever a __reduce__ raises; the next try, or its error, tells the user
+    except BaseException as problem:  # whatever a __reduce__ raises; the next try, or its error, tells the user
+        pass_on(problem, lambda: dumps(value, 5))
         buffers = []
         data = dump_by_value(value, name, buffers)
     return with_buffers(data, buffers) if buffers else data
@@ -121,11 +122,30 @@ def dump_by_value(value: object, name: str, buffers: list[PickleBuffer] | None =
         else:
             data = cloudpickle.dumps(value, 5, buffer_callback=lambda b: _keep_in_band(b, buffers))
         return data
-    except Exception as problem:  # whatever user code raises while it is pickled
+    except BaseException as problem:  # whatever user code raises while it is pickled
+        pass_on(problem, lambda: cloudpickle.dumps(value, 5))
         from parsl_pool.interchange.diagnose import unpicklable_part  # only when something is wrong
 
         path, reason = unpicklable_part(value, problem)
         raise SerializationError(name, path, reason) from problem
+
+
+def pass_on(problem: BaseException, again: Callable[[], object]) -> None:
+    """Raise it again if it came from a signal's handler that ran while something was pickled, and not from that.
+
+    A SystemExit of a handler's must get through, one of a `__reduce__` must not. What can't be pickled can't be pickled
+    twice: `again` tells. KeyboardInterrupt gets through always, and an Exception never.
+    """
+    if isinstance(problem, Exception):
+        return
+    if not isinstance(problem, KeyboardInterrupt):
+        try:
+            again()
+        except type(problem):
+            return
+        except Exception:  # another one: so the first was no part of it; the caller's next try tells
+            pass
+    raise problem
 
 
 def _keep_in_band(buffer: PickleBuffer, buffers: list[PickleBuffer]) -> bool:
@@ -385,7 +405,7 @@ def dump_exception(error: BaseException, skip_frames: int = 0) -> bytes:
         frames = frames.tb_next if frames is not None and frames.tb_next is not None else frames
     try:
         text = "".join(traceback.format_exception(type(error), error, frames))
-    except Exception as problem:  # a __str__ of the user's: say so in place of the traceback
+    except BaseException as problem:  # a __str__ of the user's: say so in place of the traceback
         text = f"(the traceback of a {type(error).__name__} can't be formatted: {problem!r})"
     links: list[tuple[bytes | None, str, str, str]] = []
     link: BaseException | None = error
@@ -403,7 +423,7 @@ def _dump_link(error: BaseException) -> tuple[bytes | None, str, str, str]:
     name = cls.__qualname__ if cls.__module__ in ("builtins", "__main__") else f"{cls.__module__}.{cls.__qualname__}"
     try:
         text = str(error)
-    except Exception as problem:  # a __str__ of the user's
+    except BaseException as problem:  # a __str__ of the user's
         text = f"(str() of it raises {type(problem).__name__})"
     try:
         try:

@@ -280,7 +280,7 @@ class Worker:
             _leave_if_forked()
             return wire.RAISED, _envelope(problem)
         _leave_if_forked()
-        return _dump_result(value)
+        return _dump_result(value, call)
 
     # -- results
 
@@ -344,7 +344,7 @@ def _call_plain(call: Any, payload: bytes) -> tuple[int, Any]:
         data = dumps(value, 5)
         if len(data) < _SMALL:
             return wire.OK, data
-    return _dump_result(value)
+    return _dump_result(value, call)
 
 
 def _call_chunk(call: Any, calls: list[tuple[Any, ...]]) -> tuple[int, Any]:
@@ -355,22 +355,34 @@ def _call_chunk(call: Any, calls: list[tuple[Any, ...]]) -> tuple[int, Any]:
     except BaseException as problem:  # the results before it are not lost by it
         _leave_if_forked()
         envelope = _envelope(problem)
-        status, before = _dump_result(values)
+        status, before = _dump_result(values, call)
         if status != wire.OK:
             return status, before
         data = serialize.join(before)
         return wire.OK, b"P" + pack("<Q", len(data)) + data + envelope
     _leave_if_forked()
-    return _dump_result(values)
+    return _dump_result(values, call)
 
 
-def _dump_result(value: object) -> tuple[int, Any]:
+def _dump_result(value: object, call: Any) -> tuple[int, Any]:
     try:
         return wire.OK, serialize.dump_value(value, "the result")
     except SerializationError as problem:
-        return wire.UNSENDABLE, _envelope(problem, 0)
-    except BaseException as problem:  # SystemExit and the like from a __reduce__: as if the task had raised it
-        return wire.RAISED, _envelope(problem, 0)
+        told = SerializationError(f"the result of {_name_of(call)}", problem.path, problem.reason)
+        told.__cause__ = problem.__cause__
+    except BaseException as problem:  # a KeyboardInterrupt: no signal has that effect here, so it is the object's own
+        told = SerializationError(f"the result of {_name_of(call)}", "", type(problem).__name__)
+        told.__cause__ = problem
+    return wire.UNSENDABLE, _envelope(told, 0)
+
+
+def _name_of(call: Any) -> str:
+    while type(call) is partial:
+        call = call.func
+    try:
+        return str(call.__qualname__)
+    except BaseException:  # a callable object, perhaps one with ways of its own
+        return type(call).__name__
 
 
 def _envelope(problem: BaseException, skip_frames: int = 1) -> bytes:

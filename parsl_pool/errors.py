@@ -85,7 +85,7 @@ class SerializationError(ParslPoolError, PicklingError):
         self.name, self.path, self.reason = name, path, reason
 
     def __str__(self) -> str:
-        where = f"{self.name}{self.path}" if self.path else self.name
+        where = f"{self.name}, at {self.path.strip()}" if self.path else self.name
         return f"cannot pickle {where}" + (f": {self.reason}" if self.reason else "")
 
 
@@ -340,22 +340,19 @@ def describe_fields(fields: Mapping[str, object]) -> str:
     return ", ".join(f"{name} {value}" for name, value in fields.items() if value not in (None, "", b""))
 
 
-_SHOWN = 120
-
-
-def shown(value: object) -> str:
+def shown(value: object, limit: int = 120) -> str:
     """A value of the user's, for a message: one line, never long, and there is one even if its own `repr` fails."""
     from reprlib import Repr  # only when something is wrong
 
     short = Repr()
-    short.maxother = short.maxstring = short.maxlong = _SHOWN - 20
+    short.maxother = short.maxstring = short.maxlong = limit - 20
     try:
         text = " ".join(short.repr(value).split())
     except (Exception, SystemExit) as problem:  # the user's code; the message is about something else
         if isinstance(value, int):
             return f"a number of {value.bit_length():,} bits"  # newer Pythons refuse to write these out
         return f"a {type(value).__name__} (whose repr() raises {type(problem).__name__})"
-    return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
+    return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
 _ALIASES = {"ParslError": "ParslPoolError", "InternalConsistencyError": "InternalError"}

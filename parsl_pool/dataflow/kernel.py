@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from parsl_pool.dataflow import graph
 from parsl_pool.dataflow.record import Options, TaskRecord
-from parsl_pool.errors import DependencyError, SerializationError
+from parsl_pool.errors import DependencyError, SerializationError, shown
 from parsl_pool.futures import AppFuture, Failure, frameless
 from parsl_pool.interchange import serialize
 
@@ -292,7 +292,7 @@ def _pickled(future: Future[Any]) -> bytes:
     except SerializationError:
         raise
     except BaseException as problem:  # SystemExit and the like from a __reduce__
-        raise SerializationError("a result that another task needs", "", repr(problem)) from problem
+        raise SerializationError("a result that another task needs", "", shown(problem)) from problem
 
 
 def _error_of(future: Future[Any]) -> BaseException:

@@ -124,7 +124,7 @@ def test_large_buffers_of_what_goes_by_value_leave_the_pickle_too() -> None:
 
 
 def test_what_cannot_be_pickled_is_named() -> None:
-    with pytest.raises(SerializationError, match=r"cannot pickle the result\['lock'\]: TypeError") as caught:
+    with pytest.raises(SerializationError, match=r"cannot pickle the result, at \['lock'\]: TypeError") as caught:
         serialize.dump_value({"lock": __import__("threading").Lock()}, "the result")
     assert (caught.value.name, caught.value.path) == ("the result", "['lock']")
 

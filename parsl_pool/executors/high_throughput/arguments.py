@@ -44,7 +44,8 @@ def dump_arguments(
             data = serialize.dump_by_value(packed, name, buffers)
     except FutureInArguments:
         return _dump_with_tokens(packed, args, kwargs, name)
-    except Exception as problem:  # told below, or overcome by pickling by value
+    except BaseException as problem:  # told below, or overcome by pickling by value
+        serialize.pass_on(problem, lambda: pickle.dumps(packed, 5))
         if _has_future(problem, packed):
             return _dump_with_tokens(packed, args, kwargs, name)
         buffers = []
@@ -116,8 +117,8 @@ class _Finder(pickle.Pickler):
     def finds(self, packed: object) -> bool:
         try:
             self.dump(packed)
-        except Exception:  # the error is told by the next step; here only the question counts
-            pass
+        except BaseException as problem:  # the error is told by the next step; here only the question counts
+            serialize.pass_on(problem, lambda: _Finder().dump(packed))
         return self._found
 
 
@@ -133,8 +134,8 @@ def has_future(packed: object) -> bool:
 
     try:
         ByValue(io.BytesIO(), 5).dump(packed)
-    except Exception:  # the error is told by others; here only the question counts
-        pass
+    except BaseException as problem:  # the error is told by others; here only the question counts
+        serialize.pass_on(problem, lambda: ByValue(io.BytesIO(), 5).dump(packed))
     return bool(tokens.futures)
 
 
@@ -146,7 +147,8 @@ def _dump_with_tokens(packed: object, args: tuple[Any, ...], kwargs: dict[str, A
         data = file.getvalue()
         if b"__main__" in data:
             raise pickle.PicklingError("refers to __main__")
-    except Exception as problem:  # told in the SerializationError, if by value does not work either
+    except BaseException as problem:  # told in the SerializationError, if by value does not work either
+        serialize.pass_on(problem, lambda: _TokenPickler(io.BytesIO(), _Tokens()).dump(packed))
         import cloudpickle  # on first need: 20 ms
 
         tokens = _Tokens()
@@ -158,8 +160,9 @@ def _dump_with_tokens(packed: object, args: tuple[Any, ...], kwargs: dict[str, A
         file = io.BytesIO()
         try:
             ByValue(file, 5).dump(packed)
-        except Exception as second:  # whatever user code raises while it is pickled
-            from parsl_pool.interchange.diagnose import unpicklable_part
+        except BaseException as second:  # whatever user code raises while it is pickled
+            serialize.pass_on(second, lambda: ByValue(io.BytesIO(), 5).dump(packed))
+            from parsl_pool.interchange.diagnose import unpicklable_part  # only when something is wrong
 
             path, reason = unpicklable_part(packed, problem, (Future,))
             raise _named(SerializationError(name, path, reason), args, kwargs, name) from second

@@ -21,6 +21,7 @@ from parsl_pool.errors import ConfigurationError, SerializationError
 from parsl_pool.executors.base import ParslExecutor
 from parsl_pool.executors.high_throughput import explanation
 from parsl_pool.executors.high_throughput.arguments import Dependent, dump_arguments, finish_payload, has_future
+from parsl_pool.executors.high_throughput.functions import name_of
 from parsl_pool.executors.high_throughput.link import Link, Stage
 from parsl_pool.executors.high_throughput.workers import Workers
 from parsl_pool.futures import PENDING, AppFuture, Failure, FutureInArguments, frameless
@@ -401,11 +402,6 @@ def available_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def name_of(fn: Callable[..., Any]) -> str:
-    """A callable's name, for messages."""
-    return str(getattr(fn, "__qualname__", None) or getattr(fn, "__name__", None) or type(fn).__name__)
 
 
 def _failed(error: BaseException) -> AppFuture[Any]:

@@ -21,6 +21,7 @@ from parsl_pool.interchange import serialize
 _IMMUTABLE = (int, float, complex, str, bytes, bool, type(None), CodeType)
 _KEEP_BYTES = 1 << 26
 _KEEP_COUNT = 4096
+_LONGEST_NAME = 200
 
 
 class _ByValue:
@@ -63,7 +64,7 @@ class Functions:
                     if number in self.data:
                         self._in_hand[get_ident()] = number
                         return number
-        name = getattr(function, "__qualname__", None) or repr(function)
+        name = name_of(function)
         if kind in (FunctionType, BuiltinFunctionType, type) and _is_what_its_name_says(function):
             try:
                 data = dumps(function, 5)
@@ -128,6 +129,15 @@ class Functions:
         return gone
 
 
+def name_of(fn: object) -> str:
+    """A callable's name, for messages."""
+    try:
+        name = getattr(fn, "__qualname__", None) or getattr(fn, "__name__", None)
+    except Exception:  # a callable object of the user's, which answers every question in its own way
+        name = None
+    return name[:_LONGEST_NAME] if type(name) is str and name else type(fn).__name__
+
+
 def _digest(data: bytes) -> bytes:
     from hashlib import blake2b  # 3 ms, for the libraries behind it: most functions are short or go by reference
 
@@ -141,8 +151,8 @@ def _dump(function: Any, name: str) -> bytes:
             data = dumps(function, 5)
             if b"__main__" not in data:
                 return data
-        except Exception:  # by value may do; if not, the error of that says what is wrong
-            pass
+        except BaseException as problem:  # by value may do; if not, the error of that says what is wrong
+            serialize.pass_on(problem, lambda: dumps(function, 5))
     try:
         return serialize.dump_by_value(function, name)
     except RecursionError as error:
@@ -150,7 +160,10 @@ def _dump(function: Any, name: str) -> bytes:
 
 
 def _goes_by_value(function: Any) -> bool:
-    module = getattr(function, "__module__", None)
+    try:
+        module = getattr(function, "__module__", None)
+    except Exception:  # a callable object of the user's that has no module to tell
+        return False
     if module == "__main__" or module is None:
         return module == "__main__"
     cloudpickle = sys.modules.get("cloudpickle")

@@ -54,7 +54,7 @@ def dump_initializer(initializer: Callable[..., object], initargs: tuple[Any, ..
         return data, []
     except SerializationError as problem:
         if not _may_be_shared(problem):
-            raise
+            raise _named(problem) from problem.__cause__
     start = _PretendedStart()
     context.set_spawning_popen(start)  # type: ignore[arg-type]  # it has what is asked of it
     try:
@@ -66,6 +66,12 @@ def dump_initializer(initializer: Callable[..., object], initargs: tuple[Any, ..
         context.set_spawning_popen(None)
     _check(data, start.descriptors)
     return data, start.descriptors
+
+
+def _named(problem: SerializationError) -> SerializationError:
+    """The same error, in words of the arguments that the user gave."""
+    name = {"[0]": "initializer", "[1]": "initargs"}.get(problem.path[:3])
+    return problem if name is None else SerializationError(name, problem.path[3:], problem.reason)
 
 
 def _reducers() -> dict[Any, Any]:
