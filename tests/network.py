@@ -1,4 +1,4 @@
-"""A network that tests can cut, and that counts what it carries: between a manager apart and its interchange."""
+"""A network that tests can cut or silence, and that counts what it carries: from a manager apart to its interchange."""
 
 import select
 import socket
@@ -14,8 +14,10 @@ class Network:
         self._door = socket.create_server(("127.0.0.1", 0))
         self._goal = ("", 0)
         self._ways: dict[socket.socket, socket.socket] = {}  # each end, and the other
+        self._managers: set[socket.socket] = set()  # the ends that are managers'
+        self._silent: set[socket.socket] = set()  # nothing is taken from these
         self._commands, self._commander = socket.socketpair()
-        self.cuts = 0
+        self._obeyed = 0
         self.carried = 0  # bytes, in both directions
         self._thread = threading.Thread(target=self._run, name="network")
         self._thread.start()
@@ -27,9 +29,22 @@ class Network:
 
     def cut(self) -> None:
         """Drop all connections, with whatever is under way. New ones can be made at once."""
-        before = self.cuts
-        self._commander.send(b"c")
-        eventually(lambda: self.cuts > before)
+        self._command(b"c")
+
+    def silence(self, of: str) -> None:
+        """From now on "manager", "interchange" or "both" say nothing, and nobody is told. New connections are well."""
+        for name in ("manager", "interchange"):
+            if of in (name, "both"):
+                self._command(name[:1].encode())
+
+    def go_on(self) -> None:
+        """After a silence: what was said meanwhile arrives."""
+        self._command(b"g")
+
+    def _command(self, command: bytes) -> None:
+        before = self._obeyed
+        self._commander.send(command)
+        eventually(lambda: self._obeyed > before)
 
     def close(self) -> None:
         self._commander.send(b"e")
@@ -37,12 +52,11 @@ class Network:
 
     def _run(self) -> None:
         while True:
-            ready, _, _ = select.select([self._commands, self._door, *self._ways], [], [])
+            ready, _, _ = select.select([self._commands, self._door, *(self._ways.keys() - self._silent)], [], [])
             if self._commands in ready:
                 command = self._commands.recv(1)
-                for end in list(self._ways):
-                    self._drop(end)
-                self.cuts += 1
+                self._obey(command)
+                self._obeyed += 1
                 if command == b"e":
                     break
             elif self._door in ready:
@@ -53,6 +67,17 @@ class Network:
         for end in (self._commands, self._commander, self._door):
             end.close()
 
+    def _obey(self, command: bytes) -> None:
+        if command == b"m":
+            self._silent |= self._managers
+        elif command == b"i":
+            self._silent |= self._ways.keys() - self._managers
+        elif command == b"g":
+            self._silent.clear()
+        else:
+            for end in list(self._ways):
+                self._drop(end)
+
     def _connect(self) -> None:
         here, _ = self._door.accept()
         try:
@@ -61,6 +86,7 @@ class Network:
             here.close()
             return
         self._ways[here], self._ways[there] = there, here
+        self._managers.add(here)
 
     def _pass_on(self, end: socket.socket) -> None:
         if end not in self._ways:
@@ -78,5 +104,7 @@ class Network:
         other = self._ways.pop(end, None)
         if other is not None:
             del self._ways[other]
-            end.close()
-            other.close()
+            for each in (end, other):
+                self._managers.discard(each)
+                self._silent.discard(each)
+                each.close()

@@ -76,6 +76,11 @@ def is_program(process: psutil.Process, module: str) -> bool:
     return len(command) > 2 and f"parsl_pool.interchange.{module} import" in command[2]
 
 
+def is_over(process: psutil.Process) -> bool:
+    """True also for what nobody has waited for: whose child it was may have ended before it."""
+    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+
+
 class Arrangement:
     """Makes pools whose manager is inside the interchange, or apart from it."""
 

@@ -1,4 +1,4 @@
-"""The network between manager and interchange fails for a moment, again and again: nobody notices."""
+"""The network between manager and interchange fails: for a moment, which nobody notices, or for good."""
 
 import random
 import time
@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
+from parsl_pool.errors import ManagerLost
 from parsl_pool.executors.high_throughput.apart import Apart
 from tests.eventually import eventually
 from tests.network import Network
-from tests.recovery.arrangement import Arrangement
+from tests.recovery.arrangement import Arrangement, is_over
 from tests.recovery.ledger import note, noted
+from tests.recovery.load import Load
 
 pytestmark = [pytest.mark.kill, pytest.mark.timeout(120)]
 
@@ -60,3 +62,41 @@ def test_large_results_survive_a_cut(network: Network, arrangement: Arrangement)
             eventually(lambda: sum(future.done() for future in futures) >= part, within=30)  # noqa: B023
             network.cut()
         assert [len(future.result(60)) for future in futures] == [1_000_000 + i for i in range(60)]
+
+
+@pytest.mark.parametrize("who", ["manager", "interchange"])
+def test_a_silence_that_ends_in_time_costs_nothing(
+    network: Network, arrangement: Arrangement, tmp_path: Path, who: str
+) -> None:
+    with arrangement.pool(2, lost_retries=0) as pool:
+        load = Load(pool, tmp_path / "ledger")
+        load.top_up()
+        load.advance(500)
+        manager = arrangement.parts(pool).manager
+        network.silence(who)
+        time.sleep(3)  # less than the patience of both sides; what counts is what they do in it
+        network.go_on()
+        load.finish()
+        assert load.check() == 0
+        assert arrangement.parts(pool).manager == manager
+
+
+@pytest.mark.parametrize("who", ["manager", "interchange", "both"])
+def test_a_silence_that_lasts_is_the_end_of_the_manager(
+    network: Network, arrangement: Arrangement, tmp_path: Path, who: str
+) -> None:
+    """Whatever begun there fails by name, another manager takes the rest; the old one is gone, with its workers."""
+    with arrangement.new_pool(2, lost_retries=0) as pool:
+        pool._backend.heartbeat_period, pool._backend.heartbeat_threshold = 0.5, 3.0
+        load = Load(pool, tmp_path / "ledger")
+        load.top_up()
+        load.advance(500)
+        parts = arrangement.parts(pool)
+        old = [parts.manager, parts.fork_server, *parts.workers]
+        network.silence(who)
+        load.finish()
+        load.check(ManagerLost)
+        eventually(lambda: all(map(is_over, old)), within=30)
+        assert parts.manager != old[0]
+        network.go_on()
+        assert list(pool.map(abs, range(-50, 0), timeout=60)) == list(range(50, 0, -1))

@@ -15,7 +15,7 @@ from parsl_pool import ParslPoolExecutor
 from parsl_pool.errors import InterchangeLost, ManagerLost, WorkerLost
 from parsl_pool.executors.high_throughput import recovery, watchdog
 from tests.eventually import eventually
-from tests.recovery.arrangement import Arrangement, Parts
+from tests.recovery.arrangement import Arrangement, Parts, is_over
 from tests.recovery.ledger import note, noted
 from tests.recovery.load import Load
 
@@ -36,11 +36,6 @@ def short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
 def short_heartbeats(pool: ParslPoolExecutor) -> None:
     """Of interchange and managers, for a pool that has not started: 20 s else."""
     pool._backend.heartbeat_period, pool._backend.heartbeat_threshold = 0.5, 2.0
-
-
-def is_over(process: psutil.Process) -> bool:
-    """True also for what nobody has waited for: whose child it was may have ended before it."""
-    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
 
 
 def noted_sleep(path: Path, task: int, seconds: float) -> int:
