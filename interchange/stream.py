@@ -41,8 +41,12 @@ def receive_into_buffer(sock: socket.socket) -> tuple[memoryview, list[int]]:
     if message_flags & socket.MSG_CTRUNC:
         for fd in descriptors:
             os.close(fd)
-        raise OSError("descriptors were lost: this process has too many open files")
+        raise DescriptorsLost
     return buffer[:size], descriptors
+
+
+class DescriptorsLost(OSError):
+    """Some that were sent to us found no room: this process has too many open files."""
 
 
 class PeerGone(Exception):
@@ -73,6 +77,7 @@ class Stream:
         self._data = bytearray()
         self._fds_in: deque[int] = deque()
         self._ended = False
+        self.has_lost_descriptors = False  # which is why it has ended
         self.bytes_waiting = 0
 
     def fileno(self) -> int:
@@ -154,8 +159,9 @@ class Stream:
                     break
         except BlockingIOError:
             pass
-        except OSError:
+        except OSError as problem:
             self._ended = True  # also if more could be read: what was lost makes no sense of it
+            self.has_lost_descriptors = isinstance(problem, DescriptorsLost)
         messages = self._split()
         if self._ended and not messages:
             raise PeerGone
@@ -175,7 +181,7 @@ class Stream:
         self._fds_in.extend(read_descriptors(ancillary))
         self._data += data
         if message_flags & socket.MSG_CTRUNC:
-            self._ended = True  # descriptors were lost
+            self._ended = self.has_lost_descriptors = True
 
     def _split(self) -> list[tuple[int, bytes, list[int]]]:
         data = self._data

@@ -369,6 +369,8 @@ class Link:
         try:
             self._inbox.add(process.stream.receive())
         except stream.PeerGone:
+            if process.stream.has_lost_descriptors:  # it goes on, but we can't
+                process.kill()
             self._ended(process)
         except BadMessage as problem:
             log.error("pool %s: the interchange's connection is damaged: %s", self.label, problem)

@@ -65,16 +65,14 @@ def harvest(views: dict[tuple[str, int], WorkerView]) -> Iterator[tuple[bytes, l
     for view in views.values():
         if view.fd < 0:
             continue
-        page = Page(os.dup(view.fd))
+        page = Page(view.fd)
         try:
             page.position = page.words[CONSUMED]
             _, ids, records = split_records(page.take(page.words[OUT]))
         except ValueError:
             continue  # damaged: its tasks run again
         finally:
-            fd = page.fd
             page.close()
-            os.close(fd)
         if records:
             yield columns.Results(len(ids) // 8, ids, records).encode(), []
 
@@ -207,6 +205,8 @@ class Recovery:
 
         link = self._link
         reason = f"it ended with {describe_status(process.status or 0)}"
+        if process.stream.has_lost_descriptors:
+            reason = "it was ended, since this process had no descriptor free for what it sent: too many open files"
         log.warning("pool %s: the interchange is lost: %s", link.label, reason)
         for body, descriptors in harvest(link.pages):
             link.tries.results(body, descriptors)
