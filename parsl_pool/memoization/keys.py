@@ -121,18 +121,20 @@ class CallKey:
         parts: (name, 16-byte digest) for what the function is made of (names with "@") and for each argument.
     """
 
-    __slots__ = ("_encoded", "_parts", "digest", "function")
+    __slots__ = ("_encoded", "_own", "_parts", "digest", "function")
 
     def __init__(self, digest: bytes, function: str, parts: tuple[tuple[str, bytes], ...] | None = None) -> None:
         self.digest, self.function = digest, function
         self._parts = parts
-        self._encoded: Iterable[tuple[str, bytes]] = ()
+        self._own: functions.Parts = []  # the function's
+        self._encoded: functions.Parts = []  # the arguments'
 
     @property
     def parts(self) -> tuple[tuple[str, bytes], ...]:
         if self._parts is None:  # made when first asked for: most calls are never compared
-            self._parts = tuple((name, blake2b(part, digest_size=16).digest()) for name, part in self._encoded)
-            self._encoded = ()
+            parts = [*self._own, *self._encoded]
+            self._parts = tuple([(name, blake2b(part, digest_size=16).digest()) for name, part in parts])
+            self._own, self._encoded = [], []
         return self._parts
 
     def __eq__(self, other: object) -> bool:
@@ -151,7 +153,7 @@ class CallKey:
 class _Prepared:
     """What all calls of one function have in common: its own parts, and how its arguments are named."""
 
-    __slots__ = ("left_out", "more", "name", "outputs", "parts", "plan", "prefix", "short")
+    __slots__ = ("left_out", "more", "name", "name_of", "outputs", "parts", "plan", "prefix", "short", "simple")
 
     def __init__(self, fn: Callable[..., Any], ignore: tuple[str, ...], special: tuple[str, ...]) -> None:
         self.name = functions.name_of(fn)
@@ -170,6 +172,17 @@ class _Prepared:
                 self.more = f"{self.plan.more}["
         self.parts = _function_parts(fn, self.left_out)
         self.prefix = text(self.name) + _digest_of(self.parts)
+        self.name_of = {name: text(name) for name in order}
+        # How many arguments there are, if they can all be given by position and no others can be.
+        self.simple = len(order) if self.plan is not None and self.plan.positional == order else -1
+
+    def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
+        """Each argument with its name, in an order that does not depend on how they were given."""
+        if self.plan is None:
+            return as_given(args, kwargs).items()
+        if len(args) == self.simple and not kwargs:
+            return zip(self.plan.positional, args)
+        return self.plan.bind(args, kwargs).items()
 
 
 class _Cache:
@@ -179,9 +192,13 @@ class _Cache:
         self._known: dict[int, tuple[ref[FunctionType], tuple[object, ...], dict[object, _Prepared]]] = {}
 
     def get(self, fn: Callable[..., Any], ignore: tuple[str, ...], special: tuple[str, ...]) -> _Prepared:
-        if type(fn) is not FunctionType or fn.__closure__ is not None:
+        if type(fn) is not FunctionType:
             return _Prepared(fn, ignore, special)
-        state = (fn.__code__, fn.__defaults__, *(fn.__kwdefaults__ or {}).values())
+        try:
+            cells = [cell.cell_contents for cell in fn.__closure__ or ()]
+        except ValueError:  # one has no value yet
+            return _Prepared(fn, ignore, special)
+        state = (fn.__code__, fn.__defaults__, *(fn.__kwdefaults__ or {}).values(), *cells)
         found = self._known.get(id(fn))
         if found is None or found[0]() is not fn or len(found[1]) != len(state) or not all(map(is_, found[1], state)):
             if not all(type(value) in plain.ATOMS for value in (*(fn.__defaults__ or ()), *state[2:])):
@@ -227,28 +244,28 @@ def key_of_call(
         ConfigurationError: `ignore` names something that the function does not take.
     """
     prepared = _CACHE.get(fn, tuple(ignore), special)
-    plan, left_out = prepared.plan, prepared.left_out
-    bound = plan.bind(args, kwargs) if plan is not None else as_given(args, kwargs)
     encoder = _encoder()
-    kinds = encoder.kinds
+    kinds, name_of, left_out = encoder.kinds, prepared.name_of, prepared.left_out
     encoded: functions.Parts = []
+    flat = [prepared.prefix]
     name = ""
     try:
-        for name, value in bound.items():
+        for name, value in prepared.bind(args, kwargs):
             if name in left_out or (prepared.more and name.startswith(prepared.more)):
                 continue
             if name in prepared.outputs:
                 if prepared.outputs[name] != "outputs" and type(value) is int and value == AUTO_LOGNAME:
                     continue
-                encoded.append((name, _encoder(output_ref=True).encode(value)))
-                continue
-            kind = kinds.get(type(value))
-            encoded.append((name, kind(encoder, value) if kind is not None else encoder.encode(value)))
+                part = _encoder(output_ref=True).encode(value)
+            else:
+                kind = kinds.get(type(value))
+                part = kind(encoder, value) if kind is not None else encoder.encode(value)
+            encoded.append((name, part))
+            flat += (name_of.get(name) or text(name), part)
     except UnknownMemoType as error:
         raise error.of(f"argument {name} of {prepared.short}") from None
-    flat = b"".join([b"%b=%b" % (text(name), part) for name, part in encoded])
-    key = CallKey(blake2b(prepared.prefix + flat, digest_size=32).digest(), prepared.name)
-    key._encoded = (*prepared.parts, *encoded)
+    key = CallKey(blake2b(b"".join(flat), digest_size=32).digest(), prepared.name)
+    key._own, key._encoded = prepared.parts, encoded
     return key
 
 
