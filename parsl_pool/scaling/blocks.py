@@ -20,12 +20,14 @@ log = logging.getLogger("parsl_pool.blocks")
 _FAST_S = 0.1
 _CALM_S = 30.0
 _START_S = 60.0
+_LATE_S = 10.0
 
 
 class BlockStage(Enum):
     """Where a block is in its life."""
 
-    SUBMITTED = "its job exists, nobody has registered yet"
+    SUBMITTED = "its job has been submitted, and does not run yet"
+    STARTED = "its job runs, nobody has registered yet"
     UP = "its manager has registered"
     ENDED = "its job is over, or has been cancelled"
 
@@ -33,13 +35,23 @@ class BlockStage(Enum):
 class Block:
     """One block. Belongs to the keeper's lock."""
 
-    __slots__ = ("failure", "job", "number", "since", "stage")
+    __slots__ = ("failure", "has_worked", "is_late", "job", "number", "since", "stage")
 
     def __init__(self, number: str, job: str) -> None:
         self.number, self.job = number, job
-        self.stage = BlockStage.SUBMITTED
-        self.since = monotonic()
         self.failure = ""
+        self.has_worked = False  # a worker of its has been up
+        self.is_late = False  # that is on the log
+        self.move(BlockStage.SUBMITTED)
+
+    def move(self, stage: BlockStage) -> None:
+        """It is there now."""
+        self.stage, self.since = stage, monotonic()
+
+    @property
+    def is_expected(self) -> bool:
+        """True until its manager has registered, or it has ended."""
+        return self.stage in (BlockStage.SUBMITTED, BlockStage.STARTED)
 
 
 class BlockKeeper:
@@ -49,7 +61,8 @@ class BlockKeeper:
         provider: where blocks come from.
         wanted: how many there are to be.
         command: the manager's command for a block's name.
-        give_up: called with a text when blocks fail again and again before their managers register.
+        give_up: called with a text when blocks fail again and again before their managers register, or are of use.
+        is_needed: True while there are tasks.
     """
 
     def __init__(
@@ -59,14 +72,16 @@ class BlockKeeper:
         wanted: int,
         command: Callable[[str], str],
         give_up: Callable[[str], None],
+        is_needed: Callable[[], bool],
         tries: int = 3,
     ) -> None:
         self._label, self._provider, self._wanted = label, provider, wanted
-        self._command, self._give_up, self._tries = command, give_up, tries
-        self._lock = threading.Lock()  # guards blocks, _failures and _lost
+        self._command, self._give_up, self._is_needed, self._tries = command, give_up, is_needed, tries
+        self._lock = threading.Lock()  # guards blocks, _failures, _early_ends and _lost
         self.blocks: dict[str, Block] = {}
-        self._lost: set[str] = set()  # blocks whose manager is gone: their jobs are to be ended
-        self._failures: list[str] = []
+        self._lost: dict[str, str] = {}  # blocks whose manager is gone, and why: their jobs are to be ended
+        self._failures: list[str] = []  # in a row: of blocks whose managers did not register ...
+        self._early_ends: list[str] = []  # ... and of those whose managers did, and ended before they had a worker
         self._next = 0
         self._wake = threading.Event()
         self._stopping = False
@@ -92,14 +107,23 @@ class BlockKeeper:
         with self._lock:
             known = self.blocks.get(block)
             if known is not None:
-                known.stage = BlockStage.UP
+                if known.stage is not BlockStage.UP:
+                    known.move(BlockStage.UP)
                 self._failures.clear()
 
-    def manager_gone(self, block: str) -> None:
+    def worker_up(self, block: str) -> None:
+        """A worker of this block is up."""
+        with self._lock:
+            known = self.blocks.get(block)
+            if known is not None and not known.has_worked:
+                known.has_worked = True
+                self._early_ends.clear()
+
+    def manager_gone(self, block: str, reason: str) -> None:
         """The manager of this block is lost; its job may still hang about."""
         with self._lock:
             if block in self.blocks:
-                self._lost.add(block)
+                self._lost[block] = reason
         self._wake.set()
 
     def explain(self) -> list[str]:
@@ -131,7 +155,7 @@ class BlockKeeper:
         with self._lock:
             stages = {block.stage for block in self.blocks.values()}
             alive = sum(block.stage is not BlockStage.ENDED for block in self.blocks.values())
-        if BlockStage.SUBMITTED in stages:
+        if not stages.isdisjoint((BlockStage.SUBMITTED, BlockStage.STARTED)):
             return _FAST_S
         interval = float(self._provider.status_polling_interval)
         # A block that is up needs no looking after: the interchange tells when its manager is gone.
@@ -139,22 +163,43 @@ class BlockKeeper:
 
     def _look(self) -> None:
         with self._lock:
-            lost, self._lost = self._lost, set()
-            ending = [self.blocks[number] for number in lost if self.blocks[number].stage is not BlockStage.ENDED]
-        self._cancel(ending)
+            lost, self._lost = self._lost, {}
+        for number, reason in lost.items():
+            self._end_lost(self.blocks[number], reason)
         self._check_jobs()
         with self._lock:
-            if self._failures and len(self._failures) >= self._tries:
-                text = self._failures[-1]
-                self._stopping = True
-            else:
-                text = ""
+            text = self._hopeless()
+            self._stopping = self._stopping or bool(text)
             alive = sum(block.stage is not BlockStage.ENDED for block in self.blocks.values())
         if text:
-            self._give_up(f"{self._tries} blocks in a row ended before a manager of theirs registered. {text}")
+            self._give_up(text)
             return
         for _ in range(self._wanted - alive):
             self._submit()
+
+    def _hopeless(self) -> str:
+        """Why no block is to be started any more; "" as long as there is hope."""
+        if len(self._failures) >= self._tries:
+            return f"{self._tries} blocks in a row ended before a manager of theirs registered. {self._failures[-1]}"
+        if len(self._early_ends) >= self._tries:
+            return f"{self._tries} blocks in a row ended before a worker of theirs was up. {self._early_ends[-1]}"
+        return ""
+
+    def _end_lost(self, block: Block, reason: str) -> None:
+        """End the job of a manager that is gone. If it never was of use, though there are tasks, that counts."""
+        is_early = (
+            not block.has_worked and self._wanted and monotonic() - block.since < _START_S and self._is_needed()
+        )
+        what = f"its manager has registered, and was lost before a worker of it was up: {reason}"
+        if is_early:
+            try:
+                (status,) = self._provider.status([block.job])
+            except ExecutionProviderException as problem:
+                self._early_ends.append(f"Block {block.number} (job {block.job}): {what}; {problem}")
+            else:
+                self._fail(block, what, status, self._early_ends)
+        if block.stage is not BlockStage.ENDED:
+            self._cancel([block])
 
     def _submit(self) -> None:
         number = str(self._next)
@@ -183,36 +228,54 @@ class BlockKeeper:
         for block, status in zip(live, statuses):
             if status.terminal:
                 self._ended(block, status)
-            elif block.stage is BlockStage.SUBMITTED and monotonic() - block.since > _START_S and _runs(status):
-                self._cancel([block])
-                self._fail(block, f"its manager has not registered within {_START_S:.0f} s", status)
+            elif block.is_expected and _runs(status):
+                self._await_manager(block, status)
+
+    def _await_manager(self, block: Block, status: Any) -> None:
+        with self._lock:
+            if block.stage is BlockStage.SUBMITTED:
+                block.move(BlockStage.STARTED)  # only from now on its manager can be expected
+        silent = monotonic() - block.since
+        if block.stage is not BlockStage.STARTED:
+            return  # it has come
+        if silent > _START_S:
+            self._cancel([block])
+            self._fail(block, f"its manager has not registered within {_START_S:.0f} s", status, self._failures)
+        elif silent > _LATE_S and not block.is_late:
+            block.is_late = True
+            what = f"its job runs, and its manager has not registered for {silent:.0f} s"
+            log.warning("pool %s: %s", self._label, self._description(block, what, status))
 
     def _ended(self, block: Block, status: Any) -> None:
         before = block.stage
-        block.stage = BlockStage.ENDED
+        block.move(BlockStage.ENDED)
         log.log(
             logging.INFO if before is BlockStage.UP else logging.WARNING,
             "pool %s: block %s: job %s ended (%s)", self._label, block.number, block.job, status.status_name,
         )  # fmt: skip
-        if before is BlockStage.SUBMITTED:
-            self._fail(block, f"its job ended ({status.status_name}) before its manager registered", status)
+        if before in (BlockStage.SUBMITTED, BlockStage.STARTED):
+            what = f"its job ended ({status.status_name}) before its manager registered"
+            self._fail(block, what, status, self._failures)
 
-    def _fail(self, block: Block, what: str, status: Any) -> None:
+    def _fail(self, block: Block, what: str, status: Any, failures: list[str]) -> None:
+        block.failure = self._description(block, what, status)
+        with self._lock:
+            failures.append(block.failure)
+
+    def _description(self, block: Block, what: str, status: Any) -> str:
         facts = describe_fields({"exit code": status.exit_code, "message": status.message})
-        block.failure = (
+        return (
             f"Block {block.number} (job {block.job}): {what}" + (f" ({facts})" if facts else "")
             + f".\ncommand: {self._command(block.number)}"
             + f"\nits stderr ends with:\n{(status.stderr_summary or '').strip() or '(nothing)'}"
             + (f"\nits stdout ends with:\n{out.strip()}" if (out := status.stdout_summary or "").strip() else "")
         )  # fmt: skip
-        with self._lock:
-            self._failures.append(block.failure)
 
     def _cancel(self, blocks: list[Block]) -> None:
         if not blocks:
             return
         for block in blocks:
-            block.stage = BlockStage.ENDED
+            block.move(BlockStage.ENDED)
         try:
             done = self._provider.cancel([block.job for block in blocks])
         except ExecutionProviderException as problem:

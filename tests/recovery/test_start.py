@@ -1,5 +1,6 @@
 """What cannot be started is told: all that waits fails, with the command that was run and what it said. No hang."""
 
+import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -60,6 +61,23 @@ def test_a_block_whose_manager_never_registers_is_told_with_its_words(monkeypatc
     assert "manager_program" in text, "the command"
 
 
+def test_a_manager_that_is_late_is_told_of_on_the_log(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    """Once, with all that helps to find out why; it may still come."""
+    monkeypatch.setattr(blocks, "_LATE_S", 0.5)
+    caplog.set_level(logging.WARNING, "parsl_pool")
+    gate = tmp_path / "gate"
+    with pool_on(LocalProvider(worker_init=f"echo a slow disk >&2; until test -e {gate}; do sleep 0.1; done")) as pool:
+        future = pool.submit(mul, 2, 3)
+        eventually(lambda: caplog.messages)
+        assert "its job runs, nobody has registered yet" in pool.explain()
+        gate.touch()
+        assert future.result(30) == 6
+    (text,) = caplog.messages
+    assert "its manager has not registered for" in text and "a slow disk" in text and "manager_program" in text
+
+
 # Put before all else on the way of a manager: it takes itself for another one.
 OTHER = """
 from parsl_pool.interchange import manager, wire
@@ -81,6 +99,19 @@ def test_a_manager_of_another_version_is_refused_with_both_versions(tmp_path: Pa
     with pool_on(LocalProvider(worker_init=f"export PYTHONPATH={tmp_path}")) as pool:
         text = all_fail(pool)
     assert says in text
+
+
+def test_managers_that_end_before_they_are_of_use_are_told_with_their_words(tmp_path: Path) -> None:
+    """They register, so the blocks are well. But one after the other ends before it has a worker."""
+    root = Path(blocks.__file__).parents[2]
+    end = "def begin(self):\n    print('no memory today', file=sys.stderr, flush=True)\n    sys.exit(9)"
+    way = f"import sys\nsys.path.append({str(root)!r})" + OTHER.format(f"{end}\nmanager.Manager.begin = begin")
+    (tmp_path / "sitecustomize.py").write_text(way)
+    with pool_on(LocalProvider(worker_init=f"export PYTHONPATH={tmp_path}")) as pool:
+        text = all_fail(pool)
+    assert "3 blocks in a row ended before a worker of theirs was up" in text
+    assert "no memory today" in text
+    assert "manager_program" in text, "the command"
 
 
 class FailingProvider(LocalProvider):

@@ -16,8 +16,9 @@ class Apart:
     """The distributed side of one executor. Its methods are called by the I/O thread, in the order of a life."""
 
     def __init__(
-        self, label: str, provider: Any, directory: RunDirectory, give_up: Callable[[str], None]
-    ) -> None:
+        self, label: str, provider: Any, directory: RunDirectory, give_up: Callable[[str], None],
+        is_needed: Callable[[], bool],
+    ) -> None:  # fmt: skip
         from parsl_pool.interchange import curve  # zmq only where it is needed
 
         self._curve = curve
@@ -28,7 +29,9 @@ class Apart:
         provider.script_dir = os.path.join(self.directory.path, "blocks")
         os.makedirs(provider.script_dir, mode=0o700, exist_ok=True)
         self._started = False
-        self.keeper = BlockKeeper(label, provider, provider.limits.init_blocks, self.manager_command, give_up)
+        self.keeper = BlockKeeper(
+            label, provider, provider.limits.init_blocks, self.manager_command, give_up, is_needed
+        )
 
     def hello(self) -> wire.Hello:
         """What the interchange has to know. A second one gets the first one's address: managers come back to it."""

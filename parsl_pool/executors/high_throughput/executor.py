@@ -136,7 +136,7 @@ class HighThroughputExecutor(ParslExecutor):
 
             self._provider = LocalProvider()
         assert self._directory is not None  # made by start()
-        return Apart(self.label, self._provider, self._directory, self.link.give_up)
+        return Apart(self.label, self._provider, self._directory, self.link.give_up, self.link.has_tasks)
 
     def _settings(self) -> tuple[wire.Settings, list[int]]:
         if self._dumped is None:

@@ -47,8 +47,11 @@ def explain(link: Link, kernel: Any, workers: Any) -> str:
         f"{len(table)} tasks are with the interchange, {len(running)} of them begun by a worker; "
         f"{len(kernel)} wait for futures among their arguments; {link.tries.finished} are done"
     )
-    if link.opened_at:
-        lines.append(f"the last result came {monotonic() - link.tries.last_result:.0f} s ago")
+    now = monotonic()
+    if link.opened_at and link.tries.finished:
+        lines.append(f"the last result came {now - link.tries.last_result:.0f} s ago")
+    elif link.opened_at:
+        lines.append(f"no result has come yet, {now - link.opened_at:.0f} s after the start")
     for future in running[:5]:
         lines.append(f"running: task {future.tid} ({link.name_of(future)})")
     if len(running) > 5:

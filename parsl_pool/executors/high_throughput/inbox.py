@@ -49,6 +49,9 @@ class Inbox:
         if isinstance(record, wire.WorkerUp):
             link.pages[record.manager, record.worker] = WorkerView(record, descriptors)
             link.watcher.worker_up(record)
+            manager = link.watcher.managers.get(record.manager)
+            if manager is not None and link.keeper is not None:
+                link.keeper.worker_up(manager.block)
         elif isinstance(record, wire.WorkerGone):
             view = link.pages.pop((record.manager, record.worker), None)
             if view is not None:

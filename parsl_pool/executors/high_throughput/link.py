@@ -452,6 +452,10 @@ class Link:
         self._closed.set()
         self._wakeup.close()
 
+    def has_tasks(self) -> bool:
+        """True while there are tasks that have not ended."""
+        return bool(self.tries.table)
+
     def is_stopping(self) -> bool:
         """True once the interchange has been told to end."""
         return self.stage is Stage.STOPPING

@@ -167,7 +167,7 @@ class Recovery:
         facts = {"manager": record.manager, "host": record.host, "block": record.block}
         self._place_lost(record.tasks, facts, record.reason)
         link.watcher.other(record)
-        link.keeper.manager_gone(record.block)
+        link.keeper.manager_gone(record.block, record.reason)
         if self._reunion is not None:
             self._reunion.gone(record.manager)
 
