@@ -21,6 +21,7 @@ import sys
 import threading
 from importlib import import_module
 
+from parsl_pool import portable
 from parsl_pool.interchange import inherited, launch, shared_memory, wire, worker
 from parsl_pool.interchange.parent_death import end_with_parent
 from parsl_pool.interchange.stream import PeerGone, Stream, from_descriptor
@@ -119,20 +120,34 @@ class ForkServer:
     def _reap(self) -> None:
         while self._workers:
             try:
-                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+                pid, status, max_rss = self._wait_for_one()
             except ChildProcessError:
                 return
-            if ended is None:
+            if not pid:
                 return
-            # While it has not been waited for, its number is its group's alone: end what its tasks left running.
-            # (What is meant to stay has called setsid.)
+            number = self._workers.pop(pid, None)
+            if number is not None:
+                max_rss_kb = max_rss // 1024 if sys.platform == "darwin" else max_rss  # macOS counts bytes
+                self._stream.put(wire.frame(wire.Exited(number, pid, os.waitstatus_to_exitcode(status), max_rss_kb)))
+
+    def _wait_for_one(self) -> tuple[int, int, int]:
+        """Process id, status and largest memory of a child that has ended; what its tasks left running ends too.
+
+        (What is meant to stay has called setsid.) The process id is 0 if none has ended.
+        """
+        if portable.has(os, "waitid"):
+            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            if ended is None:
+                return 0, 0, 0
+            # While it has not been waited for, its number is its group's alone.
             if ended.si_pid in self._workers:
                 _kill(ended.si_pid)
             pid, status, usage = os.wait4(ended.si_pid, 0)
-            number = self._workers.pop(pid, None)
-            if number is not None:
-                code = os.waitstatus_to_exitcode(status)
-                self._stream.put(wire.frame(wire.Exited(number, pid, code, usage.ru_maxrss)))
+        else:  # macOS before Python 3.13: nobody gets its number in the moment between, as numbers go round
+            pid, status, usage = os.wait4(-1, os.WNOHANG)
+            if pid in self._workers:
+                _kill(pid)
+        return pid, status, usage.ru_maxrss
 
 
 def _pipe() -> tuple[int, int]:
@@ -151,11 +166,13 @@ def _kill(pid: int) -> None:
 
 def _prefer_for_oom() -> None:
     """When memory runs out, the kernel is to end a worker: never the broker, and rather not the user."""
+    if not portable.has_proc():
+        return  # the kernel chooses by size
     try:
         with open("/proc/self/oom_score_adj", "w") as file:
             file.write("500")
     except OSError:
-        return  # not Linux, or not allowed: the kernel chooses by size
+        return  # not allowed
 
 
 def preload(modules: list[str]) -> None:
@@ -184,6 +201,8 @@ def _has_alien_threads() -> bool:
 
     Libraries for numerics do that, and start theirs again when they need them: so the counting follows a fork.
     """
+    if not portable.has_proc():
+        return False  # nobody knows
     try:
         if len(os.listdir("/proc/self/task")) == 1:
             return False
@@ -193,7 +212,7 @@ def _has_alien_threads() -> bool:
         os.waitpid(pid, 0)
         return len(os.listdir("/proc/self/task")) > 1
     except OSError:
-        return False  # no /proc: nobody knows
+        return False  # /proc is not mounted: nobody knows
 
 
 def main() -> None:

@@ -13,6 +13,8 @@ from collections import deque
 from itertools import filterfalse
 from typing import Any
 
+from parsl_pool import portable
+
 _MUCH = 1 << 20
 """A dict is large if it has so many bytes: room for twenty thousand entries."""
 
@@ -47,6 +49,8 @@ class Ebb:
 
 def resident() -> int:
     """How many bytes of memory this process has; 0 where nobody says."""
+    if not portable.has_proc():
+        return 0
     try:
         with open("/proc/self/statm", "rb") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
@@ -56,7 +60,7 @@ def resident() -> int:
 
 def give_back() -> None:
     """Let go of free pages. Takes some milliseconds after a gigabyte was used, and next to nothing else."""
-    if not sys.platform.startswith("linux"):
+    if not portable.is_linux():
         return
     try:
         from ctypes import CDLL  # 10 ms, and 2 MB: only where there was more than that to give back

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
+from parsl_pool import portable
+
 _READ, _WRITE = select.POLLIN, select.POLLOUT
 
 
@@ -21,9 +23,9 @@ class Loop:
     """Calls back when descriptors are ready and when times have come. Belongs to one thread."""
 
     def __init__(self) -> None:
-        epoll: Any = getattr(select, "epoll", None)
-        self._poller: Any = epoll() if epoll else select.poll()
-        self._per_second = 1 if epoll else 1000  # units of the poller's timeout
+        has_epoll = portable.has(select, "epoll")
+        self._poller: Any = select.epoll() if has_epoll else select.poll()
+        self._per_second = 1 if has_epoll else 1000  # units of the poller's timeout
         self._readers: dict[int, Callable[[], None]] = {}
         self._writers: dict[int, Callable[[], None]] = {}
         self._timers: list[tuple[float, int, Callable[[], None]]] = []

@@ -23,7 +23,17 @@ from parsl_pool.interchange import manager_core as core
 from parsl_pool.interchange.fork_server_handle import ForkServerHandle
 from parsl_pool.interchange.loop import Loop
 from parsl_pool.interchange.overdue import Overdue
-from parsl_pool.interchange.page import OUT, PAGE_SIZE, SKIP_FROM, SKIP_TO, STARTED, TASK, split_records
+from parsl_pool.interchange.page import (
+    OUT,
+    PAGE_SIZE,
+    SKIP_FROM,
+    SKIP_TO,
+    STARTED,
+    STRONG_ORDER,
+    TASK,
+    settle,
+    split_records,
+)
 from parsl_pool.interchange.post_mortem import OomCounter, facts_of
 from parsl_pool.interchange.rubbish import check
 from parsl_pool.interchange.stderr_pipe import StderrPipe
@@ -34,7 +44,6 @@ Upward = wire.Record | columns.Results
 
 _FLUSH = wire.KIND[wire.Flush]
 _TICK_S = 0.002
-_SETTLE_NS = 20_000
 _END_S = 5.0
 _LAST_S = 2.0
 _FAILED_S = 2.0
@@ -183,8 +192,9 @@ class Manager:
 
     def _tick(self) -> None:
         self._ticking = False
-        for number in self.core.watched():
-            self._read_page(self._workers[number], 0, idle=False)
+        if STRONG_ORDER:  # else each result has been announced by a message, and a page may not be read before that
+            for number in self.core.watched():
+                self._read_page(self._workers[number], 0, idle=False)
         self._perform(self.core.tick(monotonic_ns()))
         if self.core.is_crowded() and not self._ticking:
             self._ticking = True
@@ -197,9 +207,7 @@ class Manager:
         words[SKIP_TO] = effect.last
         # The worker counts a task as started, then looks at these two. See ClaimsTable.cancel: after a moment
         # either it has seen them, or we see that it has started.
-        end = monotonic_ns() + _SETTLE_NS
-        while monotonic_ns() < end:
-            pass
+        settle()
         self._perform(self.core.taken_back(effect.worker, words[STARTED], monotonic_ns()))
 
     def _give_up(self, reason: str) -> None:

@@ -13,13 +13,15 @@ import socket
 import sys
 from time import monotonic
 
+from parsl_pool import portable
 from parsl_pool._version import __version__
 from parsl_pool.errors import BadMessage
-from parsl_pool.interchange import columns, curve, wire
+from parsl_pool.interchange import columns, curve, shared_memory, wire
 from parsl_pool.interchange.inline import inline_results
 from parsl_pool.interchange.log_file import ProcessLog
 from parsl_pool.interchange.loop import Loop
 from parsl_pool.interchange.manager import Manager, Upward, python_version
+from parsl_pool.interchange.page import CLAIMS_NAME
 from parsl_pool.interchange.parent_death import end_with_parent
 from parsl_pool.interchange.rubbish import check
 from parsl_pool.interchange.uplink import Uplink
@@ -144,10 +146,12 @@ class ManagerProgram:
         self._manager.begin()
 
     def _open_claims(self, settings: wire.Settings) -> int:
-        """The client's claims table, if it is on this host: there its descriptors have names."""
+        """The client's claims table, if it is on this host: there its descriptors have names, or it has one itself."""
         if settings.client_host != socket.gethostname() or settings.claims_fd < 0:
             return -1
         try:
+            if not portable.has_proc():
+                return shared_memory.open_named(os.path.join(os.path.dirname(self._path), CLAIMS_NAME))
             return os.open(f"/proc/{settings.client_pid}/fd/{settings.claims_fd}", os.O_RDWR | os.O_CLOEXEC)
         except OSError:
             return -1

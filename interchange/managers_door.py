@@ -17,11 +17,13 @@ from typing import Any
 
 import zmq
 
+from parsl_pool import portable
 from parsl_pool.errors import BadMessage
 from parsl_pool.interchange import columns, curve, pieces, wire
 from parsl_pool.interchange.inline import inline_tasks
 from parsl_pool.interchange.loop import Loop
 from parsl_pool.interchange.rubbish import check
+from parsl_pool.interchange.stopped import is_there
 from parsl_pool.interchange.uplink import is_kept
 
 # Never ask for HANDSHAKE_FAILED_PROTOCOL here: a libzmq that tells of it forgets to end the connection (4.3.5).
@@ -32,6 +34,7 @@ Message = wire.Record | columns.Tasks | columns.Results
 
 _HANDSHAKE_MS = 10_000  # whoever has not proved itself by then has to go
 _ACKNOWLEDGE_S = 0.05
+_LOOK_S = 0.25
 _ACKNOWLEDGE_BYTES = 1 << 20
 
 
@@ -219,12 +222,29 @@ class ManagersDoor:
     # -- who is there
 
     def _watch(self, name: str, peer: _Peer) -> None:
-        if peer.host == socket.gethostname() and hasattr(os, "pidfd_open"):
-            try:
-                peer.pidfd = os.pidfd_open(peer.pid)
-            except OSError:
-                return  # in another process namespace: heartbeats must do
-            self._loop.add_reader(peer.pidfd, lambda: self._ended(name))
+        if peer.host != socket.gethostname():
+            return
+        if not portable.has(os, "pidfd_open"):
+            if is_there(peer.pid):
+                self._look_later(name, peer)
+            return
+        try:
+            peer.pidfd = os.pidfd_open(peer.pid)
+        except OSError:
+            return  # in another process namespace: heartbeats must do
+        self._loop.add_reader(peer.pidfd, lambda: self._ended(name))
+
+    def _look_later(self, name: str, peer: _Peer) -> None:
+        self._loop.call_at(monotonic() + _LOOK_S, lambda: self._look(name, peer))
+
+    def _look(self, name: str, peer: _Peer) -> None:
+        """Where nothing tells of a process's end."""
+        if self._peers.get(name) is not peer:
+            return
+        if is_there(peer.pid):
+            self._look_later(name, peer)
+        else:
+            self._ended(name)
 
     def _ended(self, name: str) -> None:
         self._serve()  # what it said before it ended

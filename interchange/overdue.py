@@ -12,7 +12,7 @@ from parsl_pool.interchange import launch, wire
 from parsl_pool.interchange.fork_server_handle import ForkServerHandle
 from parsl_pool.interchange.loop import Loop
 from parsl_pool.interchange.manager_core import ManagerCore
-from parsl_pool.interchange.page import SINCE, STARTED, TASK
+from parsl_pool.interchange.page import SINCE, STARTED, STRONG_ORDER, TASK, settle
 from parsl_pool.interchange.stopped import STOPPED_S, Patience
 from parsl_pool.interchange.worker_handle import WorkerHandle
 
@@ -44,6 +44,8 @@ class Overdue:
             return
         left_ms = float(limit_ms)
         if worker.page.words[TASK] == task:
+            if not STRONG_ORDER:
+                settle()  # the look at SINCE must not come before the one at TASK
             left_ms -= (monotonic_ns() - worker.page.words[SINCE]) / 1e6
         if left_ms <= 0:
             worker.verdict = (task, wire.TIMED_OUT, f"it ran longer than its walltime of {limit_ms / 1000:g} s")

@@ -13,11 +13,11 @@ one of them sees the other. See `ClaimsTable.cancel` for why no memory barrier i
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from mmap import mmap
 from time import perf_counter_ns
 
+from parsl_pool import portable
 from parsl_pool.interchange.columns import RECORD
 from parsl_pool.interchange.shared_memory import map_shared
 from parsl_pool.interchange.wire import SKIPPED
@@ -36,7 +36,7 @@ RING_START = 4096
 RING_SIZE = 1 << 16
 PAGE_SIZE = RING_START + RING_SIZE
 
-STRONG_ORDER = os.uname().machine.lower() in ("x86_64", "amd64", "i386", "i686")
+STRONG_ORDER = portable.has_strong_order()
 """Stores become visible in program order, so another process may look into a page at any time. Elsewhere a
 worker announces every result by a message, and pages are read only after that or after its death."""
 
@@ -114,7 +114,15 @@ def split_records(records: bytes) -> tuple[list[tuple[int, int]], bytes, bytes]:
 CLAIM_SLOTS = 1 << 22
 CLAIM_MASK = CLAIM_SLOTS - 1
 CLAIMS_SIZE = 2 * CLAIM_SLOTS
+CLAIMS_NAME = "claims"  # in the run's directory, where /proc does not show another process's descriptors
 _SETTLE_NS = 20_000
+
+
+def settle() -> None:
+    """Wait until other processors see what this one has stored, and it sees theirs: stores wait for nanoseconds."""
+    end = perf_counter_ns() + _SETTLE_NS
+    while perf_counter_ns() < end:
+        pass
 
 
 class ClaimsTable:
@@ -150,9 +158,8 @@ class ClaimsTable:
         marked = [task for task in tasks if not self.is_claimed(task)]
         for task in marked:
             self.cancels[task & CLAIM_MASK] = mark_of(task)
-        end = perf_counter_ns() + _SETTLE_NS
-        while marked and perf_counter_ns() < end:
-            pass
+        if marked:
+            settle()
         cancelled = []
         for task in marked:
             if self.is_claimed(task):

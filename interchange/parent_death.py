@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 
-from parsl_pool.interchange.shared_memory import PORTABLE
+from parsl_pool import portable
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
@@ -20,7 +19,7 @@ def end_with_parent(parent: int) -> None:
 
     The signal follows the parent's *thread*: call it only in children of a main thread.
     """
-    if sys.platform == "linux" and not PORTABLE:
+    if portable.is_linux():
         try:
             import ctypes  # Linux only, and optional in some Python builds
 

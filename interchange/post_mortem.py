@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from parsl_pool import portable
 from parsl_pool.interchange.launch import signal_name
 from parsl_pool.interchange.worker_handle import WorkerHandle
 
@@ -33,6 +34,8 @@ class OomCounter:
 
 
 def _events_file() -> str:
+    if not portable.has_proc():
+        return ""
     try:
         with open("/proc/self/cgroup") as file:
             for line in file:
@@ -46,6 +49,8 @@ def _events_file() -> str:
 
 
 def _available_kb() -> int:
+    if not portable.has_proc():
+        return -1
     try:
         with open("/proc/meminfo") as file:
             fields = dict(line.split(":", 1) for line in file)

@@ -23,6 +23,7 @@ from pickle import PickleBuffer, dumps, loads
 from struct import Struct
 from typing import Any
 
+from parsl_pool import portable
 from parsl_pool.errors import RemoteError, SerializationError
 from parsl_pool.interchange import shared_memory
 
@@ -270,7 +271,7 @@ class _Descriptor:
 
 def is_plain(fd: int) -> bool:
     """True if the shared memory holds a pickle and nothing beside it, and `load_plain` can read it."""
-    return hasattr(os, "preadv") and os.pread(fd, 1, 0) == b"\x80"
+    return portable.has(os, "preadv") and os.pread(fd, 1, 0) == b"\x80"
 
 
 def load_plain(fd: int) -> Any:

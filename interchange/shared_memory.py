@@ -9,8 +9,7 @@ from __future__ import annotations
 import os
 from mmap import ACCESS_COPY, mmap
 
-PORTABLE = bool(os.environ.get("PARSL_POOL_PORTABLE"))
-"""True: use only what every Unix has. Tests force it, to see that the fallbacks work."""
+from parsl_pool import portable
 
 
 def create(size: int, label: str) -> int:
@@ -19,10 +18,28 @@ def create(size: int, label: str) -> int:
     Raises:
         OSError: no memory, no descriptor left, or (fallback) no room in the temporary directory.
     """
-    if hasattr(os, "memfd_create") and not PORTABLE:
+    if portable.has(os, "memfd_create"):
         fd = os.memfd_create(f"parsl-pool-{label}", os.MFD_CLOEXEC)
     else:
         fd = _unlinked_file()
+    return _grown(fd, size)
+
+
+def create_named(path: str, size: int) -> int:
+    """The same with a name, for where a process can't open another one's descriptors. Only this user can open it.
+
+    Raises:
+        OSError: there is such a file, or no room.
+    """
+    return _grown(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), size)
+
+
+def open_named(path: str) -> int:
+    """What another process has created under that name. Raises OSError."""
+    return os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+
+
+def _grown(fd: int, size: int) -> int:
     try:
         os.ftruncate(fd, size)
     except OSError:

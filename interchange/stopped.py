@@ -1,10 +1,12 @@
-"""Processes that are no more, and such as have been stopped (SIGSTOP) and do not go on. Told by /proc, on Linux."""
+"""Processes that are no more, and such as have been stopped (SIGSTOP) and do not go on."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable
 from time import monotonic, sleep
+
+from parsl_pool import portable
 
 STOPPED_S = 10.0
 """Who has been stopped for so long while it is needed counts as lost."""
@@ -30,12 +32,17 @@ def is_alive(pid: int) -> bool:
     state = _state(pid)
     if state:
         return state not in "ZX"
-    if os.path.exists("/proc/self/stat"):
-        return False
+    return not portable.has_proc() and is_there(pid)
+
+
+def is_there(pid: int) -> bool:
+    """True if there is such a process, be it one that nobody has waited for."""
     try:
         os.kill(pid, 0)
-    except OSError:
+    except ProcessLookupError:
         return False
+    except PermissionError:
+        return True  # somebody else's
     return True
 
 
@@ -50,9 +57,23 @@ def await_ends(pids: Iterable[int], seconds: float) -> list[int]:
 
 
 def _state(pid: int) -> str:
-    """A letter, as ps(1) shows it; "" if there is no such process, or no /proc."""
+    """A letter, as ps(1) shows it; "" if there is no such process."""
+    if not portable.has_proc():
+        return _state_by_psutil(pid)
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             return file.read().rpartition(b")")[2].split()[0].decode()
     except (OSError, IndexError):
         return ""
+
+
+def _state_by_psutil(pid: int) -> str:
+    import psutil  # takes as long to load as ten modules of ours, and Linux needs it not at all
+
+    letters = {psutil.STATUS_STOPPED: "T", psutil.STATUS_ZOMBIE: "Z", psutil.STATUS_DEAD: "X"}
+    try:
+        return letters.get(psutil.Process(pid).status(), "R")
+    except psutil.NoSuchProcess:
+        return ""
+    except psutil.AccessDenied:
+        return "R"  # somebody else's, so it is there

@@ -13,12 +13,15 @@ import threading
 from collections import deque
 from typing import Any
 
+from parsl_pool import portable
 from parsl_pool.errors import BadMessage
 from parsl_pool.interchange import wire
 
 _CHUNK = 1 << 18
 ANCILLARY = socket.CMSG_SPACE(4 * 64)
 _MOST_DESCRIPTORS = 1024
+_SMALL_BUFFER = 8192  # what macOS gives a unix socket; nothing may depend on more
+_CUT = int(socket.MSG_CTRUNC)  # as an enum's member it costs three calls of Python at each `&`
 
 # recvmsg() would allocate its buffer anew for each call, from the kernel: 12 us. One buffer a thread does; it is
 # only in use between a call and the copy out of it.
@@ -38,7 +41,7 @@ def receive_into_buffer(sock: socket.socket) -> tuple[memoryview, list[int]]:
         buffer = _buffers.view = memoryview(bytearray(_CHUNK))
     size, ancillary, message_flags, _ = sock.recvmsg_into([buffer], ANCILLARY)
     descriptors = read_descriptors(ancillary) if ancillary else []
-    if message_flags & socket.MSG_CTRUNC:
+    if message_flags & _CUT:
         for fd in descriptors:
             os.close(fd)
         raise DescriptorsLost
@@ -107,6 +110,14 @@ class Stream:
         """
         out = self._out
         try:
+            if len(out) == 1 and not self._fds_out:  # the usual case, and the shortest way
+                size, sent = len(out[0]), self.sock.send(out[0])
+                self.bytes_waiting -= sent
+                if sent == size:
+                    out.clear()
+                    self._sent += 1
+                    return True
+                out[0] = memoryview(out[0])[sent:]
             while out:
                 if self._fds_out and self._fds_out[0][0] == self._sent:
                     sent = self._send_with_descriptors()
@@ -151,11 +162,16 @@ class Stream:
                 data, descriptors = receive_into_buffer(self.sock)
                 if descriptors:
                     self._fds_in.extend(descriptors)
-                if not data:
+                end = len(data)
+                if not end:
                     self._ended = True
                     break
+                if 6 <= end < _CHUNK // 2 and not self._data and not self._fds_in:
+                    size, kind, count = wire.HEAD.unpack_from(data)
+                    if size + 4 == end and not count:  # the usual case: one frame, and nothing else
+                        return [(kind, bytes(data[6:]), [])]
                 self._data += data
-                if len(data) < _CHUNK // 2:
+                if end < _CHUNK // 2:
                     break
         except BlockingIOError:
             pass
@@ -180,7 +196,7 @@ class Stream:
         """Take what somebody else has received from the socket; `receive` returns it."""
         self._fds_in.extend(read_descriptors(ancillary))
         self._data += data
-        if message_flags & socket.MSG_CTRUNC:
+        if message_flags & _CUT:
             self._ended = self.has_lost_descriptors = True
 
     def _split(self) -> list[tuple[int, bytes, list[int]]]:
@@ -227,7 +243,11 @@ class Stream:
 
 def pair() -> tuple[socket.socket, socket.socket]:
     """Two connected ends, private to whoever holds their descriptors."""
-    return socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    if portable.FORCED:
+        for end in ends:
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SMALL_BUFFER)
+    return ends
 
 
 def from_descriptor(fd: int) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from parsl_pool import portable
+
 _OURS = b"parsl_pool.interchange.interchange import main"
 _ITS = b"parsl_pool.interchange.fork_server import main"
 
@@ -11,6 +13,8 @@ def be_called_fork_server() -> None:
 
     The kernel reads it from the process's own memory, where one text takes the other's place: both are 46 long.
     """
+    if not portable.has_proc():
+        return
     try:
         with open("/proc/self/stat", "rb") as stat, open("/proc/self/mem", "r+b", buffering=0) as memory:
             fields = stat.read().rpartition(b")")[2].split()

@@ -40,6 +40,7 @@ from parsl_pool.interchange.page import (
     STRONG_ORDER,
     TASK,
     WRAP,
+    settle,
 )
 from parsl_pool.interchange.shared_memory import map_shared
 from parsl_pool.interchange.stream import receive_into_buffer
@@ -222,11 +223,11 @@ class Worker:
         last = numbers[count - 1]
         self._before = now = monotonic_ns()
         for task, number, length in zip(numbers, numbers[count:], numbers[2 * count :]):
+            words[SINCE] = now  # before its task: who sees the new task must not count the old one's time
             words[TASK] = task
-            words[SINCE] = now
             words[STARTED] = started = started + 1
             end = position + length
-            if words[SKIP_TO] >= started > words[SKIP_FROM]:
+            if words[SKIP_TO] >= started and _is_skipped(words, started):
                 status, result = wire.SKIPPED, b""
                 self._skipped += 1
             else:
@@ -322,6 +323,13 @@ class Worker:
                 os.close(fd)
                 return
         self._connection.send(wire.frame(wire.Bulk(task, status, 0, serialize.join(result))))
+
+
+def _is_skipped(words: Any, started: int) -> bool:
+    """True if the manager has taken this task back: SKIP_TO says that it took some, SKIP_FROM which."""
+    if not STRONG_ORDER:  # our look at the one may have been made before our look at the other
+        settle()
+    return bool(started > words[SKIP_FROM])
 
 
 def _call_plain(call: Any, payload: bytes) -> tuple[int, Any]:

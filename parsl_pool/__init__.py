@@ -5,7 +5,14 @@ A table of contents: names are loaded when they are first used, so that importin
 
 from __future__ import annotations
 
+import sys
+
 from parsl_pool._version import __version__
+
+if sys.platform == "win32":  # here, before something else is missing with a text that says nothing
+    from parsl_pool.errors import UnsupportedPlatform
+
+    raise UnsupportedPlatform("parsl_pool does not run on Windows; use it in WSL, or on Linux or macOS")
 
 TYPE_CHECKING = False  # checkers know the name; taking it from `typing` would load that, and much with it
 if TYPE_CHECKING:

@@ -12,7 +12,6 @@ import itertools
 import logging
 import multiprocessing
 import random
-import sys
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
@@ -21,7 +20,7 @@ from time import monotonic
 from types import TracebackType
 
 from parsl_pool import exit_hook
-from parsl_pool.errors import ConfigurationError, PoolBroken, UnsupportedPlatform, WrongType, shown
+from parsl_pool.errors import ConfigurationError, PoolBroken, WrongType, shown
 
 TYPE_CHECKING = False  # checkers know the name; taking it from `typing` would load that
 if TYPE_CHECKING:
@@ -36,9 +35,6 @@ if TYPE_CHECKING:
     from parsl_pool.status import PoolStatus
 
     T = TypeVar("T")
-
-if sys.platform == "win32":
-    raise UnsupportedPlatform("parsl_pool does not run on Windows; use it in WSL, or on Linux or macOS")
 
 logging.getLogger("parsl_pool").addHandler(logging.NullHandler())  # silent unless the program wants to hear
 

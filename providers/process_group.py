@@ -24,6 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from parsl_pool import portable
+
 GUARD_SHELL = "/bin/sh"
 
 # A shell's child loses a SIGTERM that comes between its fork and its exec, and the shell then waits for the
@@ -141,7 +143,7 @@ class ProcessGroup:
         return self._ending
 
     def _guard_has_ended(self) -> bool:
-        if hasattr(os, "waitid"):  # macOS has it from Python 3.13 on
+        if portable.has(os, "waitid"):  # macOS has it from Python 3.13 on
             try:
                 look = os.WEXITED | os.WNOHANG | os.WNOWAIT
                 if os.waitid(os.P_PID, self._process.pid, look) is None:

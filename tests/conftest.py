@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from multiprocessing import resource_tracker
@@ -9,7 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from parsl_pool import portable
 from tests import leaks
+from tests.no_linux import sitecustomize
+
+NO_LINUX = Path(sitecustomize.__file__).parent
 
 ARRANGEMENTS = {"inside": True, "apart": False}
 
@@ -43,6 +48,19 @@ def pytest_configure(config: pytest.Config) -> None:
     root = Path(tempfile.mkdtemp(prefix="pp-"))
     config.add_cleanup(lambda: shutil.rmtree(root, ignore_errors=True))
     os.environ["TMPDIR"] = tempfile.tempdir = str(root)
+    if portable.FORCED:
+        # Every Python that is started from here refuses to parsl_pool what only Linux has, as this one does by now.
+        os.environ["PYTHONPATH"] = os.pathsep.join([str(NO_LINUX), *filter(None, [os.environ.get("PYTHONPATH")])])
+        os.environ.setdefault(sitecustomize.REPORT, str(root / "linux-calls"))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fails a session in portable mode in which anything asked for what only Linux has, be the error caught or not."""
+    report = os.environ.get(sitecustomize.REPORT)
+    if report and os.path.exists(report):
+        print(f"\nIn portable mode, but asked for what only Linux has:\n{Path(report).read_text()}", file=sys.stderr)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

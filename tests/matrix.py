@@ -70,14 +70,19 @@ def environment(minor: str, python: Path) -> Path:
     return inside
 
 
-def run_suite(python: Path, minor: str, arrangement: str, options: Sequence[str]) -> Outcome:
-    """Runs pytest; what it says goes to a file beside the environments."""
-    report = CACHE / f"{minor}-{arrangement}.xml"
+def run_suite(
+    python: Path, minor: str, arrangement: str, options: Sequence[str], *, portable: bool = False
+) -> Outcome:
+    """Runs pytest; what it says goes to a file beside the environments. portable: without what only Linux has."""
+    report = CACHE / f"{minor}-{arrangement}{'-portable' * portable}.xml"
     report.unlink(missing_ok=True)
     command = [str(python), "-m", "pytest", f"--arrangement={arrangement}", f"--junitxml={report}", *options]
     start = time.monotonic()
     with open(report.with_suffix(".log"), "wb") as log:
-        code = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log).returncode
+        environment = {**os.environ, "PARSL_POOL_PORTABLE": "1" * portable}  # empty: no
+        code = subprocess.run(
+            command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+        ).returncode
     seconds = time.monotonic() - start
     if not report.exists():
         return Outcome(minor, arrangement, seconds=seconds, trouble=f"pytest exited {code}: {log.name}")
@@ -111,6 +116,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.matrix", description=__doc__.splitlines()[0])
     parser.add_argument("--python", action="append", choices=SUPPORTED, help="only this one; may be repeated")
     parser.add_argument("--only", choices=list(ARRANGEMENTS), help="only this arrangement")
+    parser.add_argument("--portable", action="store_true", help="without what only Linux has, as on macOS")
     parser.add_argument("--kill-rounds", type=int, default=20, help="default: %(default)s")
     parser.add_argument("options", nargs="*", help="after `--`: options and files for pytest, as `-- -n 2`")
     asked = parser.parse_args(arguments)
@@ -122,7 +128,7 @@ def main(arguments: Sequence[str]) -> int:
         inside = environment(minor, python) if python else None
         for arrangement in [asked.only] if asked.only else ARRANGEMENTS:
             if inside:
-                outcome = run_suite(inside, minor, arrangement, options)
+                outcome = run_suite(inside, minor, arrangement, options, portable=asked.portable)
             else:
                 outcome = Outcome(minor, arrangement, trouble="not run: there is no such interpreter here")
             print(outcome, flush=True)

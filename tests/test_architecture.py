@@ -25,13 +25,14 @@ PACKAGES = {
     "parsl_pool.providers": ROOT / "providers",
 }
 
-# A room is a folder of parsl_pool, or a module beside them; `errors` and `_version` are open to all.
+# A room is a folder of parsl_pool, or a module beside them; `errors`, `portable` and `_version` are open to all.
 # `lost` is the part of `errors` that is loaded late.
-OPEN_TO_ALL = {"errors", "lost", "_version"}
+OPEN_TO_ALL = {"errors", "lost", "portable", "_version"}
 MAY_USE: dict[str, set[str]] = {
     "_version": set(),
     "errors": set(),
     "lost": set(),
+    "portable": set(),
     "interchange": set(),
     "checks": set(),
     "providers": {"checks"},
@@ -239,7 +240,7 @@ def test_a_worker_s_start_loads_interchange_and_little_else(module: str) -> None
     loaded = loaded_by(f"import parsl_pool.interchange.{module}")
     assert f"parsl_pool.interchange.{module}" in loaded
     rooms = {room_of(name) for name in loaded if name.startswith("parsl_pool")}
-    assert rooms <= {"__init__", "interchange", "errors", "_version"}
+    assert rooms <= {"__init__", "interchange", "errors", "portable", "_version"}
     assert not {name.split(".")[0] for name in loaded} & (HEAVY | HEAVY_FOR_A_WORKER)
     assert len(loaded) <= WORKERS_NEED, f"{len(loaded)}: {sorted(loaded)}"
 

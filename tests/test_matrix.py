@@ -38,6 +38,17 @@ def test_a_run_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert outcome.passed == 3 and outcome.is_good, (tmp_path / f"{MINOR}-inside.log").read_text()
 
 
+def test_a_portable_run_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tests see it in their environment, and so do the pools that they make."""
+    monkeypatch.setattr(matrix, "CACHE", tmp_path)
+    test = tmp_path / "test_mode.py"
+    test.write_text("import os\ndef test_mode(): assert os.environ['PARSL_POOL_PORTABLE'] == '1'")
+    options = ["-c", str(matrix.ROOT / "pyproject.toml"), "-p", "tests.conftest", str(test)]
+    wanted = matrix.run_suite(Path(sys.executable), MINOR, "inside", options, portable=True)
+    assert wanted.is_good, (tmp_path / f"{MINOR}-inside-portable.log").read_text()
+    assert matrix.run_suite(Path(sys.executable), MINOR, "inside", options).failed == 1
+
+
 def test_a_run_that_fails_or_does_not_start_is_not_good(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,6 +13,7 @@ import sqlite3
 from collections.abc import Iterator
 from urllib.parse import quote
 
+from parsl_pool import portable
 from parsl_pool.errors import BadCheckpoint
 
 log = logging.getLogger("parsl_pool.checkpoints")
@@ -146,10 +147,12 @@ def _choose_journal(connection: sqlite3.Connection, path: str) -> None:
 def file_system_of(path: str, mounts: str | None = None) -> str:
     """The type of the file system that a path is on, as the kernel calls it; "" if it does not say."""
     if mounts is None:
+        if not portable.has_proc():
+            return ""
         try:
             with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as lines:
                 mounts = lines.read()
-        except OSError:  # not Linux
+        except OSError:  # it is not for us
             return ""
     path = os.path.realpath(path)
     best, found = -1, ""

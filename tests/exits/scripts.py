@@ -72,7 +72,7 @@ class Script:
                 stderr=self._stderr,
                 env={
                     **os.environ,
-                    "PYTHONPATH": str(ROOT),
+                    "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
                     "TMPDIR": str(self.temporary),
                     "SCRATCH": str(folder),
                     TOKEN_VARIABLE: "/".join([os.environ[TOKEN_VARIABLE], self.token]),

@@ -1,13 +1,14 @@
 """Both sides of a worker's page in one process: the worker's own code writes, the manager's own reads."""
 
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from parsl_pool.interchange import columns, shared_memory, wire
 from parsl_pool.interchange.page import CLAIMS_SIZE, OUT, PAGE_SIZE, RING_SIZE, Page
-from parsl_pool.interchange.stream import Stream, pair
+from parsl_pool.interchange.stream import Stream
 from parsl_pool.interchange.worker import Setup, Worker
 
 HEAD = columns.RECORD.size
@@ -74,7 +75,7 @@ def ring(*, shares_claims: bool = True) -> Iterator[Ring]:
     """A worker and its page. shares_claims: its client is on this host, and has a table of claims."""
     fd = shared_memory.create(PAGE_SIZE, "page")
     claims_fd = shared_memory.create(CLAIMS_SIZE, "claims") if shares_claims else -1
-    ours, theirs = pair()
+    ours, theirs = socket.socketpair()  # with room: both ends belong to one thread, which reads only afterwards
     stream = Stream(ours)
     worker = Worker(theirs, fd, Setup(b"", 0, claims_fd, []))
     page = Page(fd)

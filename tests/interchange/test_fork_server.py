@@ -4,6 +4,7 @@ import gc
 import os
 import signal
 import sys
+import tempfile
 import threading
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 from parsl_pool import ParslPoolExecutor
 from tests.eventually import eventually
 from tests.exits.conftest import Runner, run
-from tests.recovery.arrangement import is_program
+from tests.recovery.arrangement import is_fork_server
 
 __all__ = ["run"]
 
@@ -35,11 +36,12 @@ def about_me() -> dict[str, Any]:
 
 
 def kinds_of_files(pid: int) -> list[str]:
-    """What each open descriptor of a process refers to, without numbers."""
+    """What each open descriptor of a process refers to, without numbers and made-up names."""
     found = []
     for fd in os.listdir(f"/proc/{pid}/fd"):
         try:
-            found.append(os.readlink(f"/proc/{pid}/fd/{fd}").split(":[")[0])
+            target = os.readlink(f"/proc/{pid}/fd/{fd}").split(":[")[0]
+            found.append("a temporary file" if target.startswith(tempfile.gettempdir()) else target)
         except FileNotFoundError:  # the one of this listing
             continue
     return sorted(found)
@@ -55,7 +57,7 @@ def test_the_first_fork_server_is_a_fork_of_the_interchange_and_as_clean_as_a_fr
         forked, program = pool.submit(started_as).result()
         first = pool.submit(about_me).result()
         assert "parsl_pool.interchange.interchange import" in program
-        assert is_program(psutil.Process(forked), "fork_server"), "what ps shows"
+        assert is_fork_server(psutil.Process(forked)), "what ps shows"
         os.kill(forked, signal.SIGKILL)
         eventually(lambda: not psutil.pid_exists(forked))
         fresh, program = pool.submit(started_as).result()

@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
-from parsl_pool import ParslPoolExecutor
+from parsl_pool import ParslPoolExecutor, portable
 from tests.eventually import eventually
 
 ZMQ = "libzmq"
@@ -42,7 +42,7 @@ class Parts:
 
     @property
     def fork_server(self) -> psutil.Process:
-        (server,) = [child for child in self.manager.children() if is_program(child, "fork_server")]
+        (server,) = [child for child in self.manager.children() if is_fork_server(child)]
         return server
 
     @property
@@ -79,6 +79,11 @@ def is_program(process: psutil.Process, module: str) -> bool:
 def is_over(process: psutil.Process) -> bool:
     """True also for what nobody has waited for: whose child it was may have ended before it."""
     return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+
+
+def is_fork_server(process: psutil.Process) -> bool:
+    """True for a child of an interchange or a manager that is its fork server, whatever `ps` shows for a fork."""
+    return is_program(process, "fork_server") or (not portable.has_proc() and is_program(process, "interchange"))
 
 
 class Arrangement:

@@ -7,7 +7,9 @@ import shlex
 from collections.abc import Callable
 from typing import Any
 
+from parsl_pool import portable
 from parsl_pool.interchange import launch, wire
+from parsl_pool.interchange.page import CLAIMS_NAME
 from parsl_pool.run_directory import RunDirectory
 from parsl_pool.scaling.blocks import BlockKeeper
 
@@ -32,6 +34,10 @@ class Apart:
         self.keeper = BlockKeeper(
             label, provider, provider.limits.init_blocks, self.manager_command, give_up, is_needed
         )
+
+    def claims_path(self) -> str:
+        """Where the claims table has to be for managers on this host to find it; "" if they find it by /proc."""
+        return "" if portable.has_proc() else os.path.join(self.directory.path, CLAIMS_NAME)
 
     def hello(self) -> wire.Hello:
         """What the interchange has to know. A second one gets the first one's address: managers come back to it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import chain, count, filterfalse
 from time import monotonic, sleep
 from typing import Any
@@ -23,13 +24,15 @@ class Claims:
         self._tries, self._pump = tries, pump
         self._table: ClaimsTable | None = None  # while the link is open
         self.fd = -1
+        self._path = ""
         self.are_shared = True  # every manager writes into our table
         self._withdrawn: list[list[int]] = []  # in this lap of task numbers
         self._withdrawn_before: list[list[int]] = []
 
-    def open(self) -> None:
-        """Make the table."""
-        self.fd = shared_memory.create(CLAIMS_SIZE, "claims")
+    def open(self, path: str = "") -> None:
+        """Make the table. path: under that name, where managers can't find it without."""
+        self._path = path
+        self.fd = shared_memory.create_named(path, CLAIMS_SIZE) if path else shared_memory.create(CLAIMS_SIZE, "claims")
         self._table = ClaimsTable(shared_memory.map_shared(self.fd, CLAIMS_SIZE))
 
     def close(self) -> None:
@@ -38,6 +41,9 @@ class Claims:
         if table is not None:
             table.close()
             os.close(self.fd)
+            if self._path:
+                with suppress(FileNotFoundError):  # the run's directory may have gone before us
+                    os.unlink(self._path)
 
     def disown(self) -> None:
         """In a forked child: the table is the parent's memory."""

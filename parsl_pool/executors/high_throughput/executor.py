@@ -14,7 +14,7 @@ from time import monotonic, sleep, time
 from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
-from parsl_pool import checks
+from parsl_pool import checks, portable
 from parsl_pool.dataflow.kernel import Kernel
 from parsl_pool.dataflow.record import Options, TaskRecord
 from parsl_pool.errors import ConfigurationError, SerializationError
@@ -115,6 +115,7 @@ class HighThroughputExecutor(ParslExecutor):
         Raises:
             StartError: it can't be started.
             SerializationError: the initializer can't be pickled.
+            ConfigurationError: it can't get to managers elsewhere.
         """
         with self._starting:
             self._start()
@@ -167,7 +168,15 @@ class HighThroughputExecutor(ParslExecutor):
             return b"", []
         from parsl_pool.executors.high_throughput.initargs import dump_initializer  # rarely needed
 
-        return dump_initializer(self._initializer, self._initargs)
+        data, descriptors = dump_initializer(self._initializer, self._initargs)
+        if descriptors and not self.manager_inside and not portable.has_proc():
+            for fd in descriptors:
+                os.close(fd)
+            raise ConfigurationError(
+                "on this system the multiprocessing queues and pipes among the initializer's arguments can only be "
+                "shared with manager_inside=True; or take them from a multiprocessing.Manager()"
+            )
+        return data, descriptors
 
     def begin_shutdown(self, kill: bool = False) -> None:
         """Take no more tasks; end when all is done. kill: end at once."""
@@ -399,7 +408,7 @@ def available_cores() -> int:
     """Processors that this process may use."""
     if hasattr(os, "process_cpu_count"):
         return os.process_cpu_count() or 1
-    if hasattr(os, "sched_getaffinity"):
+    if portable.has(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 

@@ -244,9 +244,9 @@ class Link:
                 raise
 
     def _open(self) -> None:
-        self.claims.open()
         if self._make_apart is not None:
             self._apart = self._make_apart()
+        self.claims.open(self._apart.claims_path() if self._apart is not None else "")
         self.start_process()
         self._thread = threading.Thread(target=self._run, name=f"parsl-pool-io-{self.label}", daemon=True)
         self.opened_at = monotonic()

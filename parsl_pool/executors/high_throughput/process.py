@@ -7,6 +7,7 @@ import select
 import signal
 from time import monotonic
 
+from parsl_pool import portable
 from parsl_pool.errors import StartError
 from parsl_pool.interchange import launch, stream
 
@@ -72,7 +73,7 @@ class InterchangeProcess:
 
 
 def _pidfd(pid: int) -> int | None:
-    if not hasattr(os, "pidfd_open"):
+    if not portable.has(os, "pidfd_open"):
         return None
     try:
         return os.pidfd_open(pid)

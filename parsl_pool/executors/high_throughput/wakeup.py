@@ -6,7 +6,7 @@ import os
 import select
 import threading
 
-from parsl_pool.interchange.shared_memory import PORTABLE
+from parsl_pool import portable
 from parsl_pool.interchange.stream import Stream
 
 
@@ -17,7 +17,7 @@ class Wakeup:
         # Guards closing against setting: a closed number may be somebody else's. Entered again by signals' handlers.
         self._lock = threading.RLock()
         self._open = True
-        if hasattr(os, "eventfd") and not PORTABLE:
+        if portable.has(os, "eventfd"):
             self._read = self._write = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         else:
             self._read, self._write = os.pipe()
