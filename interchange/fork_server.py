@@ -48,6 +48,8 @@ class ForkServer:
         poller.register(self._wake_read, select.POLLIN)
         try:
             while True:
+                while not self._stream.flush():  # also what was put before the first turn
+                    select.select([], [self._stream], [])
                 for fd, _ in poller.poll():
                     if fd == self._wake_read:
                         os.read(fd, 4096)
@@ -55,8 +57,6 @@ class ForkServer:
                     else:
                         for kind, body, descriptors in self._stream.receive():
                             self._handle(kind, body, descriptors)
-                while not self._stream.flush():
-                    select.select([], [self._stream], [])
         except PeerGone:
             for pid in self._workers:
                 _kill(pid)

@@ -23,7 +23,7 @@ from parsl_pool.interchange.loop import Loop
 from parsl_pool.interchange.manager import Manager, Upward, python_version
 from parsl_pool.interchange.page import CLAIMS_NAME
 from parsl_pool.interchange.parent_death import end_with_parent
-from parsl_pool.interchange.rubbish import check
+from parsl_pool.interchange.rubbish import Rubbish, check
 from parsl_pool.interchange.uplink import Uplink
 
 _BEAT_S = 5.0
@@ -40,7 +40,8 @@ class ManagerProgram:
         self._path, self._ticket = ticket, curve.read_ticket(ticket)
         self._manager: Manager | None = None
         self._claims = -1
-        self._patience_s = _PATIENCE_S
+        self._started, self._patience_s = monotonic(), _PATIENCE_S
+        self._rubbish = Rubbish(self._say)
         self._stopping = False
         self._log = ProcessLog(f"manager-{self.name}")
         self._link = Uplink(loop, self.name, self)
@@ -71,10 +72,13 @@ class ManagerProgram:
 
     def dropped(self, reason: str) -> None:
         """A message of the interchange's was none."""
-        if self._manager is not None:
-            self._report(wire.Dropped(reason))
-        else:  # it would not listen to somebody who has not registered
-            print(f"parsl_pool: manager {self.name} dropped a bad message: {reason}", file=sys.stderr)
+        self._rubbish.drop(reason)
+        if self._manager is not None:  # else it would not listen
+            self._link.send(wire.Dropped(reason))
+
+    def _say(self, text: str) -> None:
+        print(f"parsl_pool manager {self.name}: {text}", file=sys.stderr, flush=True)
+        self._log.write(text, 40)
 
     def copied(self) -> None:
         """Workers may overwrite what they have reported."""
@@ -160,10 +164,10 @@ class ManagerProgram:
 
     def _beat(self) -> None:
         now = monotonic()
-        silent = now - self._link.heard
+        silent = now - (self._link.heard if self._manager is not None else self._started)
         if silent > self._patience_s:
-            print(f"parsl_pool manager {self.name}: no interchange for {silent:.0f} s, ending", file=sys.stderr)
-            self._log.write(f"no interchange for {silent:.0f} s", 40)
+            where, trouble = self._ticket.address, self._link.trouble or "it says nothing that would be of use"
+            self._say(f"no interchange at {where} for {silent:.0f} s ({trouble}), ending")
             self.stop(True)
             return
         if self._manager is not None:

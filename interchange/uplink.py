@@ -28,15 +28,13 @@ _CONNECT_MS = 10_000
 _LINGER_MS = 1000
 
 _UP = int(zmq.Event.HANDSHAKE_SUCCEEDED)
+_NO_KEY = "who answers there does not have the interchange's key"
 _DOWN = {
-    int(event)
-    for event in (
-        zmq.Event.CLOSED,
-        zmq.Event.DISCONNECTED,
-        zmq.Event.HANDSHAKE_FAILED_NO_DETAIL,
-        zmq.Event.HANDSHAKE_FAILED_PROTOCOL,
-        zmq.Event.HANDSHAKE_FAILED_AUTH,
-    )
+    int(zmq.Event.CLOSED): "nobody answers there",
+    int(zmq.Event.DISCONNECTED): "the connection has ended",
+    int(zmq.Event.HANDSHAKE_FAILED_NO_DETAIL): _NO_KEY,
+    int(zmq.Event.HANDSHAKE_FAILED_PROTOCOL): _NO_KEY,
+    int(zmq.Event.HANDSHAKE_FAILED_AUTH): "the interchange does not know our key",
 }
 
 # What says how things are now. All else is kept.
@@ -82,6 +80,7 @@ class Uplink:
         self._is_up = False
         self._is_closed = False
         self.heard = monotonic()
+        self.trouble = ""  # why there is no connection
         loop.after_reads.append(self.serve)
         self._connect()
 
@@ -129,12 +128,14 @@ class Uplink:
             if event == _UP:
                 self._begin()
             elif event in _DOWN:
+                self.trouble = _DOWN[event]
                 self._read()
                 self.renew()
 
     def _begin(self) -> None:
         self._flush()
         self._is_up = True
+        self.trouble = ""
         self._pause_s = _AGAIN_S
         self._taken = 0
         self._owner.greet([task for _, ids in self._kept for task in unpack(f"<{len(ids) // 8}Q", ids)])
