@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from parsl_pool.interchange import columns, wire
+from parsl_pool.interchange import columns, serialize, wire
 
 
 def read_descriptor(fd: int) -> bytes:
@@ -33,9 +33,13 @@ def inline_tasks(tasks: columns.Tasks) -> columns.Tasks:
 
 
 def inline_results(results: columns.Results) -> columns.Results:
-    """The same result without descriptors."""
+    """The same result without descriptors; an error, if it is too large for a message."""
     if not results.descriptors:
         return results
-    payload = read_descriptor(results.descriptors[0])
     task, _, status = columns.RECORD.unpack_from(results.records)
-    return columns.result_of(task, status, payload)
+    size = os.fstat(results.descriptors[0]).st_size
+    if size > serialize.MAX_PAYLOAD:
+        os.close(results.descriptors[0])
+        problem = serialize.too_large("the result", size)
+        return columns.result_of(task, wire.UNSENDABLE, serialize.dump_exception(problem))
+    return columns.result_of(task, status, read_descriptor(results.descriptors[0]))

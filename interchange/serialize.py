@@ -32,6 +32,9 @@ Payload = bytes | memoryview
 LARGE = 1 << 16
 """From this size on a payload goes through shared memory on one host, and buffers leave the pickle."""
 
+MAX_PAYLOAD = (1 << 31) - (1 << 16)
+"""Bytes of a payload that still fits into a message, with all that is said about it there."""
+
 _U32 = Struct("<I")
 _U64 = Struct("<Q")
 _ALIGN = 64  # arrays in shared memory begin on a cache line
@@ -147,6 +150,12 @@ def pass_on(problem: BaseException, again: Callable[[], object]) -> None:
         except Exception:  # another one: so the first was no part of it; the caller's next try tells
             pass
     raise problem
+
+
+def too_large(name: str, size: int) -> SerializationError:
+    """The error about a payload that has to go through a socket, and can't."""
+    reason = f"its pickle has {size:,} bytes, and a message can take {MAX_PAYLOAD:,}; pass the path of a file instead"
+    return SerializationError(name, "", reason)
 
 
 def _keep_in_band(buffer: PickleBuffer, buffers: list[PickleBuffer]) -> bool:

@@ -26,6 +26,7 @@ _AGAIN_S = 0.05
 _AGAIN_MOST_S = 1.0
 _CONNECT_MS = 10_000
 _LINGER_MS = 1000
+_LARGE = 1 << 26  # bytes of results that travel together: a message has a limit
 
 _UP = int(zmq.Event.HANDSHAKE_SUCCEEDED)
 _NO_KEY = "who answers there does not have the interchange's key"
@@ -158,16 +159,24 @@ class Uplink:
         self._results.append(results)
 
     def _flush(self) -> None:
-        results = self._results
+        results, self._results = self._results, []
         if not results:
             return
-        self._results = []
+        while results:
+            size, count = 0, 0
+            while count < len(results) and (not count or size + len(results[count].records) < _LARGE):
+                size += len(results[count].records)
+                count += 1
+            self._send_merged(results[:count])
+            del results[:count]
+        self._owner.copied()
+
+    def _send_merged(self, results: list[columns.Results]) -> None:
         ids = b"".join([part.ids for part in results])
         merged = columns.Results(len(ids) // 8, ids, b"".join([part.records for part in results]))
         data = bytes((wire.RESULTS, 0)) + merged.encode()
         self._kept.append((data, ids))
         self._put(data)
-        self._owner.copied()
 
     def _put(self, data: bytes) -> None:
         if self._is_up:

@@ -316,8 +316,10 @@ class Worker:
                     short = serialize.stand_in(serialize.size_of(result))
                 else:
                     short, fd = serialize.to_shared_memory(result, "result")
-            except OSError:
-                pass  # no shared memory left: through the socket
+            except OSError:  # no shared memory left: through the socket, if that can take it
+                size = serialize.size_of(result)
+                if size > serialize.MAX_PAYLOAD:
+                    status, result = wire.UNSENDABLE, _envelope(serialize.too_large("the result", size), 0)
             else:
                 self._connection.send_descriptor(wire.frame(wire.Bulk(task, status, 0, short), 1), fd)
                 os.close(fd)

@@ -59,13 +59,19 @@ def dump_arguments(
 
 
 def finish_payload(payload: bytes | list[Any], shared: WarmMemory | None) -> bytes | SharedPayload:
-    """Put a large payload into shared memory, if that is allowed and there is room."""
+    """Put a large payload into shared memory, if that is allowed and there is room.
+
+    Raises:
+        SerializationError: there isn't, and it is too large for a message.
+    """
     if shared is not None and serialize.size_of(payload) >= serialize.LARGE:
         try:
             if serialize.first_byte(payload) == 0x80 or len(shared.out) < limit():
                 return SharedPayload(payload, shared)
         except OSError:
             pass  # no memory or descriptors for it: through the socket, which is slower
+    if (size := serialize.size_of(payload)) > serialize.MAX_PAYLOAD:
+        raise serialize.too_large("the arguments", size)
     return serialize.join(payload)
 
 

@@ -80,6 +80,8 @@ class Functions:
         parts = _parts(function) if type(function) is FunctionType else None
         steady = parts is not None and all(_is_steady(part) for part in parts)
         data = _dump(function, name)
+        if len(data) > serialize.MAX_PAYLOAD:
+            raise serialize.too_large(name, len(data))
         number = self._register((serialize.REUSE if steady else serialize.ANEW) + data)
         if steady and parts is not None:
             with self._lock:

@@ -51,6 +51,8 @@ def dump_initializer(initializer: Callable[..., object], initargs: tuple[Any, ..
         data = serialize.join(serialize.dump_value(whole, "the initializer"))
         if b"__main__" in data:
             data = serialize.dump_by_value(whole, "the initializer")
+        if len(data) > serialize.MAX_PAYLOAD:
+            raise serialize.too_large("the initializer with its arguments", len(data))
         return data, []
     except SerializationError as problem:
         if not _may_be_shared(problem):

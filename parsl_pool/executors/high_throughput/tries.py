@@ -252,6 +252,7 @@ class Tries:
 _KILLED = "\0killed"
 _NO_OPTIONS = Options()
 _KEEP_FAILURES = 100
+_LARGE_FRAME = 1 << 26  # bytes; from here on each task goes by itself: a message has a limit
 _LONE_TASK = Struct("<IBBiIIQII")  # the frame of one task, without its payload
 _LONE_RESULT = Struct("<IBBIQQIB")  # the frame of one result, without its payload
 
@@ -282,8 +283,9 @@ def frames_of(batch: list[AppFuture[Any]], singly: bool) -> list[tuple[bytes, li
             except TypeError:
                 pass  # one is in shared memory, or cancelled
             else:
-                frames.append((_frame(run, 0, 0, payload), None))
-                continue
+                if len(payload) < _LARGE_FRAME:
+                    frames.append((_frame(run, 0, 0, payload), None))
+                    continue
         for future in run:
             _add_single(frames, future)
     return frames
