@@ -80,11 +80,13 @@ def function_parts(encoder: Encoder, fn: Callable[..., Any], left_out: frozenset
     return [(CODE, encoder.encode(fn))]
 
 
-def _named(encoder: Encoder, value: Any, name: str) -> bytes:
-    """A part that is said by a name in an error's text."""
+def _named(encoder: Encoder, value: Any, name: str, *, is_fixed: bool = False) -> bytes:
+    """A part that is said by a name in an error's text. A fixed one may be unknown: nobody can change it."""
     try:
         return encoder.encode(value)
     except UnknownMemoType as error:
+        if is_fixed:
+            return b"?" + class_name(type(value))
         path = f"{name}, {error.path.lstrip('.')}" if error.path else name
         raise UnknownMemoType(error.type_name, error.where, path, error.reason) from None
 
@@ -93,14 +95,16 @@ def _python_function(encoder: Encoder, fn: FunctionType, left_out: frozenset[str
     if id(fn) in encoder.open:  # it closes over itself, as a recursive function inside another does
         return [(CODE, b"R%x;" % (len(encoder.open) - encoder.open[id(fn)]))]
     code = fn.__code__
+    is_fixed = is_of_a_library(fn) and _is_importable(fn)
     encoder.enter(fn)
     try:
         parts = [(CODE, text(module_name(fn)) + text(fn.__qualname__) + _code(encoder, code))]
         for name, value in _defaults(fn):
             if name not in left_out:
-                parts.append((of_default(name), _named(encoder, value, f"the default of {name}")))
+                encoded = _named(encoder, value, f"the default of {name}", is_fixed=is_fixed)
+                parts.append((of_default(name), encoded))
         for name, cell in zip(code.co_freevars, fn.__closure__ or ()):
-            parts.append((of_variable(name), _cell(encoder, name, cell)))
+            parts.append((of_variable(name), _cell(encoder, name, cell, is_fixed)))
         return parts
     finally:
         encoder.leave(fn)
@@ -114,12 +118,12 @@ def _defaults(fn: FunctionType) -> Iterator[tuple[str, Any]]:
     yield from sorted((fn.__kwdefaults__ or {}).items())
 
 
-def _cell(encoder: Encoder, name: str, cell: Any) -> bytes:
+def _cell(encoder: Encoder, name: str, cell: Any, is_fixed: bool) -> bytes:
     try:
         value = cell.cell_contents
     except ValueError:  # it has none yet
         return b"_"
-    return _named(encoder, value, f"the variable {name}, over which it closes")
+    return _named(encoder, value, f"the variable {name}, over which it closes", is_fixed=is_fixed)
 
 
 def _partial(encoder: Encoder, fn: partial[Any], left_out: frozenset[str]) -> Parts:
@@ -199,7 +203,7 @@ def _bound_wrapper(encoder: Encoder, fn: MethodWrapperType) -> bytes:
 def _class(encoder: Encoder, cls: type) -> bytes:
     """A class: its name and, if it was made in Python, what its own methods and plain attributes are."""
     name = b"C" + class_name(cls)
-    if not cls.__flags__ & _HEAP_TYPE or id(cls) in encoder.open or _is_of_a_library(cls):
+    if not cls.__flags__ & _HEAP_TYPE or id(cls) in encoder.open or is_of_a_library(cls):
         return name
     encoder.enter(cls)
     try:
@@ -216,11 +220,11 @@ _HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: not part of an interpreter's or exte
 _NO_CONTENT = {"__module__", "__qualname__", "__firstlineno__", "__static_attributes__", "__dict__", "__weakref__"}
 
 
-def _is_of_a_library(cls: type) -> bool:
-    """It can be named, and what it is does not change while its user works: the standard library, site-packages."""
-    if module_name(cls) == "__main__":
+def is_of_a_library(thing: Any) -> bool:
+    """What it is does not change while its user works: it comes from the standard library or from site-packages."""
+    if module_name(thing) == "__main__":
         return False
-    module = sys.modules.get(cls.__module__)
+    module = sys.modules.get(module_name(thing))
     place = getattr(module, "__file__", None)
     if place is None:
         return module is not None
@@ -271,11 +275,12 @@ def find(value: Any) -> Kind | None:
         return _class
     if not callable(value):
         return None
-    if callable(getattr(value, "__wrapped__", None)) and _is_of_a_library(type(value)):
-        return _wrapper  # functools.lru_cache, compilers of functions
-    if _is_importable(value):
+    is_importable = _is_importable(value)
+    if is_importable and is_of_a_library(value):
         return _by_name
-    return None
+    if callable(getattr(value, "__wrapped__", None)) and is_of_a_library(type(value)):
+        return _wrapper  # functools.lru_cache, compilers of functions
+    return _by_name if is_importable else None
 
 
 def _wrapper(encoder: Encoder, value: Any) -> bytes:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import singledispatch
 from hashlib import blake2b
@@ -170,6 +171,8 @@ class _Prepared:
             self.outputs = {self.plan.name_as_bound(name): name for name in OUTPUTS}
             if self.plan.more in ignore:
                 self.more = f"{self.plan.more}["
+            if self.plan.defaults and functions.is_of_a_library(fn):
+                self.plan = self.plan._replace(defaults=_known(self.plan.defaults))
         self.parts = _function_parts(fn, self.left_out)
         self.prefix = text(self.name) + _digest_of(self.parts)
         self.name_of = {name: text(name) for name in order}
@@ -183,6 +186,16 @@ class _Prepared:
         if len(args) == self.simple and not kwargs:
             return zip(self.plan.positional, args)
         return self.plan.bind(args, kwargs).items()
+
+
+def _known(defaults: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Without those that have no key, such as a library's own mark for "not given"."""
+    found = {}
+    for name, value in defaults.items():
+        with contextlib.suppress(UnknownMemoType):
+            _encoder().encode(value)
+            found[name] = value
+    return found
 
 
 class _Cache:

@@ -17,6 +17,7 @@ import struct
 import threading
 import zlib
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 from weakref import WeakSet
 
@@ -81,6 +82,7 @@ class Store:
         self._to_write = to_write
         self._lock = threading.Lock()  # guards the connection: one statement, or one transaction, at a time
         self._damage_told = self._is_closed = False
+        self._engine: sql.Engine | None = None
         self._connection: sql.Connection | None = self._open()
         _STORES.add(self)
 
@@ -212,13 +214,18 @@ class Store:
         return connection
 
     def _connect(self) -> sql.Connection:
-        if not self.is_file:
-            try:
-                return sql.create_engine(self.place, poolclass=NullPool).connect()
-            except (sql.exc.SQLAlchemyError, ImportError) as error:  # ImportError: the database's driver
-                raise BadCheckpoint(self.name, f"cannot be reached: {error}") from error
-        opened = sqlite_file.open_to_write if self._to_write else sqlite_file.open_to_read
-        return sql.create_engine("sqlite://", creator=lambda: opened(self.place), poolclass=NullPool).connect()
+        if self.is_file:
+            if self._engine is None:
+                opened = sqlite_file.open_to_write if self._to_write else sqlite_file.open_to_read
+                creator = partial(opened, self.place)
+                self._engine = sql.create_engine("sqlite://", creator=creator, poolclass=NullPool)
+            return self._engine.connect()
+        try:
+            if self._engine is None:
+                self._engine = sql.create_engine(self.place, poolclass=NullPool)
+            return self._engine.connect()
+        except (sql.exc.SQLAlchemyError, ImportError) as error:  # ImportError: the database's driver
+            raise BadCheckpoint(self.name, f"cannot be reached: {error}") from error
 
     def forget_connection(self) -> None:
         """In a forked child: the connection is the parent's, and SQLite must not even close it here."""
