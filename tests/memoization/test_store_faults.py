@@ -4,9 +4,11 @@ import contextlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -188,12 +190,27 @@ def test_a_forked_child_may_close_what_is_its_parent_s(tmp_path: Path) -> None:
 # ---- places where one may not write
 
 
-def test_a_checkpoint_in_a_place_that_cannot_be_written_is_read(tmp_path: Path) -> None:
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that other users can reach. pytest's own are closed to them, again and again by each session."""
+    above = Path(tempfile.gettempdir())
+    mode = above.stat().st_mode
+    folder = Path(tempfile.mkdtemp())
+    above.chmod(mode | 0o011)
+    folder.chmod(0o755)
+    yield folder
+    above.chmod(mode)
+    shutil.rmtree(folder)
+
+
+def test_a_checkpoint_in_a_place_that_cannot_be_written_is_read(tmp_path: Path, open_folder: Path) -> None:
     """As an ordinary user: root may write everywhere."""
-    folder = tmp_path / "c"
+    folder = open_folder / "c"
     writer = Checkpointer("dfk_exit", folder)
     writer.add(key(1), payload(1))
     writer.close()
+    (folder / "results.sqlite").chmod(0o444)
+    folder.chmod(0o555)
     script = (
         "import os, sys\n"
         "from parsl_pool.memoization.checkpoints import Checkpointer, load_checkpoints\n"
@@ -204,12 +221,6 @@ def test_a_checkpoint_in_a_place_that_cannot_be_written_is_read(tmp_path: Path) 
         "assert not loaded.problems, loaded.problems\n"
         "assert loaded.get(key(1).digest) == payload(1)\n"
     )
-    (folder / "results.sqlite").chmod(0o444)
-    folder.chmod(0o555)
-    for parent in (tmp_path, *tmp_path.parents):
-        with contextlib.suppress(OSError):
-            if parent.stat().st_uid == os.getuid() and parent != Path("/"):
-                parent.chmod(parent.stat().st_mode | 0o011)
     try:
         done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, done.stderr
