@@ -193,13 +193,15 @@ def test_a_forked_child_may_close_what_is_its_parent_s(tmp_path: Path) -> None:
 @pytest.fixture
 def open_folder() -> Iterator[Path]:
     """A folder that other users can reach. pytest's own are closed to them, again and again by each session."""
-    above = Path(tempfile.gettempdir())
-    mode = above.stat().st_mode
     folder = Path(tempfile.mkdtemp())
-    above.chmod(mode | 0o011)
+    modes = {above: above.stat().st_mode for above in folder.parents}
+    closed = [above for above, mode in modes.items() if not mode & 0o001]  # this session's, and one around it
+    for above in closed:
+        above.chmod(modes[above] | 0o011)
     folder.chmod(0o755)
     yield folder
-    above.chmod(mode)
+    for above in closed:
+        above.chmod(modes[above])
     shutil.rmtree(folder)
 
 
