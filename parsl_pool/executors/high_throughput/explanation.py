@@ -7,6 +7,7 @@ from typing import Any
 
 from parsl_pool.executors.high_throughput.link import Link
 
+_SOME = 5
 
 def counts(link: Link, kernel: Any, workers: Any) -> dict[str, float]:
     """Numbers for `PoolStatus`."""
@@ -52,22 +53,38 @@ def explain(link: Link, kernel: Any, workers: Any) -> str:
         lines.append(f"the last result came {now - link.tries.last_result:.0f} s ago")
     elif link.opened_at:
         lines.append(f"no result has come yet, {now - link.opened_at:.0f} s after the start")
-    for future in running[:5]:
-        lines.append(f"running: task {future.tid} ({link.name_of(future)})")
-    if len(running) > 5:
-        lines.append(f"running: {len(running) - 5} more")
+    if silence := link.silence():
+        lines.append(silence)
+    lines += _about_running(link, running)
     lines += kernel.explain()
-    lines.append(_about_workers(link, workers, len(running)))
+    lines.append(_about_workers(link, workers, len(running), len(table)))
     if link.keeper is not None:
         lines += link.keeper.explain()
     return "\n".join(lines)
 
 
-def _about_workers(link: Link, workers: Any, running: int) -> str:
+def _about_running(link: Link, running: list[Any]) -> list[str]:
+    """Those that have run for the longest time first, as far as that can be seen from here."""
+    seen = {}
+    for view in list(link.pages.values()):
+        if (now := view.runs()) is not None:
+            seen[now[0]] = (now[1], f", for {now[1]:.0f} s in process {view.record.pid} on {view.record.host}")
+    running = sorted(running, key=lambda future: -seen.get(future._tid, (0.0, ""))[0])
+    lines = [
+        f"running: task {future.tid} ({link.name_of(future)}){seen.get(future._tid, (0.0, ''))[1]}"
+        for future in running[:_SOME]
+    ]
+    if len(running) > _SOME:
+        lines.append(f"running: {len(running) - _SOME} more")
+    return lines
+
+
+def _about_workers(link: Link, workers: Any, running: int, tasks: int) -> str:
     alive = len(workers.processes)
     if alive:
         hosts = sorted({process.host for process in list(workers.processes.values())})
-        return f"{alive} workers are up on {', '.join(hosts)} ({workers.started} started, {workers.lost} lost)"
+        text = f"{alive} workers are up on {', '.join(hosts)} ({workers.started} started, {workers.lost} lost)"
+        return f"{text}; all are busy, so {tasks - running} tasks wait" if tasks > running >= alive else text
     if running:  # that a task has begun is seen at once; that its worker is up, by a message
         return f"workers are just starting, and have not said yet that they are up ({workers.lost} lost)"
     if not link.opened_at:

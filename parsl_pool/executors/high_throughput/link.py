@@ -452,6 +452,10 @@ class Link:
         self._closed.set()
         self._wakeup.close()
 
+    def silence(self) -> str:
+        """What is to be said if the interchange does not answer; "" else."""
+        return self._watchdog.silence()
+
     def has_tasks(self) -> bool:
         """True while there are tasks that have not ended."""
         return bool(self.tries.table)

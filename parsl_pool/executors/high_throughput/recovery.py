@@ -19,7 +19,7 @@ from parsl_pool.errors import PoolBroken, StartError
 from parsl_pool.executors.high_throughput.process import InterchangeProcess
 from parsl_pool.futures import AppFuture
 from parsl_pool.interchange import columns, wire
-from parsl_pool.interchange.page import CONSUMED, OUT, Page, split_records
+from parsl_pool.interchange.page import CONSUMED, OUT, SINCE, TASK, Page, split_records
 from parsl_pool.interchange.stopped import await_ends, is_alive
 
 log = logging.getLogger("parsl_pool.interchange")
@@ -33,17 +33,39 @@ _RESENT_S = 60.0
 class WorkerView:
     """A worker as its client sees it: who it is, and its page if it is on this host."""
 
-    __slots__ = ("fd", "record")
+    __slots__ = ("_file", "fd", "record")
 
     def __init__(self, record: wire.WorkerUp, descriptors: list[int]) -> None:
         self.record = record
         self.fd = descriptors[0] if descriptors else -1
+        self._file = _file_of(self.fd) if descriptors else None
+
+    def runs(self) -> tuple[int, float] | None:
+        """The task that it is at, and for how many seconds; None if it is at none, or out of sight. Any thread."""
+        try:
+            fd = os.dup(self.fd)
+        except OSError:
+            return None
+        try:
+            if _file_of(fd) != self._file:
+                return None  # it is gone, and its descriptor's number has become another one's
+            page = Page(fd)
+            task, since = page.words[TASK], page.words[SINCE]
+            page.close()
+            return (task, max(0.0, monotonic() - since / 1e9)) if task else None
+        finally:
+            os.close(fd)
 
     def close(self) -> None:
         """Let go of the page."""
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
+
+
+def _file_of(fd: int) -> tuple[int, int]:
+    state = os.fstat(fd)
+    return state.st_dev, state.st_ino
 
 
 def await_workers(views: dict[tuple[str, int], WorkerView]) -> None:

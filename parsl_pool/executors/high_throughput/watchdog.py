@@ -34,12 +34,20 @@ class Watchdog:
         self._heard_at = self._looked_at = monotonic()
         self._asked = False
         self._ending_at: float | None = None
-        self._told_at = 0.0  # the time of the last result when a stall was last told of
+        self._busy_since = 0.0  # when there was something to watch again, after a while without
+        self._told_at = 0.0  # from when on nothing had come back when that was last told
 
     def heard(self) -> None:
         """A message has come."""
         self._heard_at = monotonic()
         self._asked = False
+
+    def silence(self) -> str:
+        """What is to be said if the interchange does not answer; "" else. Any thread."""
+        silent = monotonic() - self._heard_at
+        if not self._asked or silent < PING_S:
+            return ""
+        return f"the interchange has not been heard for {silent:.0f} s; it is ended, and replaced, after {HANG_S:.0f} s"
 
     def bound(self, timeout: float | None) -> float:
         """How long to sleep at most."""
@@ -60,7 +68,7 @@ class Watchdog:
             return
         idle, self._looked_at = now - self._looked_at, now
         if idle > 2 * PING_S:  # there was nothing to watch for a while, or we were stopped ourselves
-            self._heard_at = now
+            self._heard_at = self._busy_since = now
             self._asked = False
             return
         silent = now - self._heard_at
@@ -71,13 +79,13 @@ class Watchdog:
         elif silent > PING_S and not self._asked:
             self._asked = True
             self._link.send(wire.Ping(0))
-        last = max(self._link.tries.last_result, self._link.opened_at)
+        last = max(self._link.tries.last_result, self._link.opened_at, self._busy_since)
         if now - last > STALL_S and self._told_at != last:
             self._told_at = last
-            self._tell()
+            self._tell(now - last)
 
-    def _tell(self) -> None:
+    def _tell(self, seconds: float) -> None:
         text = self._link.explain()
         busy = len(self._link.claims.running())
         level = logging.INFO if busy and busy >= len(self._link.watcher.processes) else logging.WARNING
-        log.log(level, "no result for %.0f s.\n%s", STALL_S, text)
+        log.log(level, "no result for %.0f s.\n%s", seconds, text)
