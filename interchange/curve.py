@@ -47,6 +47,7 @@ def write_ticket(path: str, ticket: Ticket) -> None:
     temporary = f"{path}.new"
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(fd, "w") as file:
+        os.fchmod(fd, 0o600)  # whatever the umask is
         json.dump(ticket._asdict(), file)
     os.replace(temporary, path)
 

@@ -71,7 +71,9 @@ class ForkServer:
         try:
             pid = os.fork()
         except OSError as problem:
-            self._stream.put(wire.frame(wire.Spawned(number, 0, f"cannot fork a worker: {problem}")))
+            from parsl_pool.interchange import shortage  # rarely needed
+
+            self._stream.put(wire.frame(wire.Spawned(number, 0, f"cannot fork a worker: {shortage.describe(problem)}")))
             for fd in descriptors:
                 os.close(fd)
             return
@@ -115,7 +117,8 @@ class ForkServer:
             passed += [self._setup.claims, *self._setup.descriptors]
         for fd in passed:
             os.set_inheritable(fd, True)
-        os.execv(sys.executable, launch.helper_command("spawned", [number, *passed]))
+        command = launch.helper_command("spawned", [number, *passed])
+        os.execv(command[0], command)
 
     def _reap(self) -> None:
         while self._workers:

@@ -3,7 +3,8 @@
     client --inherited unix socket--> Interchange --call--> a manager inside
                                           '------zmq, CURVE--> managers elsewhere (managers_door.py)
 
-Program: `interchange FD CLIENT_PID inside|apart`. It lives exactly as long as the client holds the other end of FD.
+Program: `interchange FD CLIENT_PID inside|apart WORDS STDERR`. It lives exactly as long as the client holds the other
+end of FD. What it is started with as stderr is WORDS, a file of the client's for its last words.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ import select
 import signal
 import socket
 import sys
+from collections.abc import Callable
+from functools import partial
 from time import monotonic
 from typing import Any
 
 from parsl_pool.errors import BadMessage
-from parsl_pool.interchange import broker, columns, launch, stream, title, wire
+from parsl_pool.interchange import broker, columns, launch, shortage, stream, title, wire
 from parsl_pool.interchange.free_memory import Ebb
 from parsl_pool.interchange.log_file import ProcessLog
 from parsl_pool.interchange.loop import Loop
@@ -31,9 +34,16 @@ INSIDE = "inside"
 class Interchange:
     """Gives the broker's core its sockets. Everything happens in the loop's thread."""
 
-    def __init__(self, loop: Loop, client: stream.Stream, fork_server: launch.Helper | None = None) -> None:
+    def __init__(
+        self,
+        loop: Loop,
+        client: stream.Stream,
+        fork_server: launch.Helper | None = None,
+        before_ready: Callable[[], None] = lambda: None,
+    ) -> None:
         self._loop, self._client = loop, client
         self._fork_server = fork_server
+        self._before_ready = before_ready
         self._broker = broker.Broker()
         self._inside: Manager | None = None
         self._door: Any = None  # ManagersDoor, when managers are apart
@@ -143,6 +153,7 @@ class Interchange:
             self._door.settings = settings
             for fd in descriptors:
                 os.close(fd)
+            self._before_ready()
             self._tell(wire.Ready(os.getpid(), self._door.address))
             return
         self._inside = Manager(
@@ -297,8 +308,49 @@ class Interchange:
         self._loop.stop()
 
 
-def _be_fork_server(sock: socket.socket, parent: int) -> None:
+class _Words:
+    """Where our last words go: to the client's stderr, and to a file for the client's error.
+
+    At first that file is our stderr: an interpreter that cannot start us says why, and so does libzmq when it ends
+    the process because it got no thread.
+    """
+
+    def __init__(self, file: int, stderr: int) -> None:
+        self._file, self._stderr = file, stderr
+        self._is_taken = False
+        os.set_inheritable(file, False)
+        sys.excepthook = self._keep
+
+    def take_stderr(self) -> None:
+        """Have the client's stderr as ours."""
+        if self._is_taken:
+            return
+        self._is_taken = True
+        said = os.pread(self._file, os.fstat(self._file).st_size, 0)
+        os.ftruncate(self._file, 0)
+        os.dup2(self._stderr if self._stderr >= 0 else os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC), 2)
+        if self._stderr >= 0:
+            os.close(self._stderr)
+        try:
+            while said:  # such as `python -v` says
+                said = said[os.write(2, said) :]
+        except OSError:
+            return  # nobody reads it
+
+    def close(self) -> None:
+        """They are another process's."""
+        sys.excepthook = sys.__excepthook__
+        os.close(self._file)
+
+    def _keep(self, kind: type[BaseException], problem: BaseException, trace: Any) -> None:
+        self.take_stderr()
+        os.pwrite(self._file, f"{kind.__name__}: {shortage.describe(problem)}".encode(errors="replace"), 0)
+        sys.__excepthook__(kind, problem, trace)
+
+
+def _be_fork_server(words: _Words, sock: socket.socket, parent: int) -> None:
     """In a fork of this process, which halves the time until there are workers."""
+    words.close()
     title.be_called_fork_server()
     from parsl_pool.interchange import fork_server  # what the interchange itself does not need
 
@@ -306,7 +358,11 @@ def _be_fork_server(sock: socket.socket, parent: int) -> None:
 
 
 def main() -> None:
-    """Program: `interchange FD CLIENT_PID inside|apart`."""
+    """Program: `interchange FD CLIENT_PID inside|apart WORDS STDERR`."""
+    words = _Words(int(sys.argv[4]), int(sys.argv[5]))
+    is_inside = sys.argv[3] == INSIDE
+    if is_inside:
+        words.take_stderr()  # the fork server has the same
     # Ctrl-C is the user's process's to decide about; we are in a session of our own anyway.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
@@ -315,11 +371,10 @@ def main() -> None:
         pass  # already the leader of one
     client = int(sys.argv[1])
     # Before anything else exists that the fork server and its workers should not have.
-    fork_server = launch.fork_off(client, _be_fork_server) if sys.argv[3] == INSIDE else None
+    fork_server = launch.fork_off(client, partial(_be_fork_server, words)) if is_inside else None
     gc.freeze()
     gc.set_threshold(50_000)  # cycles are rare here, and a collection is a pause for everybody
     loop = Loop()
-    Interchange(loop, stream.Stream(stream.from_descriptor(client)), fork_server)
+    Interchange(loop, stream.Stream(stream.from_descriptor(client)), fork_server, words.take_stderr)
     loop.run()
-    sys.stdout.flush()
     os._exit(0)  # no teardown: nothing is left to do

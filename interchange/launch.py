@@ -6,23 +6,40 @@ the current directory, where a user's `queue.py` would be taken for the standard
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from time import monotonic, sleep
 
-from parsl_pool.interchange import stream
+from parsl_pool.interchange import standard_streams, stream
 from parsl_pool.interchange.named_tuple import NamedTuple
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(sys.modules["parsl_pool"].__file__ or "")))
 
 _PAUSE_S = 0.001
+_VERSION = sys.version_info[:2]
+_EXECUTABLE = sys.executable
 _BOOT = (
-    "import sys; sys.path[0:1] = []; sys.path.append({root!r}); "
+    "import sys; sys.version_info[:2] == {version} or "
+    "sys.exit('parsl_pool: this is Python %d.%d, the program runs {version}' % sys.version_info[:2]); "
+    "sys.path[:] = filter(None, sys.path); sys.path += {roots!r}; "
     "from parsl_pool.interchange.{module} import main; main()"
 )
+
+# Options of an interpreter, and the variable of the environment, which helpers inherit anyway, that says the same.
+_OPTIONS = {
+    "ignore_environment": ("-E", ""),
+    "safe_path": ("-P", "PYTHONSAFEPATH"),
+    "no_user_site": ("-s", "PYTHONNOUSERSITE"),
+    "no_site": ("-S", ""),
+    "dont_write_bytecode": ("-B", "PYTHONDONTWRITEBYTECODE"),
+    "optimize": ("-O", "PYTHONOPTIMIZE"),
+    "bytes_warning": ("-b", ""),
+}
+_X_OPTIONS = {"dev": "PYTHONDEVMODE", "utf8": "PYTHONUTF8", "faulthandler": "PYTHONFAULTHANDLER"}
 
 
 class Helper(NamedTuple):
@@ -33,25 +50,75 @@ class Helper(NamedTuple):
     stderr: int
 
 
+def interpreter() -> str:
+    """The program of this Python. One that is embedded in another program may have to be told by multiprocessing.
+
+    Raises:
+        FileNotFoundError: nobody knows it.
+    """
+    spawn = sys.modules.get("multiprocessing.spawn")
+    named = spawn.get_executable() if spawn is not None else None
+    has_changed = sys.executable != _EXECUTABLE  # a program that says it anew means it
+    chosen = (has_changed and sys.executable) or named or sys.executable
+    if chosen:
+        return os.fsdecode(chosen)
+    name = "bin/python{}.{}".format(*_VERSION)
+    for prefix in (sys.exec_prefix, sys.base_exec_prefix):
+        path = os.path.join(prefix, name)
+        if os.access(path, os.X_OK):
+            return path
+    raise FileNotFoundError(
+        errno.ENOENT,
+        f"this Python does not know its own program (sys.executable is {sys.executable!r}), as one that is embedded "
+        "in another program; name it by multiprocessing.set_executable()",
+    )
+
+
 def helper_command(module: str, arguments: list[object]) -> list[str]:
-    """The command that runs `main()` of a module of this room."""
+    """The command that runs `main()` of a module of this room. Raises FileNotFoundError as `interpreter` does."""
     # `-c` puts the current directory first, and the command takes it off again before importing anything.
-    return [sys.executable, "-c", _BOOT.format(root=_ROOT, module=module), *map(str, arguments)]
+    boot = _BOOT.format(version=_VERSION, roots=_roots(), module=module)
+    return [interpreter(), *_options(), "-c", boot, *map(str, arguments)]
+
+
+def _roots() -> list[str]:
+    """Where this project is, and libzmq's binding: a program may have put that on its path by itself."""
+    zmq = sys.modules.get("zmq")
+    root = os.path.dirname(os.path.dirname(os.path.abspath(zmq.__file__))) if zmq and zmq.__file__ else _ROOT
+    return [_ROOT] if root == _ROOT else [_ROOT, root]
+
+
+def _options() -> list[str]:
+    """What our interpreter was told on its command line: tasks should see `-O` and `-W error`, and nobody what `-I`
+    keeps out."""
+    inherited: Mapping[str, str] = {} if sys.flags.ignore_environment else os.environ
+    given = ["-I"] if sys.flags.isolated else []
+    for name, (option, variable) in _OPTIONS.items():
+        if not inherited.get(variable) and not (sys.flags.isolated and option in ("-E", "-P", "-s")):
+            given += [option] * getattr(sys.flags, name, 0)  # safe_path is new in 3.11
+    for name, value in sys._xoptions.items():
+        if not inherited.get(_X_OPTIONS.get(name, "")):
+            given += ["-X", name if value is True else f"{name}={value}"]
+    from_environment = inherited.get("PYTHONWARNINGS", "").split(",")
+    given += [f"-W{option}" for option in sys.warnoptions if option not in from_environment]
+    return given
 
 
 def spawn_helper(module: str, arguments: list[object], descriptors: list[int], stderr: int = 2) -> int:
-    """Start one; it inherits the descriptors under the same numbers, and stderr. Returns its process id.
+    """Start one; it inherits the descriptors under the same numbers, all above 2. Returns its process id.
+
+    It has no standard input, which is the program's; and nothing blocked: who blocks all signals waits for them in a
+    thread of his own, where a helper has none.
 
     Raises:
         OSError: the interpreter can't be started.
     """
+    command = helper_command(module, arguments)
     for fd in descriptors:
         os.set_inheritable(fd, True)
     try:
-        return os.posix_spawn(
-            sys.executable, helper_command(module, arguments), os.environ,
-            file_actions=[] if stderr == 2 else [(os.POSIX_SPAWN_DUP2, stderr, 2)],
-        )  # fmt: skip
+        actions = standard_streams.for_helper(stderr)
+        return os.posix_spawn(command[0], command, os.environ, file_actions=actions, setsigmask=[])
     finally:
         for fd in descriptors:
             os.set_inheritable(fd, False)

@@ -87,13 +87,14 @@ class ProcessLog:
         self._directory = ""
         self._complain: Callable[[str], None] = lambda text: None
         self._source = ""
+        self._tell = sys.excepthook  # what would be told of an error without a log
 
     def open(self, directory: str, complain: Callable[[str], None]) -> None:
         """Log from now on, if there is a directory to log to. Errors that end the process are logged, too."""
         if directory:
             self._directory, self._complain = directory, complain
             self._file = LogFile(os.path.join(directory, f"{self._name}.log"), complain)
-            sys.excepthook = self._died
+            self._tell, sys.excepthook = sys.excepthook, self._died
 
     def write(self, text: str, level: int = 20) -> None:
         """Log something; levels are those of `logging`."""
@@ -121,7 +122,7 @@ class ProcessLog:
         import traceback  # at the end only
 
         self.write("died:\n" + "".join(traceback.format_exception(kind, error, trace)).rstrip(), 40)
-        sys.__excepthook__(kind, error, trace)
+        self._tell(kind, error, trace)
 
 
 def _now() -> str:

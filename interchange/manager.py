@@ -18,14 +18,13 @@ from collections.abc import Callable
 from time import monotonic, monotonic_ns
 
 from parsl_pool.errors import BadMessage, shown
-from parsl_pool.interchange import columns, launch, shared_memory, stream, wire
+from parsl_pool.interchange import columns, launch, shortage, stream, wire
 from parsl_pool.interchange import manager_core as core
 from parsl_pool.interchange.fork_server_handle import ForkServerHandle
 from parsl_pool.interchange.loop import Loop
 from parsl_pool.interchange.overdue import Overdue
 from parsl_pool.interchange.page import (
     OUT,
-    PAGE_SIZE,
     SKIP_FROM,
     SKIP_TO,
     STARTED,
@@ -38,7 +37,7 @@ from parsl_pool.interchange.post_mortem import OomCounter, facts_of
 from parsl_pool.interchange.rubbish import check
 from parsl_pool.interchange.stderr_pipe import StderrPipe
 from parsl_pool.interchange.stopped import await_ends
-from parsl_pool.interchange.worker_handle import WorkerHandle
+from parsl_pool.interchange.worker_handle import WorkerHandle, new_worker
 
 Upward = wire.Record | columns.Results
 
@@ -84,6 +83,7 @@ class Manager:
             loop, settings, descriptors, self._from_fork_server, self._fork_server_lost, keep
         )
         self._overdue = Overdue(loop, self.core, self._workers, self._fork_server, self._warn)
+        shortage.allow_files(8 * settings.workers + 100)
         self._fork_server.use(fork_server or launch.start_fork_server())
         loop.after_reads.append(self._flush)
 
@@ -220,16 +220,28 @@ class Manager:
     # -- workers
 
     def _start_worker(self, number: int) -> None:
-        ours, theirs = stream.pair()
-        page_fd = shared_memory.create(PAGE_SIZE, "page")
-        stacks = shared_memory.create(0, "stacks")
-        read, write = os.pipe()
-        stderr = StderrPipe(self._loop, read, lambda data: self._keep(f"worker {number}, process {worker.pid}", data))
-        worker = WorkerHandle(number, ours, page_fd, stderr, stacks)
+        def keep(data: bytes) -> None:
+            self._keep(f"worker {number}, process {worker.pid}", data)
+
+        try:
+            worker, its = new_worker(number, lambda read: StderrPipe(self._loop, read, keep))
+        except (OSError, MemoryError) as problem:
+            self._refused(number, f"cannot start a worker: {shortage.describe(problem)}")
+            return
         self._workers[number] = worker
-        self._loop.add_reader(ours.fileno(), lambda: self._from_worker(worker))
-        self._fork_server.start(number, [theirs.detach(), os.dup(page_fd), write, os.dup(stacks)])
+        self._loop.add_reader(worker.stream.fileno(), lambda: self._from_worker(worker))
+        self._fork_server.start(number, its)
         self._overdue.watch_needed()
+
+    def _refused(self, number: int, reason: str) -> None:
+        """The system would not let us start a worker. Later it may."""
+        self._last_words = reason
+        self._warn(f"manager {self.name}: {reason}")
+        self._perform(self.core.worker_refused(number, monotonic_ns()))
+        self._loop.call_at(monotonic() + 1.1 * core.REFUSED_NS / 1e9, self._fill)
+
+    def _fill(self) -> None:
+        self._perform(self.core.fill(monotonic_ns()))
 
     def _from_fork_server(self, record: wire.Record) -> None:
         if isinstance(record, wire.Spawned):
@@ -244,8 +256,11 @@ class Manager:
         if worker is None or worker.pid or record.pid < 0 or record.pid == 1:
             raise BadMessage(f"worker {record.worker}, process {record.pid}")
         if not record.pid:
-            self._last_words = record.reason
-            self._exited(record.worker, 1, 0, record.reason)
+            del self._workers[record.worker]
+            self._loop.remove(worker.stream.fileno())
+            worker.close()
+            self._refused(record.worker, record.reason)
+            self._finish_if_empty()
             return
         worker.pid = record.pid
         self._report(wire.WorkerUp(self.name, record.worker, self.host, record.pid))

@@ -27,6 +27,7 @@ STUCK_NS = 2_000_000
 
 WINDOW_NS = 8_000_000
 WINDOW_MOST = 1024
+REFUSED_NS = NS  # between two tries to start a worker that the system refuses
 _REMEMBER = 512
 
 
@@ -126,6 +127,7 @@ class ManagerCore:
         self.window = workers
         self.stopping = False
         self.failures = 0  # workers in a row that ended before they were ready
+        self._refused_until = 0  # the system has just refused to start one
         self._next = 0
 
     # -- the life of workers
@@ -134,9 +136,13 @@ class ManagerCore:
         """The manager starts: so do its workers."""
         return [*self._fill(now), SetWindow(self.window)]
 
+    def fill(self, now: int) -> list[Effect]:
+        """Start the workers that are missing, after the system would not let us for a moment."""
+        return self._fill(now)
+
     def _fill(self, now: int) -> list[Effect]:
         effects: list[Effect] = []
-        if self.stopping:
+        if self.stopping or (self.seats and now < self._refused_until):  # with none there is nobody to wait for
             return effects
         alive = starting = 0
         for seat in self.seats.values():
@@ -162,6 +168,13 @@ class ManagerCore:
         self.failures = 0
         self.idle[worker] = seat
         return self._dispatch(now)
+
+    def worker_refused(self, worker: int, now: int) -> list[Effect]:
+        """The system would not start it: too many processes, or files. Those that are there do the work meanwhile."""
+        if any(seat.state is not SeatState.STARTING for seat in self.seats.values()):
+            self._refused_until = now + REFUSED_NS
+            return self.worker_ended(worker, 0, now, blame=False)
+        return self.worker_ended(worker, 0, now)
 
     def worker_ended(
         self, worker: int, running: int, now: int, *, started: int = 0, blame: bool = True

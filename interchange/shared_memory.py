@@ -10,6 +10,7 @@ import os
 from mmap import ACCESS_COPY, mmap
 
 from parsl_pool import portable
+from parsl_pool.interchange.standard_streams import off_standard_streams
 
 
 def create(size: int, label: str) -> int:
@@ -31,7 +32,9 @@ def create_named(path: str, size: int) -> int:
     Raises:
         OSError: there is such a file, or no room.
     """
-    return _grown(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), size)
+    fd = _grown(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), size)
+    os.chmod(fd, 0o600)  # whatever the umask is
+    return fd
 
 
 def open_named(path: str) -> int:
@@ -40,6 +43,7 @@ def open_named(path: str) -> int:
 
 
 def _grown(fd: int, size: int) -> int:
+    fd = off_standard_streams(fd)
     try:
         os.ftruncate(fd, size)
     except OSError:

@@ -16,6 +16,7 @@ from typing import Any
 from parsl_pool import portable
 from parsl_pool.errors import BadMessage
 from parsl_pool.interchange import wire
+from parsl_pool.interchange.standard_streams import off_standard_streams
 
 _CHUNK = 1 << 18
 ANCILLARY = socket.CMSG_SPACE(4 * 64)
@@ -243,11 +244,13 @@ class Stream:
 
 def pair() -> tuple[socket.socket, socket.socket]:
     """Two connected ends, private to whoever holds their descriptors."""
-    ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    if min(ours.fileno(), theirs.fileno()) <= 2:
+        ours, theirs = (socket.socket(fileno=off_standard_streams(end.detach())) for end in (ours, theirs))
     if portable.FORCED:
-        for end in ends:
+        for end in (ours, theirs):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SMALL_BUFFER)
-    return ends
+    return ours, theirs
 
 
 def from_descriptor(fd: int) -> Any:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Callable
 
-from parsl_pool.interchange.page import Page
+from parsl_pool.interchange import shared_memory, stream
+from parsl_pool.interchange.page import PAGE_SIZE, Page
 from parsl_pool.interchange.stderr_pipe import StderrPipe
-from parsl_pool.interchange.stream import Stream
 from parsl_pool.interchange.wire import InitializerFailed
 
 
@@ -32,7 +33,7 @@ class WorkerHandle:
 
     def __init__(self, number: int, sock: socket.socket, page_fd: int, stderr: StderrPipe, stacks: int) -> None:
         self.number = number
-        self.stream = Stream(sock)
+        self.stream = stream.Stream(sock)
         self.page = Page(page_fd)
         self.stderr = stderr
         self.stacks = stacks  # where faulthandler writes
@@ -70,3 +71,31 @@ class WorkerHandle:
         self.stderr.close()
         os.close(fd)
         os.close(self.stacks)
+
+
+def new_worker(number: int, read_stderr: Callable[[int], StderrPipe]) -> tuple[WorkerHandle, list[int]]:
+    """A worker that is to be started, and the descriptors that it needs for that.
+
+    Raises:
+        OSError, MemoryError: the system has no more of something.
+    """
+    ours, theirs = stream.pair()
+    made: list[int] = []
+    pipe: StderrPipe | None = None
+    try:
+        made.append(page := shared_memory.create(PAGE_SIZE, "page"))
+        made.append(stacks := shared_memory.create(0, "stacks"))
+        made.append(os.dup(page))
+        made.append(os.dup(stacks))
+        read, write = os.pipe()
+        made.append(write)
+        pipe = read_stderr(read)
+        return WorkerHandle(number, ours, page, pipe, stacks), [theirs.detach(), made[2], write, made[3]]
+    except BaseException:
+        for end in (ours, theirs):
+            end.close()
+        for fd in made:
+            os.close(fd)
+        if pipe is not None:
+            pipe.close()
+        raise

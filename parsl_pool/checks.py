@@ -148,17 +148,22 @@ def _deadline_seconds(value: Any) -> float | None:
 # ---- texts
 
 
-def _plain_text(value: Any) -> str:
+def _plain_text(value: Any, errors: str = "strict") -> str:
     if not isinstance(value, str):
         raise TypeError
     plain = str.__str__(value)
     if "\0" in plain:
         raise ValueError("it has a null character")
     try:
-        plain.encode()
+        plain.encode("utf-8", errors)
     except UnicodeEncodeError:
         raise ValueError("it can't be encoded as UTF-8") from None
     return plain
+
+
+def _any_text(value: Any) -> str:
+    """A path in it may be of another encoding than the locale's."""
+    return _plain_text(value, "surrogateescape")
 
 
 def _name(value: Any) -> str:
@@ -280,7 +285,7 @@ def reject_unknown(names: Iterable[str], known: Iterable[str], what: str) -> Non
             raise ConfigurationError(f"there is no {what} {shown(name)}; there are: {', '.join(known)}")
 
 
-any_text = Rule("a text", "", _plain_text)
+any_text = Rule("a text", "", _any_text)
 name = Rule("a text", f"1 to {_LONGEST_NAME} printable characters", _name)
 short_text = Rule("a text", f"at most {_LONGEST_NAME} printable characters", _short)
 path = Rule("a path (str or os.PathLike)", "", _path)

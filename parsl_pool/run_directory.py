@@ -15,6 +15,7 @@ from parsl_pool.errors import ConfigurationError
 
 _PREFIX = "parsl-pool-"
 _LOCK = "in-use"
+_ROOM = b" " * 16384  # tickets and scripts need less: a file system that is full is to be noticed at once
 
 
 class RunDirectory:
@@ -33,15 +34,19 @@ class RunDirectory:
         """
         self.is_temporary = path is None
         try:
+            where = "a temporary directory" if path is None else os.fspath(path)
             if path is None:
+                where = tempfile.gettempdir()
                 _sweep()
                 self.path = tempfile.mkdtemp(prefix=_PREFIX)
             else:
-                self.path = _numbered(os.fspath(path))
-            self._lock = os.open(os.path.join(self.path, _LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self.path = _numbered(where)
+            try:
+                self._lock = _fill(self.path)
+            except BaseException:
+                shutil.rmtree(self.path, ignore_errors=True)
+                raise
         except OSError as problem:
-            where = path if path is not None else f"the temporary directory {tempfile.gettempdir()}"
             raise ConfigurationError(
                 f"cannot make a run directory in {where}: {problem}; give another one by run_dir="
             ) from problem
@@ -53,6 +58,20 @@ class RunDirectory:
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
+
+
+def _fill(path: str) -> int:
+    """Make the directory ours. Returns the descriptor of the locked file in it."""
+    os.chmod(path, 0o700)  # whatever the umask is
+    lock = os.open(os.path.join(path, _LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        os.fchmod(lock, 0o600)
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.write(lock, _ROOM)
+    except BaseException:
+        os.close(lock)
+        raise
+    return lock
 
 
 def _numbered(base: str) -> str:

@@ -100,6 +100,7 @@ class ProcessGroup:
                     stdout=out,
                     stderr=err,
                     start_new_session=True,
+                    preexec_fn=_unblock_all if signal.pthread_sigmask(signal.SIG_BLOCK, []) else None,
                 )
         except BaseException:  # Ctrl-C too: nobody would have the lifeline, and so nobody close it
             self._lifeline.close()
@@ -165,6 +166,8 @@ class ProcessGroup:
         if report:
             code = int(report)
             return Ending(code, code - 128 if 128 < code < 128 + signal.NSIG else None)
+        if returncode > 0:
+            return Ending(returncode, None)  # the guard's own: it could not start the script
         return Ending(None, -returncode if returncode < 0 else None)
 
     def _disown(self) -> None:
@@ -203,8 +206,15 @@ def _signal_name(number: int | None) -> str:
         return f"signal {number}"
 
 
+def _unblock_all() -> None:
+    """A program that waits for its signals blocks them; a block would never hear that it is to end."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+
+
 def _private_file(path: Path) -> BinaryIO:
-    return open(path, "wb", opener=lambda name, flags: os.open(name, flags, 0o600))
+    file = open(path, "wb", opener=lambda name, flags: os.open(name, flags, 0o600))
+    os.fchmod(file.fileno(), 0o600)  # whatever the umask is
+    return file
 
 
 # A fork of this process would keep the lifelines open, and the groups alive after our end.

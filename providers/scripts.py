@@ -48,6 +48,7 @@ def write_script(directory: str | os.PathLike[str], job_name: str, text: str) ->
         path, file = _create(path, stem)
         try:
             with open(file, "wb") as out:
+                os.fchmod(file, 0o700)  # whatever the umask is
                 out.write(text.encode("utf-8", "surrogateescape"))
         except BaseException:  # Ctrl-C too: half a script is worse than none
             path.unlink(missing_ok=True)

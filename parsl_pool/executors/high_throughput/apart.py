@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shlex
+import socket
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from parsl_pool import portable
@@ -12,6 +14,8 @@ from parsl_pool.interchange import launch, wire
 from parsl_pool.interchange.page import CLAIMS_NAME
 from parsl_pool.run_directory import RunDirectory
 from parsl_pool.scaling.blocks import BlockKeeper
+
+_CONNECT_S = 5.0
 
 
 class Apart:
@@ -23,13 +27,15 @@ class Apart:
     ) -> None:  # fmt: skip
         from parsl_pool.interchange import curve  # zmq only where it is needed
 
+        _check_loopback()
         self._curve = curve
         self.directory = directory
         self._keys = curve.make_keys()
         self._ticket = os.path.join(self.directory.path, "ticket")
         self._bind = "tcp://127.0.0.1:*"
         provider.script_dir = os.path.join(self.directory.path, "blocks")
-        os.makedirs(provider.script_dir, mode=0o700, exist_ok=True)
+        os.makedirs(provider.script_dir, exist_ok=True)
+        os.chmod(provider.script_dir, 0o700)  # whatever the umask is
         self._started = False
         self.keeper = BlockKeeper(
             label, provider, provider.limits.init_blocks, self.manager_command, give_up, is_needed
@@ -51,7 +57,10 @@ class Apart:
         self._bind = address
         keys = self._keys
         ticket = self._curve.Ticket(address, keys.server_public, keys.manager_public, keys.manager_secret)
-        self._curve.write_ticket(self._ticket, ticket)
+        try:
+            self._curve.write_ticket(self._ticket, ticket)
+        except OSError as problem:
+            raise OSError(problem.errno, f"{problem.strerror}; give another place by run_dir=", self._ticket) from None
         if not self._started:
             self.keeper.start()
             self._started = True
@@ -64,4 +73,21 @@ class Apart:
         """End the blocks."""
         if self._started:
             self.keeper.stop()
-            os.unlink(self._ticket)  # its keys open nothing any more, but need not lie about
+            with suppress(FileNotFoundError):  # there was no room for it
+                os.unlink(self._ticket)  # its keys open nothing any more, but need not lie about
+
+
+def _check_loopback() -> None:
+    """Raises OSError if nobody can connect to this machine from itself: managers would try for ever."""
+    with socket.socket() as server, socket.socket() as client:
+        client.settimeout(_CONNECT_S)
+        try:
+            server.bind(("127.0.0.1", 0))
+            server.listen(1)
+            client.connect(server.getsockname())
+        except OSError as problem:
+            raise OSError(
+                problem.errno,
+                f"managers that are processes of their own connect by 127.0.0.1, which does not work here: {problem}. "
+                "Is the loopback interface up? With manager_inside=True nothing needs a network",
+            ) from problem

@@ -20,7 +20,7 @@ from time import monotonic
 from typing import Any
 
 from parsl_pool.dataflow.record import Options
-from parsl_pool.errors import BadMessage, PoolBroken
+from parsl_pool.errors import BadMessage, PoolBroken, StartError
 from parsl_pool.executors.high_throughput import recovery
 from parsl_pool.executors.high_throughput.claims import Claims
 from parsl_pool.executors.high_throughput.functions import Functions
@@ -33,7 +33,7 @@ from parsl_pool.executors.high_throughput.tries import Tries
 from parsl_pool.executors.high_throughput.wakeup import Wakeup
 from parsl_pool.executors.high_throughput.watchdog import Watchdog
 from parsl_pool.futures import OVER, AppFuture
-from parsl_pool.interchange import stream, wire
+from parsl_pool.interchange import shortage, stream, wire
 
 log = logging.getLogger("parsl_pool.interchange")
 
@@ -105,6 +105,7 @@ class Link:
         self._closed.set()
         if self._process is not None:
             self._process.stream.sock.close()
+            self._process.close_words()
         self._wakeup.disown()
         self.claims.disown()
         self.tries.disown(self.broken)
@@ -156,6 +157,8 @@ class Link:
     def _too_late(self, task: int) -> None:
         """The pool was closed between the caller's check and our entry into the table."""
         if self.stage in (Stage.STOPPING, Stage.CLOSED) and self.tries.table.pop(task, None) is not None:
+            if self.broken is not None:
+                raise PoolBroken(*self.broken.args)
             raise RuntimeError("cannot schedule new futures after shutdown")
 
     def wake(self) -> None:
@@ -236,11 +239,14 @@ class Link:
             try:
                 self._open()
             except BaseException as problem:  # the caller gets it; what was made so far is ended
-                self.broken = PoolBroken(f"the pool could not be started: {type(problem).__name__}: {problem}")
+                text = f"the pool could not be started: {type(problem).__name__}: {shortage.describe(problem)}"
+                self.broken = PoolBroken(text)
                 if self._process is not None:
                     self._process.kill()
                 self._thread = None
                 self._close()
+                if isinstance(problem, (OSError, MemoryError)) or "new thread" in text:
+                    raise StartError(self.label, text) from problem
                 raise
 
     def _open(self) -> None:
@@ -380,14 +386,23 @@ class Link:
             self._inbox.empty()
 
     def interchange_ready(self, address: str) -> None:
-        """It listens there for managers, if they are to come from elsewhere."""
+        """It works, and listens there for managers, if they are to come from elsewhere."""
+        if self._process is not None:
+            self._process.is_ready = True
         if self._apart is not None:
-            self._apart.interchange_ready(address)
+            try:
+                self._apart.interchange_ready(address)
+            except (OSError, RuntimeError) as problem:  # no room for files, or no thread for the blocks
+                self.give_up(shortage.describe(problem))
 
     def give_up(self, text: str) -> None:
         """No block can be started: fail everything. Called by the thread that keeps the blocks."""
         self._breaking.append(text)
         self.wake()
+
+    def is_ready(self) -> bool:
+        """True once the interchange that there is now has said that it works."""
+        return self._process is not None and self._process.is_ready
 
     def interchange_hangs(self, what: str) -> None:
         """The watchdog has waited long enough. Its end is then noticed as any other."""
@@ -448,6 +463,7 @@ class Link:
         self.tries.warm.close()
         if self._process is not None:
             self._process.stream.close()
+            self._process.close_words()
         self.claims.close()
         self._closed.set()
         self._wakeup.close()

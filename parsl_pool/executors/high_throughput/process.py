@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import select
+import shlex
 import signal
 from time import monotonic
 
 from parsl_pool import portable
 from parsl_pool.errors import StartError
-from parsl_pool.interchange import launch, stream
+from parsl_pool.interchange import launch, shared_memory, shortage, stream
+from parsl_pool.interchange.standard_streams import copy_of_stderr
 
-_NULL = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)] if hasattr(os, "POSIX_SPAWN_OPEN") else []
+_LAST_WORDS = 2000  # bytes
 
 
 class InterchangeProcess:
@@ -23,18 +25,46 @@ class InterchangeProcess:
         Raises:
             StartError: it could not be started.
         """
+        self.is_ready = False  # it has said so
+        self.was_killed = False  # by us
+        self.status: int | None = None  # as Popen.returncode, once it has been waited for
+        self.command = ""
+        self._words = shared_memory.create(0, "words")
         ours, theirs = stream.pair()
-        arguments: list[object] = [theirs.fileno(), os.getpid(), "inside" if inside else "apart"]
+        stderr = copy_of_stderr()
         try:
-            self.pid = launch.spawn_helper("interchange", arguments, [theirs.fileno()])
+            self._start(theirs.fileno(), "inside" if inside else "apart", stderr)
         except OSError as problem:
             ours.close()
-            command = " ".join(launch.helper_command("interchange", ["FD", "PID", arguments[2]]))
-            raise StartError(label, f"cannot start the interchange by {command}: {problem}") from problem
+            self.close_words()
+            reason = f"cannot start the interchange: {shortage.describe(problem)}"
+            if self.command:
+                reason += f"\ncommand: {self.command}"
+            raise StartError(label, reason) from problem
         finally:
             theirs.close()
+            if stderr >= 0:
+                os.close(stderr)
         self.stream = stream.Stream(ours)
-        self.status: int | None = None  # as Popen.returncode, once it has been waited for
+
+    def _start(self, theirs: int, arrangement: str, stderr: int) -> None:
+        descriptors = [fd for fd in (theirs, self._words, stderr) if fd >= 0]
+        arguments: list[object] = [theirs, os.getpid(), arrangement, self._words, stderr]
+        self.command = shlex.join(launch.helper_command("interchange", arguments))
+        self.pid = launch.spawn_helper("interchange", arguments, descriptors, stderr=self._words)
+
+    def last_words(self) -> str:
+        """What it said on stderr before it could start, or the error that ended it; "" if that is not known."""
+        if self._words < 0:
+            return ""
+        size = os.fstat(self._words).st_size
+        return os.pread(self._words, _LAST_WORDS, max(0, size - _LAST_WORDS)).decode(errors="replace").strip()
+
+    def close_words(self) -> None:
+        """Nobody will ask any more."""
+        fd, self._words = self._words, -1
+        if fd >= 0:
+            os.close(fd)
 
     def wait(self, timeout: float) -> bool:
         """Wait for the process's end, at most `timeout` seconds. True if it has ended."""
@@ -65,6 +95,7 @@ class InterchangeProcess:
     def kill(self) -> None:
         """End it at once; its workers end with it."""
         if self.status is None:
+            self.was_killed = True
             try:
                 os.kill(self.pid, signal.SIGKILL)
             except ProcessLookupError:

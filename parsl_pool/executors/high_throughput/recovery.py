@@ -229,6 +229,10 @@ class Recovery:
         reason = f"it ended with {describe_status(process.status or 0)}"
         if process.stream.has_lost_descriptors:
             reason = "it was ended, since this process had no descriptor free for what it sent: too many open files"
+        elif words := process.last_words():
+            reason += f", and said: {words}"
+        process.close_words()
+        is_hopeless = not process.is_ready and (process.was_killed or (process.status or 0) >= 0)
         log.warning("pool %s: the interchange is lost: %s", link.label, reason)
         for body, descriptors in harvest(link.pages):
             link.tries.results(body, descriptors)
@@ -240,6 +244,8 @@ class Recovery:
         now = monotonic()
         if not link.may_restart:
             problem = InterchangeLost(None, f"{reason}, and the interpreter is exiting")
+        elif is_hopeless:
+            problem = PoolBroken(f"the interchange cannot be started: {reason}\ncommand: {process.command}")
         elif len(self._restarts) == _RESTARTS and now - self._restarts[0] < 10.0:
             problem = PoolBroken(f"the interchange ended {_RESTARTS + 1} times within 10 s; the last time {reason}")
         else:

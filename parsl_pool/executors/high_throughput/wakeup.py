@@ -7,6 +7,7 @@ import select
 import threading
 
 from parsl_pool import portable
+from parsl_pool.interchange.standard_streams import off_standard_streams
 from parsl_pool.interchange.stream import Stream
 
 
@@ -18,9 +19,9 @@ class Wakeup:
         self._lock = threading.RLock()
         self._open = True
         if portable.has(os, "eventfd"):
-            self._read = self._write = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+            self._read = self._write = off_standard_streams(os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK))
         else:
-            self._read, self._write = os.pipe()
+            self._read, self._write = map(off_standard_streams, os.pipe())
             os.set_blocking(self._read, False)
             os.set_blocking(self._write, False)
         self._poller = select.poll()

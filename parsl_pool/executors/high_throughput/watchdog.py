@@ -16,6 +16,9 @@ PING_S = 5.0
 HANG_S = 15.0
 """After so long it is taken for dead: it may be stopped, or its host may be."""
 
+START_S = 30.0
+"""The same, before its first word: Python may have to be read from a slow file system."""
+
 END_S = 20.0
 """After so long the interchange has to have ended that was told to; workers have 5 s for their exit handlers."""
 
@@ -72,7 +75,7 @@ class Watchdog:
             self._asked = False
             return
         silent = now - self._heard_at
-        if silent > HANG_S and self._asked:
+        if silent > (HANG_S if self._link.is_ready() else START_S) and self._asked:
             self._heard_at = now
             self._asked = False
             self._link.interchange_hangs(f"has not answered for {silent:.0f} s")
