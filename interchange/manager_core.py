@@ -171,7 +171,7 @@ class ManagerCore:
 
     def worker_refused(self, worker: int, now: int) -> list[Effect]:
         """The system would not start it: too many processes, or files. Those that are there do the work meanwhile."""
-        if any(seat.state is not SeatState.STARTING for seat in self.seats.values()):
+        if len(self.seats) > 1:
             self._refused_until = now + REFUSED_NS
             return self.worker_ended(worker, 0, now, blame=False)
         return self.worker_ended(worker, 0, now)

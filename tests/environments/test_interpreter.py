@@ -11,7 +11,8 @@ from tests.environments.places import WORKS, Place
 pytestmark = pytest.mark.timeout(120)
 
 FLAGS = [
-    ["-I"], ["-E", "-s", "-u"], ["-S"], ["-O"], ["-OO", "-B"], ["-X", "dev"], ["-W", "error"], ["-bb"], ["-X", "utf8=0"],
+    ["-I"], ["-E", "-s", "-u"], ["-S"], ["-O"], ["-OO", "-B"], ["-bb"],
+    ["-X", "dev"], ["-X", "utf8=0"], ["-W", "error"],
 ]  # fmt: skip
 if sys.version_info >= (3, 11):
     FLAGS.append(["-P"])

@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from parsl_pool.interchange import manager_core as core
-from parsl_pool.interchange.manager_core import GiveUp, Lost, ManagerCore, Send, SetWindow, Start, TakeBack
+from parsl_pool.interchange.manager_core import (
+    REFUSED_NS,
+    GiveUp,
+    Lost,
+    ManagerCore,
+    Send,
+    SetWindow,
+    Start,
+    TakeBack,
+)
 from parsl_pool.interchange.wire import CANCELLED, OK, RAISED, SKIPPED
 from tests.interchange.drawn import Drawn, run_until_all_is_drawn
 from tests.interchange.frames import tasks
@@ -123,6 +132,25 @@ def test_workers_that_never_become_ready_are_given_up() -> None:
     assert manager.worker_ended(1, 0, 2) == [Start(2)]
     (effect,) = manager.worker_ended(2, 0, 3)
     assert isinstance(effect, GiveUp) and "3 workers in a row" in effect.reason
+
+
+def test_a_worker_that_the_system_refuses_is_tried_again_later_while_others_are_there() -> None:
+    manager = ManagerCore(2)
+    assert but_windows(manager.begin(0)) == [Start(0), Start(1)]
+    assert manager.worker_refused(1, 1) == []
+    assert manager.fill(2) == [], "not yet"
+    assert manager.fill(1 + REFUSED_NS) == [Start(2)]
+
+
+def test_when_the_system_refuses_every_worker_the_manager_gives_up() -> None:
+    manager = ManagerCore(2)
+    manager.begin(0)
+    for number in (1, 3, 5):
+        assert manager.worker_refused(number - 1, number) == []
+        last = manager.worker_refused(number, number)
+        if number < 5:
+            assert last == [Start(number + 1), Start(number + 2)]
+    assert isinstance(last[0], GiveUp)
 
 
 def test_one_worker_that_became_ready_forgives_the_failures_before() -> None:
