@@ -425,7 +425,8 @@ class Manager:
         running, started = worker.page.words[TASK], worker.page.words[STARTED]
         self._last_end = launch.describe_status(status)
         del self._workers[number]
-        self._report(wire.WorkerGone(self.name, number, status, worker.expected or self._stopping))
+        expected = worker.expected or self._stopping or self.core.is_leaving(number)
+        self._report(wire.WorkerGone(self.name, number, status, expected))
         effects = self.core.worker_ended(number, running, monotonic_ns(), started=started, blame=not place)
         for effect in effects:
             if type(effect) is core.Lost:

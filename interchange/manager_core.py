@@ -420,6 +420,11 @@ class ManagerCore:
                 return number
         return None
 
+    def is_leaving(self, worker: int) -> bool:
+        """True if a worker has run as many tasks as it may: its end is no news."""
+        seat = self.seats.get(worker)
+        return seat is not None and seat.state is SeatState.LEAVING
+
     def is_starting(self, worker: int) -> bool:
         """True until a worker has said that it is ready."""
         seat = self.seats.get(worker)

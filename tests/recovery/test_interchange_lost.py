@@ -139,6 +139,7 @@ def test_what_is_submitted_while_the_interchange_is_replaced_runs_once(
     assert noted(ledger) == {task: 1 for task in range(100)}
 
 
+@pytest.mark.timeout(300)  # many restarts
 def test_threads_submit_while_the_interchange_is_killed(
     arrangement: Arrangement, tmp_path: Path, kill_rounds: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

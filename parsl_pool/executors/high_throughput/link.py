@@ -38,6 +38,7 @@ from parsl_pool.interchange import shortage, stream, wire
 log = logging.getLogger("parsl_pool.interchange")
 
 _SLICE_S = 1.0
+_TELL_S = 10.0  # a shutdown says so often what it waits for
 
 _links: weakref.WeakSet[Link] = weakref.WeakSet()
 
@@ -297,11 +298,16 @@ class Link:
         if threading.get_ident() == self._io_ident:
             self._turn_until(lambda: False, None if timeout is None else monotonic() + timeout)
             return self.stage is Stage.CLOSED
-        deadline = None if timeout is None else monotonic() + timeout
+        told = monotonic()
+        deadline = None if timeout is None else told + timeout
         # In slices: a signal that comes between the interpreter's last look and the wait is only noticed after it.
         while not self._closed.wait(_SLICE_S if deadline is None else min(_SLICE_S, max(0.0, deadline - monotonic()))):
-            if deadline is not None and monotonic() >= deadline:
+            now = monotonic()
+            if deadline is not None and now >= deadline:
                 return False
+            if now - told >= _TELL_S:
+                told = now
+                log.info("the shutdown of pool %s waits:\n%s", self.label, self.explain())
         thread = self._thread
         if thread is not None:
             thread.join(timeout)
