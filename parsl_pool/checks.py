@@ -12,7 +12,7 @@ from __future__ import annotations
 import operator
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, Generic, TypeVar
 
 from parsl_pool.errors import ConfigurationError, WrongType, shown
@@ -277,9 +277,8 @@ def _module(value: Any) -> str:
     return plain
 
 
-def reject_unknown(names: Iterable[str], known: Iterable[str], what: str) -> None:
+def reject_unknown(names: Iterable[str], known: Collection[str], what: str) -> None:
     """Raise ConfigurationError for the first name that is not known."""
-    known = list(known)
     for name in names:
         if name not in known:
             raise ConfigurationError(f"there is no {what} {shown(name)}; there are: {', '.join(known)}")

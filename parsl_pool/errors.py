@@ -349,9 +349,9 @@ def shown(value: object, limit: int = 120) -> str:
     try:
         text = " ".join(short.repr(value).split())
     except (Exception, SystemExit) as problem:  # the user's code; the message is about something else
+        text = f"a {type(value).__name__} (whose repr() raises {type(problem).__name__})"
         if isinstance(value, int):
-            return f"a number of {value.bit_length():,} bits"  # newer Pythons refuse to write these out
-        return f"a {type(value).__name__} (whose repr() raises {type(problem).__name__})"
+            text = f"a number of {value.bit_length():,} bits"  # newer Pythons refuse to write these out
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
