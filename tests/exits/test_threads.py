@@ -8,11 +8,13 @@ import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
 from parsl_pool import ParslPoolExecutor
+from parsl_pool.errors import SerializationError
 from tests.eventually import eventually
 from tests.exits.work import hold, triple
 from tests.recovery.arrangement import Arrangement
@@ -143,11 +145,28 @@ def test_cancelling_everything_races_with_results(arrangement: Arrangement, crow
             assert future.result(0) == 3 * task
 
 
-@pytest.mark.parametrize("pending", [0, 500])
-def test_a_dropped_pool_ends_when_its_tasks_are_done(arrangement: Arrangement, pending: int) -> None:
-    pool = ParslPoolExecutor(2, manager_inside=arrangement.inside)
+def test_cancelling_everything_meets_what_cannot_be_pickled(arrangement: Arrangement) -> None:
+    """Unpicklable arguments and results, before, among and behind what is cancelled. Nothing waits for ever."""
+    with arrangement.pool(2) as pool:
+        futures: list[Future[Any]] = []
+        for _ in range(100):
+            futures.append(pool.submit(triple, threading.Lock()))  # type: ignore[arg-type]  # the fault
+            futures.append(pool.submit(threading.Lock))
+            futures.append(pool.submit(time.sleep, 0.001))
+        pool.shutdown(cancel_futures=True)
+        for future in futures:
+            assert future.done()
+            if not future.cancelled():
+                assert isinstance(future.exception(0), SerializationError | None)
+
+
+@pytest.mark.parametrize("pending, recycling", [(0, None), (500, None), (20, 1)])
+def test_a_dropped_pool_ends_when_its_tasks_are_done(
+    arrangement: Arrangement, pending: int, recycling: int | None
+) -> None:
+    pool = ParslPoolExecutor(2, manager_inside=arrangement.inside, max_tasks_per_child=recycling)
     assert pool.submit(triple, 1).result(20) == 3
-    processes = arrangement.parts(pool).all()
+    processes = processes_of(arrangement, pool)
     futures = [pool.submit(triple, i) for i in range(pending)]
     gone = weakref.ref(pool)
     del pool
@@ -155,6 +174,10 @@ def test_a_dropped_pool_ends_when_its_tasks_are_done(arrangement: Arrangement, p
     assert gone() is None
     assert [future.result(20) for future in futures] == [3 * i for i in range(pending)]
     eventually(lambda: not any(map(runs, processes)))
+
+
+def processes_of(arrangement: Arrangement, pool: ParslPoolExecutor) -> list[psutil.Process]:
+    return eventually(lambda: arrangement.parts(pool).all())  # not at once: a worker may just be replaced
 
 
 def runs(process: psutil.Process) -> bool:
