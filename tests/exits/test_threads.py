@@ -150,7 +150,7 @@ def test_cancelling_everything_meets_what_cannot_be_pickled(arrangement: Arrange
     with arrangement.pool(2) as pool:
         futures: list[Future[Any]] = []
         for _ in range(100):
-            futures.append(pool.submit(triple, threading.Lock()))  # type: ignore[arg-type]  # the fault
+            futures.append(pool.submit(triple, threading.Lock()))
             futures.append(pool.submit(threading.Lock))
             futures.append(pool.submit(time.sleep, 0.001))
         pool.shutdown(cancel_futures=True)
