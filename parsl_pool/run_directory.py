@@ -7,11 +7,15 @@ user finds it: a live run holds a lock on a file in its directory, which ends wi
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import shutil
+import stat
 import tempfile
 
 from parsl_pool.errors import ConfigurationError
+
+log = logging.getLogger(__name__)
 
 _PREFIX = "parsl-pool-"
 _LOCK = "in-use"
@@ -75,15 +79,31 @@ def _fill(path: str) -> int:
 
 
 def _numbered(base: str) -> str:
-    os.makedirs(base, exist_ok=True)
+    base = os.path.abspath(base)
+    _make_private(base)
+    mode = os.stat(base).st_mode
+    if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+        log.warning("run_dir: every user may write to %s, and so replace what is in it by something else", base)
     number = len(os.listdir(base))
     while True:
-        path = os.path.join(os.path.abspath(base), f"{number:03}")
+        path = os.path.join(base, f"{number:03}")
         try:
             os.mkdir(path, 0o700)
             return path
         except FileExistsError:
             number += 1
+
+
+def _make_private(path: str) -> None:
+    """Make a directory, and those above it that are missing, for this user alone, whatever the umask says."""
+    if os.path.isdir(path):
+        return
+    _make_private(os.path.dirname(path))
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        if not os.path.isdir(path):
+            raise
 
 
 def _sweep() -> None:
