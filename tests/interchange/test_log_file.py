@@ -240,7 +240,7 @@ def cheep() -> int:
 def names(run_dir: Path) -> list[str]:
     """Of the logs; the process id of a manager apart is not known here."""
     return sorted(
-        re.sub(r"^manager-.*-\d+\.", "manager.", path.name)
+        re.sub(r"^manager-.*-\d+-[0-9a-f]{4}\.", "manager.", path.name)
         for path in run_dir.iterdir()
         if path.suffix in (".log", ".stderr")
     )
