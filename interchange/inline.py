@@ -27,6 +27,8 @@ def inline_tasks(tasks: columns.Tasks) -> columns.Tasks:
     if not tasks.descriptors:
         return tasks
     payload = read_descriptor(tasks.descriptors[0])
+    for fd in tasks.descriptors[1:]:  # memory for the result: nobody can write to it there
+        os.close(fd)
     return columns.Tasks(
         tasks.priority, tasks.walltime_ms, 1, tasks.ids, tasks.functions, wire.LENGTH.pack(len(payload)), payload
     )

@@ -21,7 +21,7 @@ from time import monotonic
 from typing import Any
 
 from parsl_pool.errors import BadMessage
-from parsl_pool.interchange import broker, columns, launch, shortage, stream, title, wire
+from parsl_pool.interchange import broker, columns, launch, lent, shortage, stream, title, wire
 from parsl_pool.interchange.free_memory import Ebb
 from parsl_pool.interchange.log_file import ProcessLog
 from parsl_pool.interchange.loop import Loop
@@ -205,7 +205,10 @@ class Interchange:
     def from_manager(self, name: str, message: Upward | columns.Tasks) -> None:
         """One message of a manager's."""
         if type(message) is columns.Results:
-            self._perform(self._broker.results_arrived(name, message))
+            effects = self._broker.results_arrived(name, message)
+            if not effects and message.descriptors:
+                lent.close(message.descriptors)  # nobody wants it any more
+            self._perform(effects)
         elif type(message) is columns.Tasks:
             self._perform(self._broker.tasks_returned(name, message))
         elif isinstance(message, wire.Window):

@@ -16,7 +16,7 @@ from time import monotonic
 from parsl_pool import portable
 from parsl_pool._version import __version__
 from parsl_pool.errors import BadMessage
-from parsl_pool.interchange import columns, curve, shared_memory, wire
+from parsl_pool.interchange import columns, curve, lent, shared_memory, wire
 from parsl_pool.interchange.inline import inline_results
 from parsl_pool.interchange.log_file import ProcessLog
 from parsl_pool.interchange.loop import Loop
@@ -87,7 +87,10 @@ class ManagerProgram:
 
     def _report(self, message: Upward) -> None:
         if isinstance(message, columns.Results):
-            self._link.send_results(inline_results(message))
+            if message.descriptors and self._claims >= 0:
+                self._link.send_shared(message)
+            else:
+                self._link.send_results(inline_results(message))
         else:
             self._log.note(message)
             self._link.send(message)
@@ -97,11 +100,11 @@ class ManagerProgram:
         notice = wire.Notice(30, f"manager {self.name} {text}")
         self._loop.call_at(monotonic(), lambda: self._report(notice))
 
-    def receive(self, kind: int, body: bytes) -> None:
+    def receive(self, kind: int, body: bytes, names: list[lent.Name]) -> None:
         """One message of the interchange's. Raises BadMessage."""
         manager = self._manager
         if kind == wire.TASKS and manager is not None:
-            manager.tasks(columns.Tasks.decode(body))
+            self._take(manager, columns.Tasks.decode(body), names)
             return
         record = wire.decode(kind, body)
         check(record)
@@ -132,6 +135,18 @@ class ManagerProgram:
             manager.kill_workers(record.signal)
         elif not isinstance(record, wire.Pong):
             raise BadMessage(f"a {type(record).__name__}")
+
+    def _take(self, manager: Manager, tasks: columns.Tasks, names: list[lent.Name]) -> None:
+        if names:
+            if tasks.count > 1:
+                raise BadMessage(f"{tasks.count} tasks with memory")
+            try:
+                tasks.descriptors = lent.open_named(names)
+            except OSError as problem:
+                reason = f"its arguments can't be read on {manager.host}: {problem}"
+                self._report(lent.lost(tasks.task_ids()[0], manager.host, reason))
+                return
+        manager.tasks(tasks)
 
     def _begin(self, settings: wire.Settings) -> None:
         # Longer than the client takes to notice that the interchange hangs, and to start another one.

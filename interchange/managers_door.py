@@ -19,7 +19,7 @@ import zmq
 
 from parsl_pool import portable
 from parsl_pool.errors import BadMessage
-from parsl_pool.interchange import columns, curve, pieces, wire
+from parsl_pool.interchange import columns, curve, lent, pieces, wire
 from parsl_pool.interchange.inline import inline_tasks
 from parsl_pool.interchange.loop import Loop
 from parsl_pool.interchange.rubbish import check
@@ -52,7 +52,7 @@ class _Connection:
 class _Peer:
     """A manager that has registered, and the connection by which it has."""
 
-    __slots__ = ("block", "come", "come_bytes", "connection", "host", "pid", "pidfd", "safe", "seen")
+    __slots__ = ("block", "come", "come_bytes", "connection", "host", "lent", "pid", "pidfd", "safe", "seen", "shares")
 
     def __init__(self, connection: _Connection, record: wire.Register, now: float) -> None:
         self.connection = connection
@@ -61,6 +61,8 @@ class _Peer:
         self.pidfd = -1
         self.come = self.safe = 0  # messages that the manager keeps: how many came, and how many the client has
         self.come_bytes = 0  # of those that it was not told of
+        self.shares = record.shares and record.host == socket.gethostname()  # it can open memory by name, and we its
+        self.lent: dict[int, list[int]] = {}  # task -> descriptors that stay open until it is over
 
 
 class ManagersDoor:
@@ -163,7 +165,10 @@ class ManagersDoor:
                 self._news[name] = peer
         else:
             peer = None
-        self._handle(name, connection, peer, decode(data))
+        message = decode(data)
+        if data[1] and peer is not None:
+            message = _opened(peer, message, lent.split(data)[2])
+        self._handle(name, connection, peer, message)
 
     def _handle(self, name: str, connection: _Connection, peer: _Peer | None, message: Message) -> None:
         if isinstance(message, wire.Register):
@@ -177,6 +182,9 @@ class ManagersDoor:
         elif isinstance(message, wire.Stop):
             self._leave(name, "it has ended as it was told", expected=True)
         elif not isinstance(message, wire.Pong):
+            if peer.lent and isinstance(message, columns.Results):
+                for task in message.task_ids():
+                    lent.close(peer.lent.pop(task, []))
             self._receive(name, message)
 
     def _register(self, name: str, connection: _Connection, record: wire.Register) -> None:
@@ -262,6 +270,8 @@ class ManagersDoor:
         peer = self._peers.pop(name)
         self._news.pop(name, None)
         self._connections.pop(name, None)
+        for descriptors in peer.lent.values():
+            lent.close(descriptors)
         if peer.pidfd >= 0:
             self._loop.remove(peer.pidfd)
             os.close(peer.pidfd)
@@ -307,8 +317,12 @@ class ManagersDoor:
         """Send a manager tasks."""
         peer = self._peers.get(name)
         if peer is not None:
-            tasks = inline_tasks(tasks)
-            self._send(peer.connection, bytes((wire.TASKS, 0)) + tasks.encode())
+            descriptors = tasks.descriptors
+            if descriptors and peer.shares:
+                peer.lent[tasks.task_ids()[0]] = descriptors
+                self._send(peer.connection, lent.message(wire.TASKS, tasks.encode(), descriptors))
+            else:
+                self._send(peer.connection, lent.message(wire.TASKS, inline_tasks(tasks).encode(), []))
 
     def broadcast(self, record: wire.Record) -> None:
         """Send every manager a control message."""
@@ -368,9 +382,20 @@ def _allow_many_connections() -> None:
         return  # it stays as it is
 
 
+def _opened(peer: _Peer, message: Message, names: list[lent.Name]) -> Message:
+    """The message with the memory that it lends; of a task whose result can't be opened, that it is lost."""
+    if not isinstance(message, columns.Results) or message.count > 1 or not peer.shares:
+        raise BadMessage("memory lent with something else than one result, or by another host")
+    try:
+        message.descriptors = lent.open_named(names)
+    except OSError as problem:
+        return lent.lost(message.task_ids()[0], peer.host, f"its result can't be read: {problem}")
+    return message
+
+
 def decode(data: bytes) -> Message:
     """What a zmq message holds. Raises BadMessage."""
-    kind, body = data[0], data[2:]
+    kind, body, _ = lent.split(data)
     if kind == wire.RESULTS:
         return columns.Results.decode(body)
     if kind == wire.TASKS:

@@ -19,7 +19,7 @@ import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from parsl_pool.errors import BadMessage
-from parsl_pool.interchange import columns, curve, pieces, wire
+from parsl_pool.interchange import columns, curve, lent, pieces, wire
 from parsl_pool.interchange.loop import Loop
 
 _AGAIN_S = 0.05
@@ -56,8 +56,8 @@ class Owner(Protocol):
     def greet(self, kept: list[int]) -> None:
         """There is a connection. Send what is to come first; `kept`: tasks whose results will come again."""
 
-    def receive(self, kind: int, body: bytes) -> None:
-        """A message has come. Raises BadMessage."""
+    def receive(self, kind: int, body: bytes, names: list[lent.Name]) -> None:
+        """A message has come, and names of the memory that comes with it. Raises BadMessage."""
 
     def dropped(self, reason: str) -> None:
         """A message has come that was none."""
@@ -72,7 +72,8 @@ class Uplink:
     def __init__(self, loop: Loop, name: str, owner: Owner) -> None:
         self._loop, self._name, self._owner = loop, name, owner
         self._results: list[columns.Results] = []  # of this turn: they travel as one message
-        self._kept: deque[tuple[bytes, bytes]] = deque()  # messages, and the ids of the tasks whose results they are
+        # Messages, the ids of the tasks whose results they are, and descriptors of memory that they lend.
+        self._kept: deque[tuple[bytes, bytes, list[int]]] = deque()
         self._taken = 0  # how many of this connection's kept messages are kept no more
         self._connections = 0
         self._pause_s = _AGAIN_S
@@ -139,8 +140,8 @@ class Uplink:
         self.trouble = ""
         self._pause_s = _AGAIN_S
         self._taken = 0
-        self._owner.greet([task for _, ids in self._kept for task in unpack(f"<{len(ids) // 8}Q", ids)])
-        for data, _ in self._kept:
+        self._owner.greet([task for _, ids, _ in self._kept for task in unpack(f"<{len(ids) // 8}Q", ids)])
+        for data, _, _ in self._kept:
             self._put(data)
 
     # -- messages
@@ -151,12 +152,20 @@ class Uplink:
         kind = wire.KIND[type(record)]
         data = bytes((kind, 0)) + wire.encode(record)
         if is_kept(kind):
-            self._kept.append((data, b""))
+            self._kept.append((data, b"", []))
         self._put(data)
 
     def send_results(self, results: columns.Results) -> None:
         """See that these arrive. They are read at the end of this turn."""
         self._results.append(results)
+
+    def send_shared(self, results: columns.Results) -> None:
+        """See that this one arrives; it is in memory of this host, which the interchange can open."""
+        self._flush()
+        descriptors = results.descriptors or []
+        data = lent.message(wire.RESULTS, results.encode(), descriptors)
+        self._kept.append((data, results.ids, descriptors))
+        self._put(data)
 
     def _flush(self) -> None:
         results, self._results = self._results, []
@@ -175,7 +184,7 @@ class Uplink:
         ids = b"".join([part.ids for part in results])
         merged = columns.Results(len(ids) // 8, ids, b"".join([part.records for part in results]))
         data = bytes((wire.RESULTS, 0)) + merged.encode()
-        self._kept.append((data, ids))
+        self._kept.append((data, ids, []))
         self._put(data)
 
     def _put(self, data: bytes) -> None:
@@ -197,16 +206,16 @@ class Uplink:
             self.heard = monotonic()
             try:
                 data = self._incoming.message(parts, accept_unnumbered=True)
-                self._message(data[0], data[2:])
+                self._message(*lent.split(data))
             except BadMessage as problem:
                 self._owner.dropped(str(problem))
                 if isinstance(problem, pieces.Missing):
                     self.renew()
             self._flush()
 
-    def _message(self, kind: int, body: bytes) -> None:
+    def _message(self, kind: int, body: bytes, names: list[lent.Name]) -> None:
         if kind != wire.KIND[wire.Taken]:
-            self._owner.receive(kind, body)
+            self._owner.receive(kind, body, names)
             return
         record = wire.decode(kind, body)
         assert isinstance(record, wire.Taken)
@@ -214,7 +223,8 @@ class Uplink:
 
     def _let_go(self, messages: int) -> None:
         while self._taken < messages and self._kept:
-            self._kept.popleft()
+            _, _, descriptors = self._kept.popleft()
+            lent.close(descriptors)
             self._taken += 1
 
     def close(self) -> None:

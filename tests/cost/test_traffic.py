@@ -1,14 +1,18 @@
 """What travels, in bytes."""
 
 import os
+import socket
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
+from benchmarks import processes
 from parsl_pool import ParslPoolExecutor
 from parsl_pool.executors.high_throughput.apart import Apart
 from parsl_pool.interchange.stream import Stream
+from tests.eventually import eventually
 from tests.network import Network
 
 MEGABYTE = 1 << 20
@@ -81,3 +85,41 @@ def test_one_that_changes_travels_again_and_only_then(manager_inside: bool, from
             held[0] = value
             assert pool.submit(first, 0).result(60) == value
     assert 2 * MEGABYTE < sum(from_client) < 2.5 * MEGABYTE
+
+
+def echo(data: bytes) -> bytes:
+    return data
+
+
+def test_large_data_does_not_travel_on_one_host(manager_inside: bool, network: Network | None) -> None:
+    data = os.urandom(MEGABYTE)
+    with ParslPoolExecutor(2, manager_inside=manager_inside) as pool:
+        assert list(pool.map(time.sleep, [0.1] * 2)) == [None] * 2  # both workers are there
+        before = open_descriptors()
+        assert all(future.result(60) == data for future in [pool.submit(echo, data) for _ in range(50)])
+        if network is not None:
+            assert network.carried < MEGABYTE / 2
+        eventually(lambda: open_descriptors() == before)
+
+
+def open_descriptors() -> dict[int, int]:
+    """How many of them each process of the pool has, but for ours: it keeps some memory to use it again."""
+    return {pid: len(os.listdir(f"/proc/{pid}/fd")) for pid in processes.tree(os.getpid())[1:]}
+
+
+def test_to_another_host_it_does(
+    manager_inside: bool, network: Network | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A manager that is not where the client says that it is itself can't open the client's memory."""
+    if network is None:
+        pytest.skip("there is no other host")
+    data = os.urandom(MEGABYTE)
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(socket, "gethostname", lambda: "elsewhere")
+        pool = ParslPoolExecutor(2, manager_inside=manager_inside)
+        assert list(pool.map(time.sleep, [0.1] * 2)) == [None] * 2
+    with pool:
+        before = open_descriptors()
+        assert [pool.submit(echo, data).result(60) for _ in range(5)] == [data] * 5
+        assert network.carried > 10 * MEGABYTE
+        eventually(lambda: open_descriptors() == before)

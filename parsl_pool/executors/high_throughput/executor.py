@@ -99,7 +99,7 @@ class HighThroughputExecutor(ParslExecutor):
         apart = None if self.manager_inside else self._make_apart
         self.link = Link(label, self.options, self._settings, apart, self.workers)
         self.link.outgoing.large.always = 2 * self.max_workers_per_node  # none of them is to wait for us
-        self._shared = self.link.tries.warm if self.manager_inside else None  # where large payloads may go
+        self._shared = self.link.tries.warm  # where large payloads go; the interchange opens them for other hosts
         self.link.is_awaited = self.kernel.is_waiting
         self.link.outgoing.awaiting_functions = self.kernel.functions
         self.link.explain = self.explain
