@@ -87,7 +87,7 @@ class ManagerProgram:
 
     def _report(self, message: Upward) -> None:
         if isinstance(message, columns.Results):
-            if message.descriptors and self._claims >= 0:
+            if message.descriptors and self._claims >= 0 and portable.has_proc():
                 self._link.send_shared(message)
             else:
                 self._link.send_results(inline_results(message))

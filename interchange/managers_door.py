@@ -61,7 +61,8 @@ class _Peer:
         self.pidfd = -1
         self.come = self.safe = 0  # messages that the manager keeps: how many came, and how many the client has
         self.come_bytes = 0  # of those that it was not told of
-        self.shares = record.shares and record.host == socket.gethostname()  # it can open memory by name, and we its
+        # It can open memory of this host by name, and we its.
+        self.shares = record.shares and record.host == socket.gethostname() and portable.has_proc()
         self.lent: dict[int, list[int]] = {}  # task -> descriptors that stay open until it is over
 
 

@@ -2,8 +2,11 @@
 
 import pytest
 
+from parsl_pool import portable
 from tests.cost.conftest import Program
 from tests.eventually import eventually
+
+pytestmark = pytest.mark.skipif(not portable.has_proc(), reason="processes are looked at in /proc")
 
 MEGABYTE = 1 << 20
 

@@ -4,6 +4,7 @@ import sys
 
 import pytest
 
+from parsl_pool import portable
 from parsl_pool.interchange import free_memory
 from parsl_pool.interchange.free_memory import Ebb, give_back, resident, shrink_if_empty
 
@@ -48,7 +49,7 @@ def test_what_another_thread_enters_meanwhile_is_not_lost() -> None:
     assert 0 in table
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only glibc gives memory back on request")
+@pytest.mark.skipif(not portable.has_proc(), reason="only glibc gives memory back on request")
 def test_free_memory_goes_back_to_the_system() -> None:
     pieces = [bytearray(4000) for _ in range(20_000)]
     kept = pieces[::1000]  # so that the heap can't just end sooner

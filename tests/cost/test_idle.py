@@ -6,8 +6,11 @@ from collections.abc import Callable
 import pytest
 
 from benchmarks import processes
+from parsl_pool import portable
 from tests.cost.conftest import Program
 from tests.eventually import eventually
+
+pytestmark = pytest.mark.skipif(not portable.has_proc(), reason="processes are looked at in /proc")
 
 WORKERS = 8
 QUIET_S = 10.0

@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from parsl_pool import portable
 from parsl_pool.errors import BadMessage
 from parsl_pool.interchange import columns, lent, shared_memory, wire
+
+pytestmark = pytest.mark.skipif(not portable.has_proc(), reason="memory has names in /proc only")
 
 
 @pytest.fixture
