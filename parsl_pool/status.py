@@ -22,6 +22,8 @@ class PoolStatus:
         workers_started, workers_lost: how many ever started, and how many of them ended unasked.
         tasks_per_second: tasks done, over the time since the first submit.
         managers: (name, tasks that it holds, tasks that it asks for) of each.
+        dropped_messages: messages that made no sense, and connections that were refused, since the interchange was
+            started. Other than 0: something writes where it should not, or somebody tries to get in; the log has more.
         stages: label -> "new", "open", "draining", "stopping", "closed" or "broken", of each executor.
     """
 
@@ -36,19 +38,29 @@ class PoolStatus:
     workers_lost: int = 0
     tasks_per_second: float = 0.0
     managers: tuple[tuple[str, int, int], ...] = ()
+    dropped_messages: int = 0
     stages: tuple[tuple[str, str], ...] = ()
 
 
 def snapshot(backends: Iterable[ParslExecutor]) -> PoolStatus:
-    """The state of a pool's executors. Asks their interchanges; without an answer `managers` lacks theirs."""
+    """The state of a pool's executors. Asks their interchanges; without an answer theirs are missing."""
     numbers: dict[str, float] = {}
     managers: list[tuple[str, int, int]] = []
     stages = []
+    dropped_messages = 0
     for backend in backends:
         for name, value in backend.counts().items():
             numbers[name] = numbers.get(name, 0) + value
-        managers += backend.manager_loads()
+        loads, dropped = backend.manager_loads()
+        managers += loads
+        dropped_messages += dropped
         stages.append((backend.label, backend.stage_name()))
     rate = numbers.pop("tasks_per_second", 0.0)
     whole = {name: int(value) for name, value in numbers.items()}
-    return PoolStatus(tasks_per_second=rate, managers=tuple(managers), stages=tuple(stages), **whole)
+    return PoolStatus(
+        tasks_per_second=rate,
+        managers=tuple(managers),
+        dropped_messages=dropped_messages,
+        stages=tuple(stages),
+        **whole,
+    )

@@ -64,9 +64,9 @@ class ParslExecutor(ABC):
         """Numbers for `PoolStatus`, by the names of its attributes. Asks nobody."""
         return {}
 
-    def manager_loads(self) -> list[tuple[str, int, int]]:
-        """Name, held tasks and window of each manager, if there are any."""
-        return []
+    def manager_loads(self) -> tuple[list[tuple[str, int, int]], int]:
+        """Name, held tasks and window of each manager, if there are any; and how many messages were dropped."""
+        return [], 0
 
     def stage_name(self) -> str:
         """"new", "open", "draining", "stopping", "closed" or "broken"."""

@@ -110,6 +110,7 @@ def test_who_does_not_speak_the_protocol_is_turned_away_and_counted(door: Door, 
     for _ in range(3):
         say(door, data)
     eventually(lambda: door.dropped == before + 3)
+    assert door.pool.status().dropped_messages == door.dropped
 
 
 PARTS = st.one_of(st.binary(max_size=100), st.sampled_from(list(RAW.values())))

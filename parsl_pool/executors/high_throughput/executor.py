@@ -279,8 +279,8 @@ class HighThroughputExecutor(ParslExecutor):
         """Numbers for `PoolStatus`."""
         return explanation.counts(self.link, self.kernel, self.workers)
 
-    def manager_loads(self) -> list[tuple[str, int, int]]:
-        """Name, held tasks and window of each manager."""
+    def manager_loads(self) -> tuple[list[tuple[str, int, int]], int]:
+        """Name, held tasks and window of each manager; and how many messages the interchange has dropped."""
         return explanation.manager_loads(self.link)
 
     def stage_name(self) -> str:

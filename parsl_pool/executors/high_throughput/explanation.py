@@ -27,14 +27,16 @@ def counts(link: Link, kernel: Any, workers: Any) -> dict[str, float]:
     }
 
 
-def manager_loads(link: Link) -> list[tuple[str, int, int]]:
-    """Name, held tasks and window of each manager, from the interchange."""
+def manager_loads(link: Link) -> tuple[list[tuple[str, int, int]], int]:
+    """From the interchange: name, held tasks and window of each manager; and how many messages were dropped."""
     state = link.ask()
+    if state is None:
+        return [], 0
     loads = []
-    for line in state.managers if state is not None else ():
+    for line in state.managers:
         name, held, window = line.split("\t")
         loads.append((name, int(held), int(window)))
-    return loads
+    return loads, state.dropped_frames
 
 
 def explain(link: Link, kernel: Any, workers: Any) -> str:
