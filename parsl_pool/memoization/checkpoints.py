@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from parsl_pool.errors import BadCheckpoint, ConfigurationError
 from parsl_pool.memoization.keys import CallKey
+from parsl_pool.memoization.rows import FILE_NAME, FOLDER, Result, place_of, place_to_write
 
 if TYPE_CHECKING:
-    from parsl_pool.memoization.store import Result, Store
+    from parsl_pool.memoization.store import Store
 
 log = logging.getLogger("parsl_pool.checkpoints")
 
@@ -79,9 +80,6 @@ class Checkpointer:
         """A call has this result. Returns at once."""
         if self._store is None:
             return
-        # Late: see opened_to_write, which has loaded it.
-        from parsl_pool.memoization.store import Result
-
         result = Result(key, payload, time.time(), self.run)
         with self._state:
             old = self._pending.pop(key.digest, None)
@@ -162,9 +160,6 @@ class Checkpointer:
 
     def _write_some(self) -> int | None:
         """Write some of what is pending: how many results, or None if that failed."""
-        # Late: see opened_to_write, which has loaded it.
-        from sqlalchemy.exc import SQLAlchemyError
-
         assert self._store is not None
         with self._writing:
             with self._state:
@@ -173,7 +168,7 @@ class Checkpointer:
                 return 0
             try:
                 self._store.write(batch)
-            except (SQLAlchemyError, BadCheckpoint, OSError) as error:
+            except BadCheckpoint as error:
                 self._tell_failure(error, len(batch))
                 return None
             with self._state:
@@ -184,13 +179,9 @@ class Checkpointer:
                         self._pending_bytes -= len(result.payload)
         return len(batch)
 
-    def _tell_failure(self, error: Exception, count: int) -> None:
-        if not self._failing and self._store is not None:
-            reason = getattr(error, "orig", None) or error
-            log.error(
-                "checkpoint %s: %d results could not be written: %s; they are kept and tried again",
-                self._store.name, count, reason,
-            )
+    def _tell_failure(self, error: BadCheckpoint, count: int) -> None:
+        if not self._failing:
+            log.error("%d results could not be written, and are kept and tried again: %s", count, error)
         self._failing = True
 
     def _give_up_some(self) -> None:
@@ -202,24 +193,16 @@ class Checkpointer:
         log.error("checkpoint %s: %d results were given up: too many wait to be written", self.path, given_up)
 
 
-def opened_to_write(path: str) -> Store:
+def opened_to_write(path: str | os.PathLike[str]) -> Store:
     """The store in a directory, in a file, or behind a URL; made if it is not there.
 
     Raises:
         BadCheckpoint: it cannot be made or opened, or is something else.
     """
     # Here and not above: it loads SQLAlchemy, which only those pay for who checkpoint.
-    from parsl_pool.memoization.store import FILE_NAME, Store
+    from parsl_pool.memoization.store import Store
 
-    is_folder = "://" not in path and (os.path.isdir(path) or not os.path.splitext(path)[1])
-    place = os.path.join(path, FILE_NAME) if is_folder else path
-    # Late as well, for the same reason.
-    from sqlalchemy.exc import SQLAlchemyError
-
-    try:
-        return Store(place, to_write=True)
-    except (SQLAlchemyError, OSError) as error:
-        raise BadCheckpoint(place, f"cannot be written: {getattr(error, 'orig', None) or error}") from error
+    return Store(place_to_write(path), to_write=True)
 
 
 # ---- checkpoints of earlier runs
@@ -260,7 +243,7 @@ def load_checkpoints(paths: Iterable[str | os.PathLike[str]]) -> Loaded:
     if not places:
         return Loaded((), ())
     # Here and not above: it loads SQLAlchemy, which only those pay for who checkpoint.
-    from parsl_pool.memoization.store import Store, place_of
+    from parsl_pool.memoization.store import Store
 
     stores: list[Store] = []
     problems: list[BadCheckpoint] = []
@@ -291,6 +274,5 @@ def _runs(rundir: str | os.PathLike[str]) -> list[str]:
 
 
 def _checkpoint_of(run: str) -> list[str]:
-    # Written out here: the module that says so loads SQLAlchemy.
-    folder = os.path.join(run, "checkpoint")
-    return [folder] if os.path.exists(os.path.join(folder, "results.sqlite")) else []
+    folder = os.path.join(run, FOLDER)
+    return [folder] if os.path.exists(os.path.join(folder, FILE_NAME)) else []

@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sql
 
-from parsl_pool.memoization.store import RESULTS, Result, Store
+from parsl_pool.errors import BadCheckpoint
+from parsl_pool.memoization.rows import Result
+from parsl_pool.memoization.store import RESULTS, Store
 
 _BATCH = 500
 
@@ -116,5 +118,5 @@ def problems(store: Store) -> Iterator[str]:
         for digest, function, checksum, payload in store.select(sql.select(*columns)):
             if zlib.crc32(payload) != checksum:
                 yield f"the result of call {bytes(digest).hex()[:12]} of {function} is not what was written"
-    except sql.exc.DBAPIError as error:
-        yield str(error.orig)
+    except BadCheckpoint as error:
+        yield error.reason

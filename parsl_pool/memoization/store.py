@@ -13,12 +13,11 @@ import ctypes
 import logging
 import os
 import sqlite3
-import struct
 import threading
 import zlib
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 from weakref import WeakSet
 
 import sqlalchemy as sql
@@ -28,10 +27,9 @@ from sqlalchemy.sql.dml import Delete
 from parsl_pool.errors import BadCheckpoint
 from parsl_pool.memoization import sqlite_file
 from parsl_pool.memoization.keys import CallKey
+from parsl_pool.memoization.rows import Result, is_url, packed, unpacked
 
 log = logging.getLogger("parsl_pool.checkpoints")
-
-FOLDER, FILE_NAME = "checkpoint", "results.sqlite"
 
 _METADATA = sql.MetaData()
 RESULTS = sql.Table(
@@ -47,22 +45,6 @@ RESULTS = sql.Table(
     sql.Column("payload", sql.LargeBinary, nullable=False),
 )
 _LOOKUP = "SELECT payload, checksum FROM parsl_pool_results WHERE digest = ?"
-_PART = struct.Struct(">H")
-
-
-class Result(NamedTuple):
-    """One row: a call, and what came of it."""
-
-    key: CallKey
-    payload: bytes
-    written: float  # time.time() seconds
-    run: str  # the run that wrote it
-
-    @classmethod
-    def of_row(cls, row: Any, payload: bytes) -> Result:
-        """A row of the table, with this payload."""
-        key = CallKey(bytes(row.digest), row.function, unpacked(bytes(row.parts)))
-        return cls(key, payload, row.written, row.run)
 
 
 class Store:
@@ -73,12 +55,12 @@ class Store:
         to_write: it is made if it is not there; else it must be.
 
     Raises:
-        BadCheckpoint: the file is missing, damaged or something else, or the database cannot be reached.
+        BadCheckpoint: the file is missing, damaged, something else, or cannot be opened; no such database answers.
     """
 
     def __init__(self, place: str | os.PathLike[str], *, to_write: bool = False) -> None:
         self.place = os.fspath(place)
-        self.is_file = "://" not in self.place
+        self.is_file = not is_url(self.place)
         self._to_write = to_write
         self._lock = threading.Lock()  # guards the connection: one statement, or one transaction, at a time
         self._damage_told = self._is_closed = False
@@ -95,7 +77,7 @@ class Store:
         """Write all or none; a newer result takes the place of an older one of the same call.
 
         Raises:
-            sqlalchemy.exc.SQLAlchemyError: nothing was written.
+            BadCheckpoint: nothing was written.
         """
         newest = {result.key.digest: result for result in results}  # one row for each, also within one statement
         rows = [
@@ -110,7 +92,7 @@ class Store:
             }
             for result in newest.values()
         ]
-        with self._held() as connection, connection.begin():
+        with self._told("cannot be written"), self._held() as connection, connection.begin():
             if self.is_file:
                 connection.execute(RESULTS.insert().prefix_with("OR REPLACE"), rows)
             else:
@@ -162,7 +144,7 @@ class Store:
 
     def select(self, statement: sql.Select[Any]) -> Iterator[Any]:
         """Rows of a statement, by a connection of their own: whoever reads them may take their time."""
-        with self._connect() as connection:
+        with self._told("cannot be read"), self._connect() as connection:
             try:
                 yield from connection.execution_options(yield_per=1000).execute(statement)
             except sql.exc.OperationalError as error:
@@ -171,14 +153,14 @@ class Store:
 
     def change(self, statement: Delete) -> int:
         """How many rows a statement has changed."""
-        with self._held() as connection, connection.begin():
+        with self._told("cannot be written"), self._held() as connection, connection.begin():
             return connection.execute(statement).rowcount
 
     def run_on_file(self, statement: str) -> list[Any]:
         """The answer to a statement that only SQLite knows, outside of any transaction; nothing for other databases."""
         if not self.is_file:
             return []
-        with self._held() as connection:
+        with self._told("cannot be used"), self._held() as connection:
             raw: Any = connection.connection.dbapi_connection
             return list(raw.execute(statement).fetchall())
 
@@ -209,23 +191,31 @@ class Store:
     def _open(self) -> sql.Connection:
         connection = self._connect()
         if self._to_write:
-            with connection.begin():
+            with self._told("cannot be written"), connection.begin():
                 _METADATA.create_all(connection)
         return connection
 
     def _connect(self) -> sql.Connection:
-        if self.is_file:
+        with self._told("cannot be opened" if self.is_file else "cannot be reached"):
             if self._engine is None:
-                opened = sqlite_file.open_to_write if self._to_write else sqlite_file.open_to_read
-                creator = partial(opened, self.place)
-                self._engine = sql.create_engine("sqlite://", creator=creator, poolclass=NullPool)
+                self._engine = self._make_engine()
             return self._engine.connect()
+
+    def _make_engine(self) -> sql.Engine:
+        if not self.is_file:
+            return sql.create_engine(self.place, poolclass=NullPool)
+        opened = sqlite_file.open_to_write if self._to_write else sqlite_file.open_to_read
+        return sql.create_engine("sqlite://", creator=partial(opened, self.place), poolclass=NullPool)
+
+    @contextlib.contextmanager
+    def _told(self, what: str) -> Iterator[None]:
+        """What a database or the system says, as our error."""
         try:
-            if self._engine is None:
-                self._engine = sql.create_engine(self.place, poolclass=NullPool)
-            return self._engine.connect()
-        except (sql.exc.SQLAlchemyError, ImportError) as error:  # ImportError: the database's driver
-            raise BadCheckpoint(self.name, f"cannot be reached: {error}") from error
+            yield
+        except sql.exc.SQLAlchemyError as error:
+            raise BadCheckpoint(self.name, f"{what}: {getattr(error, 'orig', None) or error}") from error
+        except (OSError, sqlite3.Error, ImportError) as error:  # ImportError: the database's driver
+            raise BadCheckpoint(self.name, f"{what}: {error}") from error
 
     def forget_connection(self) -> None:
         """In a forked child: the connection is the parent's, and SQLite must not even close it here."""
@@ -250,30 +240,3 @@ def _has_no_table(error: Exception) -> bool:
     """Its writer was killed before the first result."""
     return "no such table" in str(error)
 
-
-def packed(parts: Sequence[tuple[str, bytes]]) -> bytes:
-    """A key's parts as one column."""
-    names = ((name.encode("utf-8", "replace")[:200], digest) for name, digest in parts)
-    return b"".join([_PART.pack(len(name)) + name + digest for name, digest in names])
-
-
-def unpacked(data: bytes) -> tuple[tuple[str, bytes], ...]:
-    """A key's parts from a column."""
-    parts, at = [], 0
-    while at + _PART.size <= len(data):
-        (length,) = _PART.unpack_from(data, at)
-        name, at = data[at + _PART.size : at + _PART.size + length], at + _PART.size + length
-        parts.append((name.decode("utf-8", "replace"), data[at : at + 16]))
-        at += 16
-    return tuple(parts)
-
-
-def place_of(path: str | os.PathLike[str]) -> str:
-    """Where the results are that somebody names by a run's directory, its checkpoint directory, or the file."""
-    place = os.fspath(path)
-    if "://" not in place and os.path.isdir(place):
-        for folder in (place, os.path.join(place, FOLDER)):
-            if os.path.exists(os.path.join(folder, FILE_NAME)):
-                return os.path.join(folder, FILE_NAME)
-        return os.path.join(place, FILE_NAME)
-    return place

@@ -11,7 +11,7 @@ import pytest
 from parsl_pool.cli.main import main
 from parsl_pool.memoization.checkpoints import load_checkpoints, opened_to_write
 from parsl_pool.memoization.keys import CallKey, key_of_call
-from parsl_pool.memoization.store import Result
+from parsl_pool.memoization.rows import Result
 
 
 def fit(x: int, y: int = 2) -> int:
@@ -137,6 +137,17 @@ def test_verify_finds_one_changed_byte(runs: Path, capsys: pytest.CaptureFixture
     file.write_bytes(data.replace(f"{LOAD} of run 000".encode(), f"{LOAD} of rux 000".encode()))
     text = said(capsys, "verify", "runinfo", status=1)
     assert f"of {LOAD} is not what was written" in text and text.count("all of them whole") == 1
+
+
+def test_a_file_that_is_damaged_inside_is_told_of(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = opened_to_write(str(runs / "all"))
+    store.write([Result(call(fit, x), b"." * 1000, 0.0, "000") for x in range(200)])
+    store.close()
+    with open(runs / "all" / "results.sqlite", "r+b") as file:
+        file.seek(5 * 4096)
+        file.write(b"\xff" * 40 * 4096)
+    for action in (["list"], ["show"], ["show", "--function", FIT], ["verify"], ["merge", "--into", "new"]):
+        assert "malformed" in said(capsys, *action, "all", status=1)
 
 
 @pytest.mark.parametrize("action", [["show"], ["verify"], ["merge", "--into", "new"], ["prune", "--run", "1"]])

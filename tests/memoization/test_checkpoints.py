@@ -20,7 +20,7 @@ from parsl_pool.memoization.checkpoints import (
     load_checkpoints,
 )
 from parsl_pool.memoization.keys import CallKey, explain_miss, key_of_call
-from parsl_pool.memoization.store import Result
+from parsl_pool.memoization.rows import Result
 from parsl_pool.memoization.table import MINE, Hit, MemoTable
 from tests.eventually import eventually
 
@@ -290,6 +290,19 @@ def test_a_result_that_was_changed_on_disk_is_no_result(tmp_path: Path, caplog: 
     assert loaded.get(key(1).digest) is None
     assert caplog.text.count("is not what was written") == 1
     loaded.close()
+
+
+def test_what_can_still_be_read_of_a_damaged_file_is_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = written(tmp_path / "c", {x: b"%d" % x * 500 for x in range(200)})
+    with open(folder / "results.sqlite", "r+b") as file:
+        file.seek(20 * 4096)
+        file.write(b"\xff" * 10 * 4096)
+    loaded = load_checkpoints([folder])
+    got = {x: loaded.get(key(x).digest) for x in range(200)}
+    loaded.close()
+    assert set(got.values()) - {None} and None in got.values()
+    assert all(data in (None, b"%d" % x * 500) for x, data in got.items())
+    assert caplog.text.count("such calls are made again (told once)") == 1
 
 
 def test_nobody_else_can_read_a_checkpoint(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ from parsl_pool.errors import BadCheckpoint
 from parsl_pool.memoization.checkpoints import Checkpointer, load_checkpoints, opened_to_write
 from parsl_pool.memoization.keys import CallKey, key_of_call
 from parsl_pool.memoization.maintenance import Choice, chosen, count, merge, problems, prune, summary
-from parsl_pool.memoization.store import Result, Store, packed, unpacked
+from parsl_pool.memoization.rows import Result, packed, unpacked
+from parsl_pool.memoization.store import Store
 
 NUMBERS = st.integers(0, 7)
 PAYLOADS = st.binary(max_size=20) | st.just(b"long" * 5000)

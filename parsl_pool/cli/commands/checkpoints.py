@@ -17,7 +17,8 @@ from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from parsl_pool.errors import BadCheckpoint
-from parsl_pool.memoization.checkpoints import get_all_checkpoints
+from parsl_pool.memoization.checkpoints import get_all_checkpoints, opened_to_write
+from parsl_pool.memoization.rows import is_url, place_of
 
 if TYPE_CHECKING:
     from parsl_pool.memoization.maintenance import Choice
@@ -157,8 +158,7 @@ def _show(options: argparse.Namespace) -> int:
 
 
 def _merge(options: argparse.Namespace) -> int:
-    from parsl_pool.memoization.checkpoints import opened_to_write  # late: these load SQLAlchemy
-    from parsl_pool.memoization.maintenance import merge
+    from parsl_pool.memoization.maintenance import merge  # late: it loads SQLAlchemy
 
     places = _all_of(options.places)
     with closing(opened_to_write(options.into)) as into:
@@ -218,21 +218,19 @@ def _all_of(places: Iterable[str]) -> list[str]:
     """The checkpoints that are named, and those of the runs in a directory that is named."""
     found = []
     for place in places:
-        found += (get_all_checkpoints(place) if "://" not in place else []) or [place]
+        found += (get_all_checkpoints(place) if not is_url(place) else []) or [place]
     return found
 
 
 def _is_nothing(place: str) -> bool:
     """A directory without any checkpoint, or none at all."""
-    from parsl_pool.memoization.store import place_of  # late: it loads SQLAlchemy
-
-    is_folder = "://" not in place and (os.path.isdir(place) or place == DEFAULT)
+    is_folder = not is_url(place) and (os.path.isdir(place) or place == DEFAULT)
     return is_folder and not os.path.exists(place_of(place))
 
 
 @contextmanager
 def _opened(place: str, *, to_write: bool = False) -> Iterator[Store]:
-    from parsl_pool.memoization.store import Store, place_of  # late: it loads SQLAlchemy
+    from parsl_pool.memoization.store import Store  # late: it loads SQLAlchemy
 
     with closing(Store(place_of(place))) as store:  # it must be there, also to be written
         if not to_write:
