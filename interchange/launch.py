@@ -96,12 +96,22 @@ def _options() -> list[str]:
     for name, (option, variable) in _OPTIONS.items():
         if not inherited.get(variable) and not (sys.flags.isolated and option in ("-E", "-P", "-s")):
             given += [option] * getattr(sys.flags, name, 0)  # safe_path is new in 3.11
+    if sys.version_info >= (3, 11) and "-P" not in given and "-I" not in given and not _has_directory():
+        given.append("-P")  # Python 3.13.0 looks there, and a missing attribute of any module becomes a SystemError
     for name, value in sys._xoptions.items():
         if not inherited.get(_X_OPTIONS.get(name, "")):
             given += ["-X", name if value is True else f"{name}={value}"]
     from_environment = inherited.get("PYTHONWARNINGS", "").split(",")
     given += [f"-W{option}" for option in sys.warnoptions if option not in from_environment]
     return given
+
+
+def _has_directory() -> bool:
+    try:
+        os.getcwd()
+    except OSError:
+        return False
+    return True
 
 
 def spawn_helper(module: str, arguments: list[object], descriptors: list[int], stderr: int = 2) -> int:
