@@ -15,7 +15,7 @@ from functools import cache, partial
 from types import CellType, CodeType, CoroutineType, FunctionType, GeneratorType, ModuleType
 from typing import Any
 
-from parsl_pool.errors import shown
+from parsl_pool.errors import described, shown
 
 _DEPTH = 30
 _ENDLESS_DEPTH = 3  # where there may be no end, some steps show the way
@@ -37,7 +37,7 @@ def unpicklable_part(
     The path is "" if the value itself is to blame, or nothing closer can be found.
     """
     search = _Search(awaited, value)
-    path, reason = "", _describe(problem)
+    path, reason = "", described(problem, _REASON)
     current, depth = value, 0
     while True:
         if depth >= (_DEPTH if "recursion" not in reason else _ENDLESS_DEPTH):
@@ -102,19 +102,6 @@ def _advice(value: object) -> str | None:
     return None
 
 
-def _describe(problem: BaseException) -> str:
-    """Class and text of an error, in one piece of bearable length."""
-    try:
-        text = str(problem)
-    except KeyboardInterrupt:
-        raise
-    except BaseException:  # a __str__ of the user's; its class must do
-        text = ""
-    if len(text) > _REASON:
-        text = f"{text[:_REASON]}..."
-    return f"{type(problem).__name__}: {text}" if text else type(problem).__name__
-
-
 def _shortened(path: str) -> str:
     return path if len(path) <= _PATH else f"{path[: _PATH // 2]} ... {path[-_PATH // 2 :]}"
 
@@ -157,7 +144,7 @@ def _failure(part: object, awaited: tuple[type[Any], ...]) -> str | None:
         except KeyboardInterrupt:
             raise
         except BaseException as problem:  # handed to the caller, who reports it
-            return _describe(problem)
+            return described(problem, _REASON)
 
 
 def _parts(value: object) -> Iterator[Part]:

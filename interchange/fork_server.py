@@ -22,6 +22,7 @@ import threading
 from importlib import import_module
 
 from parsl_pool import portable
+from parsl_pool.errors import described
 from parsl_pool.interchange import inherited, launch, shared_memory, wire, worker
 from parsl_pool.interchange.parent_death import end_with_parent
 from parsl_pool.interchange.stream import PeerGone, Stream, from_descriptor
@@ -184,7 +185,7 @@ def preload(modules: list[str]) -> None:
         try:
             import_module(name)
         except Exception as problem:  # user code; the worker that needs it will fail with its own error
-            print(f"parsl_pool: cannot preload {name}: {type(problem).__name__}: {problem}", file=sys.stderr)
+            print(f"parsl_pool: cannot preload {name}: {described(problem)}", file=sys.stderr)
 
 
 def _must_not_fork() -> bool:

@@ -24,7 +24,7 @@ from struct import Struct
 from typing import Any
 
 from parsl_pool import portable
-from parsl_pool.errors import RemoteError, SerializationError
+from parsl_pool.errors import RemoteError, SerializationError, described
 from parsl_pool.interchange import shared_memory
 
 Payload = bytes | memoryview
@@ -416,7 +416,7 @@ def dump_exception(error: BaseException, skip_frames: int = 0) -> bytes:
     try:
         text = "".join(traceback.format_exception(type(error), error, frames))
     except BaseException as problem:  # a __str__ of the user's: say so in place of the traceback
-        text = f"(the traceback of a {type(error).__name__} can't be formatted: {problem!r})"
+        text = f"(the traceback of a {type(error).__name__} can't be formatted: {described(problem)})"
     links: list[tuple[bytes | None, str, str, str]] = []
     link: BaseException | None = error
     seen: set[int] = set()
@@ -444,7 +444,7 @@ def _dump_link(error: BaseException) -> tuple[bytes | None, str, str, str]:
             return None, name, text, "it unpickles to something else"
         return data, name, text, ""
     except BaseException as problem:  # the reason goes to the user in the RemoteError; rebuilt, it may exit
-        return None, name, text, f"{type(problem).__name__}: {problem}"
+        return None, name, text, described(problem)
 
 
 def load_exception(envelope: Payload, wrap: Callable[[str], BaseException]) -> BaseException:
@@ -472,7 +472,7 @@ def _load_link(link: tuple[bytes | None, str, str, str], traceback_text: str) ->
         except KeyboardInterrupt:
             raise
         except BaseException as problem:  # importable there, not here; or it ends the interpreter when rebuilt
-            reason = f"{type(problem).__name__} here: {problem}"
+            reason = f"{described(problem)} (when it was rebuilt here)"
         else:
             if isinstance(error, BaseException):
                 return error

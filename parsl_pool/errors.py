@@ -166,7 +166,7 @@ class DependencyError(DataFlowException):
         more = f" (and {others} more of its dependencies failed)" if others > 0 else ""
         return (
             f"task {self.task_id} did not run: it needs {', which needs '.join(self._path())}, "
-            f"which failed with {type(root).__name__}: {root}{more}"
+            f"which failed with {described(root)}{more}"
         )
 
 
@@ -353,6 +353,19 @@ def shown(value: object, limit: int = 120) -> str:
         if isinstance(value, int):
             text = f"a number of {value.bit_length():,} bits"  # newer Pythons refuse to write these out
     return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def described(problem: BaseException, limit: int = 2000) -> str:
+    """Class and text of an error, of bearable length, and there is one even if its own `str` fails."""
+    try:
+        text = str(problem)
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # the user's code; the class must do
+        text = ""
+    if len(text) > limit:
+        text = f"{text[:limit]}..."
+    return f"{type(problem).__name__}: {text}" if text else type(problem).__name__
 
 
 _ALIASES = {"ParslError": "ParslPoolError", "InternalConsistencyError": "InternalError"}

@@ -30,7 +30,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from parsl_pool import checks
-from parsl_pool.errors import InternalError, SerializationError
+from parsl_pool.errors import InternalError, SerializationError, described
 
 T = TypeVar("T")
 
@@ -121,7 +121,7 @@ def frameless(error: BaseException) -> BaseException:
     try:
         text = "".join(traceback.format_exception(error))
     except Exception as problem:  # an attribute of the user's class
-        text = f"(the traceback of a {type(error).__name__} can't be formatted: {problem!r})"
+        text = f"(the traceback of a {type(error).__name__} can't be formatted: {described(problem)})"
     links: dict[int, BaseException] = {}
     todo: list[BaseException | None] = [error]
     while todo:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from parsl_pool import checks
-from parsl_pool.errors import ConfigurationError, ParslPoolError, WrongType, shown
+from parsl_pool.errors import ConfigurationError, ParslPoolError, WrongType, described, shown
 
 
 class Index:
@@ -150,6 +150,28 @@ def test_any_value_can_be_shown_in_one_short_line(value: object, text: str) -> N
     line = shown(value)
     assert text in line and 0 < len(line) <= 120 and "\n" not in line
     assert len(shown(value, 40)) <= 40
+
+
+def test_any_error_can_be_described_in_bearable_length() -> None:
+    class Speaks(Exception):
+        def __str__(self) -> str:
+            return "and so on, " * 100_000
+
+    class IsSilent(Exception):
+        def __str__(self) -> str:
+            raise SystemExit
+
+    assert described(ValueError("why")) == "ValueError: why"
+    assert described(ValueError()) == "ValueError"
+    assert described(IsSilent()) == "IsSilent"
+    assert described(Speaks()).startswith("Speaks: and so on, and") and len(described(Speaks())) < 2100
+    with pytest.raises(KeyboardInterrupt):
+        described(Interrupts())
+
+
+class Interrupts(Exception):
+    def __str__(self) -> str:
+        raise KeyboardInterrupt
 
 
 def test_ctrl_c_is_not_kept_by_a_value_that_is_shown() -> None:

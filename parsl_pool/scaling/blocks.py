@@ -13,7 +13,7 @@ from enum import Enum
 from time import monotonic
 from typing import Any
 
-from parsl_pool.errors import ExecutionProviderException, describe_fields
+from parsl_pool.errors import ExecutionProviderException, describe_fields, described
 
 log = logging.getLogger("parsl_pool.blocks")
 
@@ -147,7 +147,7 @@ class BlockKeeper:
                 self._wake.clear()
         except Exception as problem:  # a provider that misbehaves; nobody must wait for ever because of it
             log.exception("pool %s: the thread that keeps its blocks failed", self._label)
-            self._give_up(f"the thread that keeps the blocks failed: {type(problem).__name__}: {problem}")
+            self._give_up(f"the thread that keeps the blocks failed: {described(problem)}")
         finally:
             self._cancel([block for block in self.blocks.values() if block.stage is not BlockStage.ENDED])
 

@@ -1,6 +1,7 @@
 """What can't be pickled fails its own task, wherever it stands; the error names it, and the pool goes on."""
 
 import functools
+import os
 import pickle
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -9,7 +10,7 @@ from typing import Any, NamedTuple, NoReturn
 import pytest
 
 from parsl_pool import ParslPoolExecutor
-from parsl_pool.errors import InitializerError, SerializationError
+from parsl_pool.errors import DependencyError, DeserializationError, InitializerError, SerializationError
 from parsl_pool.executors.high_throughput.arguments import dump_arguments
 from parsl_pool.executors.high_throughput.functions import Functions
 from parsl_pool.interchange import serialize
@@ -105,6 +106,64 @@ def test_an_initializer_that_cannot_be_rebuilt_breaks_the_pool(manager_inside: b
     with ParslPoolExecutor(1, manager_inside=manager_inside, initializer=give_back, initargs=arguments) as pool:
         failure = pool.submit(abs, -1).exception(60)
         assert isinstance(failure, InitializerError) and f"{type(error).__name__}: why" in str(failure)
+
+
+# ---- errors that cannot even be told
+
+
+class Silent(Exception):
+    def __init__(self, kind: type[BaseException]) -> None:
+        self.kind = kind
+
+    def __str__(self) -> NoReturn:
+        raise self.kind("no text")
+
+    __repr__ = __str__
+
+
+def raise_silent(kind: type[BaseException]) -> NoReturn:
+    raise Silent(kind)
+
+
+class UnbuildableElsewhere:
+    def __init__(self, error: BaseException) -> None:
+        self.error, self.home = error, os.getpid()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ = state
+        if os.getpid() != state["home"]:
+            raise state["error"]
+
+    def __call__(self) -> None: ...
+
+
+def make_unbuildable(kind: type[BaseException]) -> object:
+    return UnbuildableElsewhere(Silent(kind))
+
+
+@pytest.mark.parametrize("kind", [ValueError, SystemExit])
+def test_an_error_without_a_text_is_told_by_its_class(pool: ParslPoolExecutor, kind: type[BaseException]) -> None:
+    for future in [
+        pool.submit(give_back, make_unbuildable(kind)),
+        pool.submit(make_unbuildable(kind)),  # type: ignore[arg-type]  # it can be called
+        pool.submit(make_unbuildable, kind),
+    ]:
+        error = future.exception(30)
+        assert isinstance(error, DeserializationError) and "Silent" in str(error)
+    needed = pool.submit(raise_silent, kind)
+    assert isinstance(needed.exception(30), Silent)
+    error = pool.submit(give_back, needed).exception(30)
+    assert isinstance(error, DependencyError) and "which failed with Silent" in str(error)
+    assert pool.submit(abs, -3).result(30) == 3
+
+
+@pytest.mark.parametrize("kind", [ValueError, SystemExit])
+def test_an_initializer_s_error_without_a_text_is_told_by_its_class(
+    manager_inside: bool, kind: type[BaseException]
+) -> None:
+    with ParslPoolExecutor(1, manager_inside=manager_inside, initializer=raise_silent, initargs=(kind,)) as pool:
+        error = pool.submit(abs, -1).exception(60)
+        assert isinstance(error, InitializerError) and "Silent" in str(error)
 
 
 # ---- in the process that pickles

@@ -11,7 +11,7 @@ import pickle
 from concurrent.futures import Future
 from typing import Any
 
-from parsl_pool.errors import SerializationError
+from parsl_pool.errors import SerializationError, described
 from parsl_pool.executors.high_throughput.large_arguments import SharedPayload, limit
 from parsl_pool.executors.high_throughput.warm_memory import WarmMemory
 from parsl_pool.futures import FutureInArguments
@@ -77,7 +77,7 @@ def finish_payload(payload: bytes | list[Any], shared: WarmMemory | None) -> byt
 
 def _has_future(problem: BaseException, packed: object) -> bool:
     """A plain Future fails to pickle by its lock; only then is it worth looking for one."""
-    return isinstance(problem, TypeError) and "pickle" in str(problem) and _Finder().finds(packed)
+    return isinstance(problem, TypeError) and "pickle" in described(problem) and _Finder().finds(packed)
 
 
 class _Tokens:

@@ -15,7 +15,7 @@ from multiprocessing import context
 from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
-from parsl_pool.errors import SerializationError
+from parsl_pool.errors import SerializationError, described
 from parsl_pool.interchange import inherited, serialize
 
 _ADVICE = (
@@ -63,7 +63,7 @@ def dump_initializer(initializer: Callable[..., object], initargs: tuple[Any, ..
         data = _dump(whole)
     except Exception as problem:  # told with what to do about it
         _close(start.descriptors)
-        raise SerializationError("the initializer's arguments", "", f"{problem}: {_ADVICE}") from problem
+        raise SerializationError("the initializer's arguments", "", f"{described(problem)}: {_ADVICE}") from problem
     finally:
         context.set_spawning_popen(None)
     _check(data, start.descriptors)
@@ -105,7 +105,7 @@ def _check(data: bytes, descriptors: list[int]) -> None:
         pickle.loads(data)
     except Exception as problem:  # told with what to do about it
         _close(descriptors)
-        raise SerializationError("the initializer's arguments", "", f"{problem}: {_ADVICE}") from problem
+        raise SerializationError("the initializer's arguments", "", f"{described(problem)}: {_ADVICE}") from problem
     finally:
         inherited.provide([])
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures.process import _RemoteTraceback  # CPython's tests ask for it
 from typing import Any
 
-from parsl_pool.errors import AppTimeout, DeserializationError, RemoteError, WorkerKilled, WorkerLost
+from parsl_pool.errors import AppTimeout, DeserializationError, RemoteError, WorkerKilled, WorkerLost, described
 from parsl_pool.executors.high_throughput.warm_memory import WarmMemory
 from parsl_pool.interchange import serialize, wire
 
@@ -37,7 +37,7 @@ def _opened(load: Callable[[Any], Any], source: Any) -> Any:
         raise
     except BaseException as problem:  # user code that unpickles; SystemExit must not end the caller
         raise DeserializationError(
-            f"the result can't be rebuilt in this process: {type(problem).__name__}: {problem}"
+            f"the result can't be rebuilt in this process: {described(problem)}"
         ) from problem
 
 
@@ -112,11 +112,11 @@ class Failed:
         try:
             error = serialize.load_exception(self.data, _remote_traceback)
         except Exception as problem:  # an envelope that can't be read at all
-            return DeserializationError(f"the task's error can't be read: {type(problem).__name__}: {problem}")
+            return DeserializationError(f"the task's error can't be read: {described(problem)}")
         if self.status == wire.UNREADABLE:
             text = str(getattr(error.__cause__, "tb", ""))
             told = DeserializationError(
-                f"the task could not be rebuilt in the worker: {type(error).__name__}: {error}", text
+                f"the task could not be rebuilt in the worker: {described(error)}", text
             )
             told.__cause__ = error
             return told
@@ -138,7 +138,7 @@ class Known:
 
     def summary(self) -> str:
         """The error in words."""
-        return f"{type(self._error).__name__}: {self._error}"
+        return described(self._error)
 
     def error(self) -> BaseException:
         """The error."""
@@ -180,5 +180,5 @@ def open_chunk(payload: bytes | memoryview) -> PartialChunk:
     try:
         error = serialize.load_exception(payload[9 + size :], _remote_traceback)
     except Exception as problem:  # an envelope that can't be read at all
-        error = RemoteError(type(problem).__name__, str(problem))
+        error = RemoteError(type(problem).__name__, described(problem))
     return PartialChunk(values, error)
