@@ -121,6 +121,28 @@ def test_calls_are_chosen_by_function_the_newest_first(tmp_path: Path) -> None:
     store.close()
 
 
+def bytes_read() -> int:
+    """By this process, so far: from files, whether or not they were in memory."""
+    lines = Path("/proc/self/io").read_text().splitlines()
+    return int(dict(line.split(": ") for line in lines)["rchar"])
+
+
+@pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="counts bytes by /proc/self/io")
+def test_a_large_checkpoint_is_not_read_when_it_is_loaded(tmp_path: Path) -> None:
+    store = opened_to_write(os.fspath(tmp_path / "c"))
+    for first in range(0, 5000, 1000):
+        store.write([Result(key(x), b"%d " % x * 400, 0.0, "000") for x in range(first, first + 1000)])
+    store.close()
+    size = os.path.getsize(tmp_path / "c" / "results.sqlite")
+    before = bytes_read()
+    loaded = load_checkpoints([tmp_path / "c"])
+    opened = bytes_read()
+    assert loaded.get(key(4000).digest) == b"4000 " * 400 and loaded.get(key(5000).digest) is None
+    asked = bytes_read()
+    loaded.close()
+    assert size > 8_000_000 and opened - before < size / 50 and asked - opened < size / 50
+
+
 def test_many_threads_add_and_ask_at_once(tmp_path: Path) -> None:
     writer = Checkpointer("task_exit", tmp_path / "c")
     wrong: list[object] = []
