@@ -24,7 +24,7 @@ from importlib import import_module
 from parsl_pool import portable
 from parsl_pool.errors import described
 from parsl_pool.interchange import inherited, launch, shared_memory, wire, worker
-from parsl_pool.interchange.parent_death import end_with_parent
+from parsl_pool.interchange.parent_death import Guardian, end_with_parent
 from parsl_pool.interchange.stream import PeerGone, Stream, from_descriptor
 
 
@@ -37,6 +37,7 @@ class ForkServer:
         self._settings = settings
         self._spawns = settings.start_method == "spawn" or _must_not_fork()
         self._workers: dict[int, int] = {}  # pid -> number
+        self._guardian = Guardian()
         self._wake_read, self._wake_write = _pipe()
         signal.signal(signal.SIGCHLD, lambda signum, frame: None)  # so that the wake-up descriptor is written
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
@@ -83,6 +84,7 @@ class ForkServer:
         for fd in descriptors:
             os.close(fd)
         self._workers[pid] = number
+        self._guardian.watch(pid)
         self._stream.put(wire.frame(wire.Spawned(number, pid, "")))
 
     def _be_worker(self, number: int, descriptors: list[int], parent: int) -> None:
@@ -92,6 +94,7 @@ class ForkServer:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             os.close(self._wake_read)
             os.close(self._wake_write)
+            self._guardian.leave()
             self._stream.close()
             os.setsid()  # Ctrl-C is for the user's process; and a worker can be ended with all it started
             end_with_parent(parent)
@@ -129,6 +132,7 @@ class ForkServer:
                 return
             if not pid:
                 return
+            self._guardian.forget(pid)
             number = self._workers.pop(pid, None)
             if number is not None:
                 max_rss_kb = max_rss // 1024 if sys.platform == "darwin" else max_rss  # macOS counts bytes

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import os
 import signal
+from struct import Struct
 
 from parsl_pool import portable
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
+_NUMBER = Struct("i")
+_MOST_DESCRIPTORS = 4096  # a fork server has a handful, from the first numbers
 
 
 def end_with_parent(parent: int) -> None:
@@ -28,3 +31,70 @@ def end_with_parent(parent: int) -> None:
             return  # the watched socket does it, a little later
     if os.getppid() != parent:  # it ended before we asked
         os._exit(1)
+
+
+class Guardian:
+    """A small process that ends workers when the fork server has ended, where the kernel does not do that.
+
+        fork server ==pipe: a worker's process id, or minus that==> guardian: at the end of the pipe, kills who is left
+
+    A worker has one thread: at a long task it can't look whether its fork server is there. All that may kill the fork
+    server together with its manager (the end of a job, say) has to leave this one: it is in a session of its own.
+    """
+
+    def __init__(self) -> None:
+        """In the fork server, before its first worker."""
+        self._write = -1
+        if portable.is_linux():
+            return
+        read, self._write = os.pipe()
+        between = os.fork()
+        if between:
+            os.close(read)
+            os.waitpid(between, 0)
+            return
+        try:
+            os.setsid()
+            if os.fork() == 0:  # no child of the fork server's, which waits for all it has
+                _guard(read)
+        finally:
+            os._exit(0)
+
+    def watch(self, pid: int) -> None:
+        """This worker has been started."""
+        self._say(pid)
+
+    def forget(self, pid: int) -> None:
+        """It has ended."""
+        self._say(-pid)
+
+    def _say(self, number: int) -> None:
+        if self._write >= 0:
+            try:
+                os.write(self._write, _NUMBER.pack(number))
+            except OSError:
+                self.leave()  # somebody has killed it: then it must do without
+
+    def leave(self) -> None:
+        """In a worker: whoever holds the pipe open would count as the fork server."""
+        if self._write >= 0:
+            os.close(self._write)
+            self._write = -1
+
+
+def _guard(read: int) -> None:
+    os.closerange(0, read)
+    os.closerange(read + 1, _MOST_DESCRIPTORS)
+    workers: set[int] = set()
+    data = b""
+    while more := os.read(read, 4096):
+        data += more
+        whole = len(data) - len(data) % _NUMBER.size
+        for (number,) in _NUMBER.iter_unpack(data[:whole]):
+            workers.add(number) if number > 0 else workers.discard(-number)
+        data = data[whole:]
+    for pid in workers:
+        try:
+            os.killpg(pid, signal.SIGKILL)
+        except OSError:
+            continue  # it has ended

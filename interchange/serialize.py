@@ -270,7 +270,12 @@ class _Descriptor:
         return data
 
     def readinto(self, buffer: Any) -> int:
-        size = os.preadv(self._fd, [buffer], self._position)
+        if portable.has(os, "preadv"):
+            size = os.preadv(self._fd, [buffer], self._position)
+        else:  # copied once more
+            data = os.pread(self._fd, len(buffer), self._position)
+            size = len(data)
+            buffer[:size] = data
         self._position += size
         return size
 
@@ -279,8 +284,8 @@ class _Descriptor:
 
 
 def is_plain(fd: int) -> bool:
-    """True if the shared memory holds a pickle and nothing beside it, and `load_plain` can read it."""
-    return portable.has(os, "preadv") and os.pread(fd, 1, 0) == b"\x80"
+    """True if the shared memory holds a pickle and nothing beside it: `load_plain` can read it."""
+    return os.pread(fd, 1, 0) == b"\x80"
 
 
 def load_plain(fd: int) -> Any:

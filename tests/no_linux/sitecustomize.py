@@ -49,6 +49,8 @@ def is_asked_by_us() -> bool:
     while frame is not None:
         name = frame.f_globals.get("__name__") or ""
         top = name.partition(".")[0]
+        if name == "ctypes" and frame.f_code.co_name == "<module>":
+            return False  # it opens something of its own when it is imported
         if name != __name__ and top not in sys.stdlib_module_names and top != "importlib":
             return bool(top == "parsl_pool")
         frame = frame.f_back

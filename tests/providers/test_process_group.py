@@ -8,6 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from parsl_pool import portable
 from parsl_pool.providers import process_group
 from parsl_pool.providers.process_group import Ending, ProcessGroup, terminate_all
 from tests.eventually import eventually
@@ -111,6 +112,7 @@ def test_if_the_guard_is_killed_all_of_the_group_ends(start: Start) -> None:
     assert str(group.poll()) == "its shell was killed by SIGKILL"
 
 
+@pytest.mark.skipif(not portable.has(os, "waitid"), reason="nobody is left who could end them, and know whom")
 def test_if_guard_and_watcher_are_killed_all_of_the_group_ends(start: Start) -> None:
     group = start("sleep 1000")
     eventually(lambda: len(members(group)) == 4)
