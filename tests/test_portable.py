@@ -6,6 +6,7 @@
 import os
 import re
 import select
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,7 +15,9 @@ from pathlib import Path
 import pytest
 
 from parsl_pool import portable
+from parsl_pool.interchange import stopped
 from tests.conftest import ARRANGEMENTS
+from tests.eventually import eventually
 from tests.no_linux import sitecustomize
 
 ROOT = Path(__file__).parents[1]
@@ -22,8 +25,13 @@ NO_LINUX = Path(sitecustomize.__file__).parent
 
 SELECTION = [
     "tests/client/test_futures.py",
+    "tests/client/test_large_arguments.py::test_many_large_tasks_come_back_right_and_take_little_memory",
+    "tests/exits/test_killed.py::test_a_client_that_leaves_at_once_leaves_nothing",
+    "tests/recovery/test_fault_table.py",
+    "tests/recovery/test_interchange_lost.py::test_functions_arguments_and_dependencies_survive",
+    "tests/recovery/test_interchange_lost.py::test_what_runs_apart_outlives_the_interchange",
 ]
-"""In both arrangements: futures, tries, large arguments, deaths of each part, exits."""
+"""In both arrangements: futures, large arguments, deaths of each part, exits. Some twenty seconds each."""
 
 
 def run_portably(*command: str, **environment: str) -> "subprocess.CompletedProcess[str]":
@@ -139,6 +147,53 @@ def test_without_it_the_system_is_asked(monkeypatch: pytest.MonkeyPatch) -> None
     assert portable.has(select, "poll") and not portable.has(select, "no_such_call")
     assert portable.is_linux() is (sys.platform == "linux")
     assert portable.has_proc() is Path("/proc/self/stat").exists()
+
+
+# ---- fallbacks that no other test needs
+
+
+def test_who_is_stopped_or_dead_is_known_without_proc(forced: None) -> None:
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    with child:
+        assert stopped.is_alive(child.pid) and stopped._state(child.pid) == "R"
+        child.send_signal(signal.SIGSTOP)
+        eventually(lambda: stopped._state(child.pid) == "T")
+        child.kill()
+        eventually(lambda: not stopped.is_alive(child.pid))
+        assert stopped.is_there(child.pid), "nobody has waited for it"
+    assert not stopped.is_alive(child.pid) and not stopped.is_there(child.pid)
+
+
+FORK_SERVER = """
+import os, sys, time
+from parsl_pool.interchange.parent_death import Guardian
+guardian = Guardian()
+for ends in True, False:
+    pid = os.fork()
+    if pid == 0:
+        os.setsid()
+        guardian.leave()
+        if not ends:
+            print(os.getpid(), flush=True)
+            time.sleep(1000)
+        os._exit(0)
+    guardian.watch(pid)
+    if ends:
+        os.waitpid(pid, 0)
+        guardian.forget(pid)
+time.sleep(1000)
+"""
+
+
+def test_a_busy_worker_ends_with_its_fork_server_where_no_kernel_sees_to_that() -> None:
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "PARSL_POOL_PORTABLE": "1"}
+    command = [sys.executable, "-c", FORK_SERVER]
+    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        worker = int(server.stdout.readline())
+        assert stopped.is_alive(worker)
+        server.kill()
+        eventually(lambda: not stopped.is_alive(worker))
 
 
 # ---- Windows
