@@ -67,7 +67,7 @@ def test_kills_at_random_moments(
         find = partial(VICTIMS[victim], arrangement.parts(pool), choices)
         for _ in range(KILLS):
             # Some tasks in between: what dies three times before it has done anything is given up, rightly.
-            kill_after(load, choices.randrange(100, 1200), find)
+            kill_after(load, choices.randrange(100, 700), find)
         load.finish()
         failed = load.check(() if tries else NAMED[victim])
         assert failed <= KILLS * COSTS.get(victim, MOST)
