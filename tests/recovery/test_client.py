@@ -59,7 +59,7 @@ def no_descriptor_left() -> Iterator[None]:
 def test_without_a_free_descriptor_small_tasks_go_on_and_large_ones_have_an_end(
     arrangement: Arrangement, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Inside, a large result is a descriptor, and one that is lost costs the interchange. Its successor may do."""
+    """A large result is a descriptor, and one that is lost costs the interchange. Its successor may do."""
     with arrangement.pool(2) as pool:
         load = Load(pool, tmp_path / "ledger")
         load.top_up()
@@ -75,7 +75,7 @@ def test_without_a_free_descriptor_small_tasks_go_on_and_large_ones_have_an_end(
         else:
             assert isinstance(error, InterchangeLost | PoolBroken)
             assert "too many open files" in str(error).lower()
-        assert ("too many open files" in caplog.text) is arrangement.inside
+        assert "too many open files" in caplog.text or not arrangement.inside
 
 
 def test_an_interchange_that_dies_while_no_descriptor_is_free_is_replaced_or_told(

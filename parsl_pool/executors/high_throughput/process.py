@@ -29,8 +29,13 @@ class InterchangeProcess:
         self.was_killed = False  # by us
         self.status: int | None = None  # as Popen.returncode, once it has been waited for
         self.command = ""
-        self._words = shared_memory.create(0, "words")
-        ours, theirs = stream.pair()
+        self._words = -1
+        try:
+            self._words = shared_memory.create(0, "words")
+            ours, theirs = stream.pair()
+        except OSError as problem:
+            self.close_words()
+            raise StartError(label, f"cannot start the interchange: {shortage.describe(problem)}") from problem
         stderr = copy_of_stderr()
         try:
             self._start(theirs.fileno(), "inside" if inside else "apart", stderr)
