@@ -163,18 +163,35 @@ def _code(encoder: Encoder, code: CodeType) -> bytes:
     """A code, without what tells where it was written down."""
     encoded = _CODES.get(code)
     if encoded is None:
+        does, constants = _what_it_does(code)
         plain: list[Any] = [
             code.co_name,
-            code.co_code,
+            does,
             code.co_flags & _FLAGS,
             (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount),
             (code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars),
             getattr(code, "co_exceptiontable", b""),  # from 3.11 on
-            code.co_consts,  # last, so that what is in it can be told from all that is not
+            constants,
         ]
         encoded = listed(b"K", encoder.items(code, plain))
         _CODES.put(code, encoded)
     return encoded
+
+
+def _what_it_does(code: CodeType) -> tuple[object, object]:
+    """A code's instructions and its constants."""
+    if "__firstlineno__" not in code.co_names:
+        return code.co_code, code.co_consts
+    # From Python 3.13 on, the code of a class has the line at which it stands among its constants. So each step is
+    # taken with the constant that it loads, and without that one.
+    import dis  # for few functions: those that make classes
+
+    steps: list[tuple[str, object]] = []
+    for step in dis.get_instructions(code):
+        if step.argval == "__firstlineno__" and step.opname.startswith("STORE"):
+            steps[-1] = (steps[-1][0], None)
+        steps.append((step.opname, step.argval if step.opcode in dis.hasconst else step.arg))
+    return steps, None
 
 
 # ---- functions and their like as values

@@ -37,6 +37,27 @@ def test_a_function_that_is_defined_again_is_the_same() -> None:
     assert len(identity) == 32
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        "class A:\n    x = 5\n    def g(self): return __class__\n  return A",
+        "@print\n  class A:\n    class B: pass\n  return A",
+        "try:\n    with x as y: pass\n  except ValueError: raise\n  finally: print(1)",
+        "assert x, 'no'\n  return [lambda: i for i in x]",
+        "match x:\n    case [1, *rest]: return rest",
+        "import os.path as p\n  global q\n  del q",
+    ],
+)
+def test_where_it_stands_does_not_count_whatever_is_in_it(body: str) -> None:
+    source = f"def f(x):\n  {body}\n"
+    assert function_identity(defined(source)) == function_identity(defined("\n\n\n" + source))
+
+
+def test_what_a_class_in_a_function_holds_counts() -> None:
+    sources = [f"def f():\n  class A:\n    x = {x}\n  return A" for x in (1, 2, 3)]
+    assert len({function_identity(defined(source)) for source in sources}) == 3
+
+
 def test_what_it_calls_does_not_count() -> None:
     one, two = defined(SOURCE, helper=len), defined(SOURCE, helper=print)
     assert function_identity(one) == function_identity(two)
