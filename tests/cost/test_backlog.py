@@ -32,6 +32,7 @@ def test_a_waiting_task_takes_some_hundred_bytes_and_gives_them_back(program: Pr
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)  # on a machine that others use too
 def test_a_million_tasks_queued_at_once_are_done_and_leave_nothing_behind(program: Program) -> None:
     before = program.sizes("idle")
     waiting = program.sizes("queue 1000000")
