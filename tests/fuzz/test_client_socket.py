@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from parsl_pool import ParslPoolExecutor
 from parsl_pool.executors.high_throughput import watchdog
 from parsl_pool.interchange import columns, wire
+from parsl_pool.interchange.page import STRONG_ORDER
 from tests import leaks
 from tests.eventually import eventually
 from tests.fuzz import rubbish
@@ -141,7 +142,8 @@ def test_frames_that_were_sent_before_do_no_harm_when_they_come_again(
             bad += not frame.decode().function_numbers() <= own | client.defined
         else:
             bad += is_bad(frame)
-    assert client.dropped - before == bad
+    # Where each result is told of by itself, the second one of a task that came twice is nobody's, and is dropped too.
+    assert client.dropped - before == bad if STRONG_ORDER else client.dropped - before >= bad
     assert client.interchange == interchange
     client.check_it_works()
 
