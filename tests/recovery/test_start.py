@@ -1,6 +1,7 @@
 """What cannot be started is told: all that waits fails, with the command that was run and what it said. No hang."""
 
 import logging
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -109,7 +110,8 @@ def test_managers_that_end_before_they_are_of_use_are_told_with_their_words(tmp_
     (tmp_path / "sitecustomize.py").write_text(way)
     with pool_on(LocalProvider(worker_init=f"export PYTHONPATH={tmp_path}")) as pool:
         text = all_fail(pool)
-    assert "3 blocks in a row ended before a worker of theirs was up" in text
+    # The end of a job may be seen before the word of its manager's start has come.
+    assert re.search("3 blocks in a row ended before a (worker of theirs was up|manager of theirs registered)", text)
     assert "no memory today" in text
     assert "manager_program" in text, "the command"
 
