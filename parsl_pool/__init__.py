@@ -18,27 +18,66 @@ TYPE_CHECKING = False  # checkers know the name; taking it from `typing` would l
 if TYPE_CHECKING:
     from typing import Any
 
+    from parsl_pool.apps import bash_app as bash_app
+    from parsl_pool.apps import join_app as join_app
+    from parsl_pool.apps import python_app as python_app
+    from parsl_pool.apps.keywords import AUTO_LOGNAME as AUTO_LOGNAME
     from parsl_pool.config import Config as Config
     from parsl_pool.executor import ParslPoolExecutor as ParslPoolExecutor
     from parsl_pool.executors.high_throughput.executor import HighThroughputExecutor as HighThroughputExecutor
     from parsl_pool.executors.threads import ThreadPoolExecutor as ThreadPoolExecutor
+    from parsl_pool.files import File as File
     from parsl_pool.futures import AppFuture as AppFuture
+    from parsl_pool.futures.data_future import DataFuture as DataFuture
+    from parsl_pool.logs import set_file_logger as set_file_logger
+    from parsl_pool.logs import set_stream_logger as set_stream_logger
+    from parsl_pool.memoization.keys import id_for_memo as id_for_memo
+    from parsl_pool.session import clear as clear
+    from parsl_pool.session import dfk as dfk
+    from parsl_pool.session import load as load
+    from parsl_pool.session import wait_for_current_tasks as wait_for_current_tasks
 
 _HOMES = {
+    "AUTO_LOGNAME": "parsl_pool.apps.keywords",
     "AppFuture": "parsl_pool.futures",
     "Config": "parsl_pool.config",
+    "DataFuture": "parsl_pool.futures.data_future",
+    "File": "parsl_pool.files",
     "HighThroughputExecutor": "parsl_pool.executors.high_throughput.executor",
     "ParslPoolExecutor": "parsl_pool.executor",
     "ThreadPoolExecutor": "parsl_pool.executors.threads",
+    "bash_app": "parsl_pool.apps",
+    "clear": "parsl_pool.session",
+    "dfk": "parsl_pool.session",
+    "id_for_memo": "parsl_pool.memoization.keys",
+    "join_app": "parsl_pool.apps",
+    "load": "parsl_pool.session",
+    "python_app": "parsl_pool.apps",
+    "set_file_logger": "parsl_pool.logs",
+    "set_stream_logger": "parsl_pool.logs",
+    "wait_for_current_tasks": "parsl_pool.session",
 }
 
 __all__ = [
+    "AUTO_LOGNAME",
     "AppFuture",
     "Config",
+    "DataFuture",
+    "File",
     "HighThroughputExecutor",
     "ParslPoolExecutor",
     "ThreadPoolExecutor",
     "__version__",
+    "bash_app",
+    "clear",
+    "dfk",
+    "id_for_memo",
+    "join_app",
+    "load",
+    "python_app",
+    "set_file_logger",
+    "set_stream_logger",
+    "wait_for_current_tasks",
 ]
 
 

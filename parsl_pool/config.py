@@ -3,29 +3,53 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from parsl_pool import checks
 from parsl_pool.errors import ConfigurationError
 from parsl_pool.executors.base import ParslExecutor
+from parsl_pool.recipe import same
 
 _EXECUTORS = checks.list_of(
     checks.instance_of(ParslExecutor, "an executor"),  # type: ignore[type-abstract]  # only asked about
     "a list of executors, such as [HighThroughputExecutor(...)]",
 )
+CHECKPOINT_MODES = ("task_exit", "periodic", "dfk_exit", "manual")
+STRATEGIES = ("none", "simple", "htex_auto_scale")
+EXIT_MODES = ("cleanup", "skip", "wait")
+_PREFIX = "PARSL_POOL_"
 
 
 class Config:
     """What a `ParslPoolExecutor` is to be made of.
 
-    Args:
-        executors: where tasks run; their labels must differ. None: one HighThroughputExecutor on this machine.
-        retries: how often a task that fails is tried again.
-        lost_retries: how often a task is tried again whose place was lost.
-        run_dir: where each run's directory is made, numbered; None: a temporary one.
+    Each option is checked when it is given, and when it is assigned later: `config.retries = 2`. Once a pool uses the
+    Config it can't be changed, and it serves that one pool only: its executors are living things.
 
-    A Config serves one pool: its executors are living things.
+    Args:
+        executors: where tasks run; their labels must differ. None: one ThreadPoolExecutor, as in Parsl.
+        app_cache: whether results can be kept for calls with `cache=True`. Without it there are no checkpoints.
+        checkpoint_files: checkpoints of earlier runs, to take results from: directories of runs, or files.
+        checkpoint_mode: when results are written for later runs: "task_exit" (when a task ends), "periodic",
+            "dfk_exit" (when the pool ends), "manual" (by `pool.checkpoint()`), or None: never.
+        checkpoint_period: time between two writes, "HH:MM:SS" or seconds, for "periodic".
+        exit_mode: what leaving `with parsl_pool.load(...)` does: "cleanup" (end the pool when all tasks are done),
+            "wait" (the same; not after an exception: then what has not begun is cancelled), or "skip" (nothing).
+        garbage_collect: whether what is known of a task is let go when it is done.
+        initialize_logging: whether there is a log file in the run's directory.
+        internal_tasks_max_threads: threads of this process for join apps, retry handlers and the like.
+        lost_retries: how often a task is tried again whose place was lost.
+        max_idletime: seconds without work after which a block may go.
+        project_name: for usage tracking.
+        retries: how often a task that fails is tried again.
+        retry_delay: seconds before the second try, twice as many before each further one.
+        retry_handler: called with the error and the task's record; what it returns is taken from `retries`.
+        run_dir: where each run's directory is made, numbered; None: a temporary one.
+        std_autopath: called with a task's record and "stdout" or "stderr", makes the path for AUTO_LOGNAME.
+        strategy: how blocks come and go: "none", "simple" or "htex_auto_scale".
+        strategy_period: seconds between two looks at that.
 
     Raises:
         ConfigurationError: something is wrong; the text says what, and what would be right.
@@ -35,14 +59,63 @@ class Config:
         self,
         executors: Iterable[ParslExecutor] | None = None,
         *,
-        retries: int = 0,
+        app_cache: bool = True,
+        checkpoint_files: Sequence[str | os.PathLike[str]] | None = None,
+        checkpoint_mode: str | None = None,
+        checkpoint_period: str | float | None = None,
+        exit_mode: str = "cleanup",
+        garbage_collect: bool = True,
+        initialize_logging: bool = True,
+        internal_tasks_max_threads: int = 10,
         lost_retries: int = 3,
+        max_idletime: float = 120.0,
+        project_name: str | None = None,
+        retries: int = 0,
+        retry_delay: float = 0.0,
+        retry_handler: Callable[[BaseException, Any], float] | None = None,
         run_dir: str | os.PathLike[str] | None = None,
+        std_autopath: Callable[[Any, str], Any] | None = None,
+        strategy: str | None = "simple",
+        strategy_period: float = 5.0,
     ) -> None:
-        self.retries = checks.budget("retries", retries)
-        self.lost_retries = checks.budget("lost_retries", lost_retries)
-        self.run_dir = checks.optional(checks.path)("run_dir", run_dir)
-        self.executors: list[ParslExecutor] = _default() if executors is None else _checked(executors)
+        given = dict(locals())
+        self._is_used = False
+        for name in RULES:
+            setattr(self, name, given[name])
+        if checkpoint_mode == "periodic" and checkpoint_period is None:
+            raise ConfigurationError('checkpoint_mode "periodic" needs a checkpoint_period, such as "00:10:00"')
+        if checkpoint_mode is not None and not app_cache:
+            raise ConfigurationError(f"checkpoint_mode {checkpoint_mode!r} needs app_cache=True: without, none is kept")
+
+    # What __setattr__ makes of what is given.
+    executors: list[ParslExecutor]
+    app_cache: bool
+    checkpoint_files: list[str]
+    checkpoint_mode: str | None
+    checkpoint_period: float | None
+    exit_mode: str
+    garbage_collect: bool
+    initialize_logging: bool
+    internal_tasks_max_threads: int
+    lost_retries: int
+    max_idletime: float
+    project_name: str | None
+    retries: int
+    retry_delay: float
+    retry_handler: Callable[[BaseException, Any], float] | None
+    run_dir: str | None
+    std_autopath: Callable[[Any, str], Any] | None
+    strategy: str
+    strategy_period: float
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name != "_is_used":
+            if name not in RULES:
+                raise ConfigurationError(f"a Config has no option {name!r}; there are: {', '.join(RULES)}")
+            if self._is_used:
+                raise ConfigurationError(f"{name} can't be changed: a pool uses this Config already")
+            value = RULES[name](name, value)
+        object.__setattr__(self, name, value)
 
     def claim(self) -> list[ParslExecutor]:
         """The executors, for the one pool that they serve.
@@ -58,28 +131,113 @@ class Config:
                 )
         for executor in self.executors:
             executor.is_claimed = True
+        self._is_used = True
         return self.executors
 
+    @classmethod
+    def from_toml(cls, path: str | os.PathLike[str]) -> Config:
+        """A Config as a TOML file describes it: see `parsl_pool.config_file`.
+
+        Raises:
+            ConfigurationError: the file can't be read, or something in it is wrong; the text has the place.
+        """
+        from parsl_pool import config_file  # few programs need it
+
+        entries = config_file.entries_of(path)
+        try:
+            checks.reject_unknown(entries, RULES, "option")
+            return cls(**entries)
+        except ConfigurationError as problem:
+            raise type(problem)(f"{os.fspath(path)}: {problem}") from None
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Config:
+        """A Config from the file that PARSL_POOL_CONFIG names, if any, and variables such as PARSL_POOL_RETRIES=2.
+
+        Raises:
+            ConfigurationError: as `from_toml`; or a variable's value is wrong: the text has its name.
+        """
+        from parsl_pool import config_file  # few programs need it
+
+        path = environment.get(f"{_PREFIX}CONFIG")
+        config = cls.from_toml(path) if path else cls()
+        for name in RULES:
+            variable = _PREFIX + name.upper()
+            if name == "executors" or variable not in environment:
+                continue
+            try:
+                setattr(config, name, config_file.value_of(environment[variable]))
+            except ConfigurationError as problem:
+                raise type(problem)(f"{variable}: {problem}") from None
+        return config
+
+    def is_same_as(self, other: Config) -> bool:
+        """True if all options are the same, and the executors were made in the same way."""
+        return all(same(getattr(self, name), getattr(other, name)) for name in RULES)
+
     def __repr__(self) -> str:
-        labels = ", ".join(f"<{type(executor).__name__} {executor.label!r}>" for executor in self.executors)
-        return (
-            f"Config(executors=[{labels}], retries={self.retries}, lost_retries={self.lost_retries}, "
-            f"run_dir={self.run_dir!r})"
-        )
+        return f"Config({', '.join(f'{name}={getattr(self, name)!r}' for name in RULES)})"
 
 
 def _default() -> list[ParslExecutor]:
-    from parsl_pool.executors.high_throughput.executor import HighThroughputExecutor  # not for pools of threads
+    from parsl_pool.executors.threads import ThreadPoolExecutor  # not for pools of processes
 
-    return [HighThroughputExecutor()]
+    return [ThreadPoolExecutor()]
 
 
-def _checked(executors: Iterable[Any]) -> list[ParslExecutor]:
-    known = _EXECUTORS("executors", executors)
+def _executors(value: Any) -> list[ParslExecutor]:
+    if value is None:
+        return _default()
+    known: list[ParslExecutor] = _EXECUTORS._accept(value)
     if not known:
-        raise ConfigurationError("executors must be a list of executors, got []: a pool needs at least one")
+        raise ValueError("it is empty")
     labels = [executor.label for executor in known]
     double = sorted({label for label in labels if labels.count(label) > 1})
     if double:
-        raise ConfigurationError(f"two executors have the label {double[0]!r}: give each its own label=")
+        raise ValueError(f"two have the label {double[0]!r}: give each its own label=")
     return known
+
+
+def _period(value: Any) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, str):
+        parts = re.fullmatch(r"(\d{1,4}):([0-5]\d):([0-5]\d)", value)
+        if parts is None:
+            raise ValueError
+        hours, minutes, seconds = map(int, parts.groups())
+        value = 3600 * hours + 60 * minutes + seconds
+    return checks.seconds._accept(value)
+
+
+_PATHS = checks.list_of(checks.path, "a list of paths")
+_SECONDS = checks.number(least=0, most=1e8, kind="a number of seconds")
+
+RULES: Mapping[str, checks.Rule[Any]] = {
+    "executors": checks.Rule(
+        "a list of executors, such as [HighThroughputExecutor(...)]", "at least one, each with a label of its own",
+        _executors,
+    ),
+    "app_cache": checks.flag,
+    "checkpoint_files": checks.Rule("a list of paths", "", lambda value: _PATHS._accept(value or [])),
+    "checkpoint_mode": checks.optional(checks.one_of(*CHECKPOINT_MODES)),
+    "checkpoint_period": checks.Rule('a time "HH:MM:SS", or seconds', 'a time "HH:MM:SS", or seconds above 0', _period),
+    "exit_mode": checks.one_of(*EXIT_MODES),
+    "garbage_collect": checks.flag,
+    "initialize_logging": checks.flag,
+    "internal_tasks_max_threads": checks.whole(above=0, most=10_000),
+    "lost_retries": checks.budget,
+    "max_idletime": _SECONDS,
+    "project_name": checks.optional(checks.name),
+    "retries": checks.budget,
+    "retry_delay": checks.number(least=0, most=3600, kind="a number of seconds"),
+    "retry_handler": checks.optional(checks.function),
+    "run_dir": checks.optional(checks.path),
+    "std_autopath": checks.optional(checks.function),
+    "strategy": checks.Rule(
+        "a text", f"one of {', '.join(map(repr, STRATEGIES))}",
+        lambda value: "none" if value is None else checks.one_of(*STRATEGIES)._accept(value),
+    ),
+    "strategy_period": checks.seconds,
+}  # fmt: skip
+"""What each option may be."""

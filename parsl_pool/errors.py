@@ -117,6 +117,65 @@ class AppTimeout(AppException, TimeoutError):
     """A task ran longer than its walltime and was stopped."""
 
 
+class BashExitFailure(AppException):
+    """The command of a bash app ended with an exit code that is not 0.
+
+    Attributes:
+        app_name: name of the app.
+        exitcode: the exit code; negative: the number of the signal that ended the shell.
+        stderr: the last lines of its standard error, where that was kept.
+    """
+
+    def __init__(self, app_name: str, exitcode: int, stderr: str = "") -> None:
+        super().__init__(app_name, exitcode, stderr)
+        self.app_name, self.exitcode, self.stderr = app_name, exitcode, stderr
+
+    def __str__(self) -> str:
+        code = self.exitcode
+        how = f"was ended by signal {-code}" if isinstance(code, int) and code < 0 else f"ended with exit code {code}"
+        tail = "\nits last words:\n" + self.stderr.rstrip() if self.stderr.strip() else ""
+        return f"the command of bash app {self.app_name} {how}{tail}"
+
+
+class BashAppNoReturn(AppException):
+    """The function of a bash app returned no command line."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class AppBadFormatting(ParslPoolError):
+    """The function of a bash app failed while it made up the command line; `__cause__` is its error."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class BadStdStreamFile(ParslPoolError):
+    """What was given as stdout or stderr of a bash app can't be one; the text has the reason."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class MissingOutputs(ParslPoolError):
+    """A task has returned, and files that it was to write are not there.
+
+    Attributes:
+        outputs: the paths that are missing.
+    """
+
+    def __init__(self, reason: str, outputs: Sequence[Any]) -> None:
+        super().__init__(reason, outputs)
+        self.reason, self.outputs = reason, outputs
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {', '.join(map(str, self.outputs))}"
+
+
 # ---- dataflow
 
 
@@ -124,13 +183,19 @@ class DataFlowException(ParslPoolError):
     """Base of errors of the dataflow layer."""
 
 
-class DependencyError(DataFlowException):
-    """A task could not run because something that it depends on failed.
+class NoDataFlowKernelError(ParslPoolError, RuntimeError):
+    """An app was called, or a kernel asked for, and none is loaded: call `parsl_pool.load()` first."""
+
+
+class PropagatedException(DataFlowException):
+    """A task could not be finished because others failed.
 
     Attributes:
-        dependent_exceptions_tids: pairs (exception, identifier of the failed dependency).
-        task_id: the task that did not run.
+        dependent_exceptions_tids: pairs (exception, identifier of the future that failed).
+        task_id: the task that this is about.
     """
+
+    _what, _how = "did not run", "needs"
 
     def __init__(
         self, dependent_exceptions_tids: Sequence[tuple[BaseException, str]], task_id: int | str
@@ -141,33 +206,41 @@ class DependencyError(DataFlowException):
 
     @property
     def root_cause(self) -> BaseException:
-        """The error at the start of the chain of failed dependencies."""
+        """The error at the start of the chain of failures."""
         error: BaseException = self
-        while isinstance(error, DependencyError) and error.dependent_exceptions_tids:
+        while isinstance(error, PropagatedException) and error.dependent_exceptions_tids:
             error = error.dependent_exceptions_tids[0][0]
         return error
 
-    def _path(self) -> list[str]:
-        """What was needed, from this task on to the one that failed of itself."""
+    def _path(self) -> str:
+        """From this task on to the one that failed of itself."""
         path, error = [], self
         while error.dependent_exceptions_tids:
             cause, name = error.dependent_exceptions_tids[0]
-            path.append(str(name))
-            if not isinstance(cause, DependencyError):
+            path.append(f"{error._how} {name}")
+            if not isinstance(cause, PropagatedException):
                 break
             error = cause
-        return path
+        return ", which ".join(path)
 
     def __str__(self) -> str:
         if not self.dependent_exceptions_tids:
-            return f"task {self.task_id} did not run: something that it needs failed"
+            return f"task {self.task_id} {self._what}: something that it {self._how} failed"
         root = self.root_cause
         others = len(self.dependent_exceptions_tids) - 1
-        more = f" (and {others} more of its dependencies failed)" if others > 0 else ""
-        return (
-            f"task {self.task_id} did not run: it needs {', which needs '.join(self._path())}, "
-            f"which failed with {described(root)}{more}"
-        )
+        more = f" (and {others} more that it {self._how} failed)" if others > 0 else ""
+        failed = f"which failed with {described(root)}"
+        return f"task {self.task_id} {self._what}: it {self._path()}, {failed}{more}"
+
+
+class DependencyError(PropagatedException):
+    """A task could not run because something that it depends on failed."""
+
+
+class JoinError(PropagatedException):
+    """A join app ran, and one of the futures that it returned failed."""
+
+    _what, _how = "has no result", "joined"
 
 
 # ---- memoization

@@ -12,6 +12,7 @@ import itertools
 import logging
 import multiprocessing
 import random
+import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
@@ -21,6 +22,7 @@ from types import TracebackType
 
 from parsl_pool import exit_hook
 from parsl_pool.errors import ConfigurationError, PoolBroken, WrongType, shown
+from parsl_pool.kernel_face import KernelFace
 
 TYPE_CHECKING = False  # checkers know the name; taking it from `typing` would load that
 if TYPE_CHECKING:
@@ -28,10 +30,12 @@ if TYPE_CHECKING:
     from typing import Any, TypeVar
 
     from parsl_pool.config import Config
+    from parsl_pool.dataflow.flow import Call, Flow
     from parsl_pool.dataflow.record import Options
     from parsl_pool.executors.base import ParslExecutor
     from parsl_pool.futures import AppFuture
     from parsl_pool.options import PoolView
+    from parsl_pool.run_directory import RunPlace
     from parsl_pool.status import PoolStatus
 
     T = TypeVar("T")
@@ -40,9 +44,10 @@ logging.getLogger("parsl_pool").addHandler(logging.NullHandler())  # silent unle
 
 _GRACE_S = 3.0
 _numbers = itertools.count(1)
+_making = threading.Lock()  # guards the making of a pool's Flow
 
 
-class ParslPoolExecutor(_stdlib.ProcessPoolExecutor):
+class ParslPoolExecutor(KernelFace, _stdlib.ProcessPoolExecutor):
     """Runs calls in worker processes, on this machine or on many.
 
     Args:
@@ -88,15 +93,16 @@ class ParslPoolExecutor(_stdlib.ProcessPoolExecutor):
         config = checks.optional(checks.instance_of(Config, "a Config"))("config", config)
         progress = checks.flag("progress", progress)
         method = _start_method(mp_context, max_tasks_per_child)
+        place = _place_of(run_dir, config)
         if config is None:
             backends = _one_backend(
                 max_workers,
+                place,
                 start_method=method,
                 initializer=initializer,
                 initargs=initargs,
                 max_tasks_per_child=max_tasks_per_child,
                 preload=preload,
-                run_dir=run_dir,
                 manager_inside=manager_inside,
                 retries=retries,
                 lost_retries=lost_retries,
@@ -112,8 +118,10 @@ class ParslPoolExecutor(_stdlib.ProcessPoolExecutor):
                     "HighThroughputExecutor(max_workers_per_node=, start_method=, initializer=, initargs=, "
                     "max_tasks_per_child=, preload=, manager_inside=) and Config(run_dir=, retries=, lost_retries=)"
                 )
-            backends = from_config(config)
+            backends = from_config(config, place)
+        self._config = config
         self._backends = {backend.label: backend for backend in backends}
+        self._all_backends = backends
         self._backend: Any = backends[0]
         self._max_workers = sum(getattr(b, "max_workers_per_node", getattr(b, "max_threads", 0)) for b in backends)
         self._mp_context = mp_context or multiprocessing.get_context("spawn" if max_tasks_per_child else None)
@@ -121,11 +129,27 @@ class ParslPoolExecutor(_stdlib.ProcessPoolExecutor):
         self._initargs = initargs
         self._max_tasks_per_child = max_tasks_per_child
         self._shutdown_thread = False
-        self._call: Callable[..., AppFuture[Any]] = self._backend.call
+        is_simple = len(backends) == 1 and self.default_options.is_plain
+        self._call: Callable[..., AppFuture[Any]] = self._backend.call if is_simple else self._call_somewhere
+        self._flow_box: list[Flow] = []  # made for the first call that needs it
+        self._place = place
+        if config is not None and (config.checkpoint_files or config.checkpoint_mode):
+            self._remember_or_end()
         self._bar = _progress_bar(backends, self._backend.label) if progress else None
         # When the pool is dropped without shutdown, its tasks still finish, and then everything ends.
-        self._finalizer = weakref.finalize(self, _end_all, backends)
+        self._finalizer = weakref.finalize(self, _end_all, backends, self._flow_box)
         self._finalizer.atexit = False  # the exit hook does that, in time to wait for it
+
+    def _remember_or_end(self) -> None:
+        """What is wrong with the checkpoints shows here, and leaves nothing behind."""
+        try:
+            self._memory()
+        except BaseException:
+            for backend in self._backends.values():
+                backend.begin_shutdown(kill=True)
+            for flow in self._flow_box:
+                flow.let_go()
+            raise
 
     # -- what the world reads
 
@@ -171,6 +195,8 @@ class ParslPoolExecutor(_stdlib.ProcessPoolExecutor):
     def _open(self) -> None:
         if self._backend.broken is not None:
             raise _fresh(self._backend.broken)
+        if self._flow_box and self._flow_box[0].helpers.is_one():
+            return  # a join app: it may submit while the pool waits for it, to the end
         if self._shutdown_thread:
             raise RuntimeError("cannot schedule new futures after shutdown")
         if exit_hook.is_exiting():
@@ -186,10 +212,32 @@ class ParslPoolExecutor(_stdlib.ProcessPoolExecutor):
         if not callable(fn):
             raise WrongType(f"fn must be a callable, got {shown(fn)}")
         self._open()
-        labels = options.executors or tuple(self._backends)
-        backend = self._backends[labels[0] if len(labels) == 1 else random.choice(labels)]
-        future: AppFuture[T] = backend.call(fn, args, kwargs, options)
+        if not options.is_plain:
+            from parsl_pool.dataflow.flow import Call  # as in _flow()
+
+            return self.submit_call(Call(fn, args, kwargs), options)
+        future: AppFuture[T] = self._one_of(options).call(fn, args, kwargs, options)
         return future
+
+    def submit_call(self, call: Call, options: Options) -> AppFuture[Any]:
+        """A call that takes more than one step; or more is known about it, as about those of apps."""
+        self._open()
+        return self._flow().submit(call, options, self._one_of(options))
+
+    def _one_of(self, options: Options) -> Any:
+        labels = options.executors or tuple(self._backends)
+        return self._backends[labels[0] if len(labels) == 1 else random.choice(labels)]
+
+    def _flow(self) -> Flow:
+        if not self._flow_box:
+            flow = self._make_flow()
+            with _making:
+                if not self._flow_box:
+                    for backend in self._backends.values():
+                        flow.hold(backend)
+                    exit_hook.register(flow)
+                    self._flow_box.append(flow)
+        return self._flow_box[0]
 
     def submit_chunk(
         self, fn: Callable[..., Any], calls: list[tuple[Any, ...]], options: Options | None = None
@@ -219,7 +267,7 @@ class ParslPoolExecutor(_stdlib.ProcessPoolExecutor):
         """
         from parsl_pool.options import PoolView, changed  # rarely needed
 
-        return PoolView(self, self.check_options(changed(self._backend.options, changes)))
+        return PoolView(self, self.check_options(changed(self.default_options, changes)))
 
     def check_options(self, options: Options) -> Options:
         """The same options, if this pool has the executors that they name. Raises ConfigurationError."""
@@ -274,7 +322,10 @@ class ParslPoolExecutor(_stdlib.ProcessPoolExecutor):
 
     def explain(self) -> str:
         """What waits, for what, since when: a paragraph for people."""
-        return "\n".join(backend.explain() for backend in self._backends.values())
+        lines = [backend.explain() for backend in self._backends.values()]
+        for flow in self._flow_box:
+            lines += flow.explain()
+        return "\n".join(lines)
 
     # -- the end
 
@@ -287,10 +338,15 @@ class ParslPoolExecutor(_stdlib.ProcessPoolExecutor):
         """
         self._shutdown_thread = True
         self._finalizer.detach()
+        if cancel_futures:
+            for flow in self._flow_box:
+                flow.cancel_all()
         for backend in self._backends.values():
             if cancel_futures:
                 backend.cancel_all()
             backend.begin_shutdown(kill=False)
+        for flow in self._flow_box:
+            flow.begin_shutdown()
         if wait:
             self._join(None)
 
@@ -301,6 +357,8 @@ class ParslPoolExecutor(_stdlib.ProcessPoolExecutor):
                 return False
         if self._bar is not None:
             self._bar.close()
+        for flow in self._flow_box:
+            flow.let_go()
         return True
 
     def terminate_workers(self) -> None:
@@ -314,8 +372,12 @@ class ParslPoolExecutor(_stdlib.ProcessPoolExecutor):
     def _end_now(self) -> None:
         self._shutdown_thread = True
         self._finalizer.detach()
+        for flow in self._flow_box:
+            flow.begin_shutdown(kill=True)
         for backend in self._backends.values():
             backend.begin_shutdown(kill=True)
+        for flow in self._flow_box:
+            flow.cancel_all()
         self._join(None)
 
     def __exit__(
@@ -327,33 +389,46 @@ class ParslPoolExecutor(_stdlib.ProcessPoolExecutor):
             if not self._join(_GRACE_S):
                 self._end_now()
             return
-        self.shutdown()
+        mode = "cleanup" if self._config is None else self._config.exit_mode
+        if mode != "skip":
+            self.shutdown(cancel_futures=mode == "wait" and kind is not None)
 
     def __repr__(self) -> str:
         backends = ", ".join(backend.describe() for backend in self._backends.values())
         return f"<ParslPoolExecutor {backends}>"
 
 
-def _end_all(backends: list[ParslExecutor]) -> None:
+def _end_all(backends: list[ParslExecutor], flows: list[Flow]) -> None:
     for backend in backends:
         backend.begin_shutdown(kill=False)
+    for flow in flows:
+        flow.begin_shutdown(abandoned=True)
 
 
-def _one_backend(max_workers: int | Config | None, **options: Any) -> list[ParslExecutor]:
+def _place_of(run_dir: Any, config: Config | None) -> RunPlace:
+    from parsl_pool import checks  # see the top, as for the next
+    from parsl_pool.run_directory import RunPlace
+
+    return RunPlace(checks.optional(checks.path)("run_dir", run_dir) if config is None else config.run_dir)
+
+
+def _one_backend(max_workers: int | Config | None, place: RunPlace, **options: Any) -> list[ParslExecutor]:
     """This machine's workers."""
     from parsl_pool import checks  # see the top, as for the next
     from parsl_pool.executors.high_throughput.executor import HighThroughputExecutor, available_cores
 
     rule = checks.whole(above=0, most=checks.MOST_WORKERS, kind="a Config or a whole number")
     count = available_cores() if max_workers is None else rule("max_workers", max_workers)
-    return [HighThroughputExecutor(f"pool-{next(_numbers)}", max_workers_per_node=count, **options)]
+    backend = HighThroughputExecutor(f"pool-{next(_numbers)}", max_workers_per_node=count, **options)
+    backend.adopt(backend.options.retries, backend.options.lost_retries, place, logs=True)
+    return [backend]
 
 
-def from_config(config: Config) -> list[ParslExecutor]:
+def from_config(config: Config, place: RunPlace) -> list[ParslExecutor]:
     """The executors of a Config, with what it says about all of them."""
     backends = config.claim()
     for backend in backends:
-        backend.adopt(config.retries, config.lost_retries, config.run_dir)
+        backend.adopt(config.retries, config.lost_retries, place, config.initialize_logging)
     return backends
 
 

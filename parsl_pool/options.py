@@ -34,6 +34,7 @@ def _labels(executors: Any) -> tuple[str, ...]:
     return labels
 
 
+_NAMES = checks.list_of(checks.name, "a list of argument names")
 _LABELS = checks.list_of(checks.name, '"all", a label or a list of labels')
 
 RULES: Mapping[str, checks.Rule[Any]] = {
@@ -43,6 +44,11 @@ RULES: Mapping[str, checks.Rule[Any]] = {
     "label": checks.short_text,
     "walltime": checks.optional(checks.number(above=0, most=4e6, kind="a number of seconds")),
     "executors": checks.Rule('"all", a label or a list of labels', "", _labels),
+    "cache": checks.flag,
+    "ignore_for_cache": checks.Rule("a list of argument names", "", lambda value: tuple(_NAMES("", value or ()))),
+    "retry_handler": checks.optional(checks.function),
+    "retry_delay": checks.number(least=0, most=3600, kind="a number of seconds"),
+    "join": checks.flag,
 }
 """What each option may be."""
 

@@ -12,6 +12,7 @@ import os
 import shutil
 import stat
 import tempfile
+import threading
 
 from parsl_pool.errors import ConfigurationError
 
@@ -62,6 +63,32 @@ class RunDirectory:
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
+
+
+class RunPlace:
+    """Where a run's directory is, or will be: made for the first who needs it, closed by the last who had it."""
+
+    def __init__(self, path: str | None) -> None:
+        self.path = path
+        self._lock = threading.Lock()  # guards what follows
+        self._directory: RunDirectory | None = None
+        self._users = 0
+
+    def enter(self) -> RunDirectory:
+        """The directory. Raises ConfigurationError."""
+        with self._lock:
+            if self._directory is None:
+                self._directory = RunDirectory(self.path)
+            self._users += 1
+            return self._directory
+
+    def leave(self) -> None:
+        """Whoever has entered needs it no more."""
+        with self._lock:
+            self._users -= 1
+            if not self._users and self._directory is not None:
+                self._directory.close()
+                self._directory = None
 
 
 def _fill(path: str) -> int:

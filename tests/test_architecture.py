@@ -35,26 +35,37 @@ MAY_USE: dict[str, set[str]] = {
     "portable": set(),
     "interchange": set(),
     "checks": set(),
+    "recipe": set(),
     "providers": {"checks"},
-    "futures": {"checks"},
-    "dataflow": {"futures", "interchange"},
+    "files": set(),
+    "futures": {"checks", "files"},
+    "dataflow": {"files", "futures", "interchange"},
     "run_directory": set(),
     "run_log": {"interchange"},
-    "memoization": set(),
+    "memoization": {"dataflow", "futures", "interchange"},
     "scaling": {"providers"},
-    "executors": {"checks", "dataflow", "futures", "interchange", "providers", "run_directory", "run_log", "scaling"},
-    "config": {"checks", "executors"},
+    "executors": {"checks", "dataflow", "futures", "interchange", "providers", "recipe", "run_directory", "run_log",
+                  "scaling"},
+    "config_file": set(),
+    "config": {"checks", "config_file", "executors", "recipe"},
     "status": {"executors"},
     "progress": {"executors"},
     "exit_hook": set(),
+    "logs": set(),
     "mapping": {"checks", "executors"},
     "options": {"checks", "dataflow", "futures", "mapping"},
+    "kernel_face": {"config", "dataflow", "executors", "futures", "memoization", "run_directory"},
     "executor": {
-        "checks", "config", "dataflow", "executors", "exit_hook", "futures", "mapping", "options", "progress", "status",
+        "checks", "config", "dataflow", "executors", "exit_hook", "futures", "kernel_face", "mapping", "options",
+        "progress", "run_directory", "status",
     },
     "cli": {"memoization"},
     "__main__": {"cli"},
-    "__init__": {"config", "executor", "executors", "futures"},
+    "session": {"config", "executor"},
+    "apps": {"checks", "dataflow", "executor", "files", "futures", "interchange", "options", "session"},
+    "__init__": {
+        "apps", "config", "executor", "executors", "files", "futures", "logs", "memoization", "session",
+    },
 }
 
 # Events in, effects out: these have no sockets, threads, processes or clocks.
@@ -226,7 +237,8 @@ def test_importing_the_class_loads_its_base_class_and_little_else() -> None:
     loaded = loaded_by("from parsl_pool import ParslPoolExecutor")
     base = loaded_by("import concurrent.futures.process")
     assert "parsl_pool.executor" in loaded and "multiprocessing" in base
-    ours = {f"parsl_pool{name}" for name in ("", "._version", ".errors", ".executor", ".exit_hook", ".lost")}
+    ours = {f"parsl_pool{name}" for name in ("", "._version", ".errors", ".executor", ".exit_hook", ".kernel_face",
+                                          ".lost")}
     beside = {"__future__", "importlib", "importlib._bootstrap", "importlib._bootstrap_external", "warnings"}
     assert loaded - base <= ours | beside
 

@@ -16,8 +16,8 @@ from typing import Any, Protocol
 
 from parsl_pool.dataflow import graph
 from parsl_pool.dataflow.record import Options, TaskRecord
-from parsl_pool.errors import DependencyError, SerializationError, shown
-from parsl_pool.futures import AppFuture, Failure, frameless
+from parsl_pool.errors import DependencyError, PropagatedException, SerializationError, shown
+from parsl_pool.futures import AppFuture, Failure, frameless, has_failed
 from parsl_pool.interchange import serialize
 
 
@@ -37,47 +37,58 @@ class Launcher(Protocol):
 class _Task:
     """A task that waits."""
 
-    __slots__ = ("arguments", "future", "futures", "launcher")
+    __slots__ = ("arguments", "future", "futures", "launcher", "refuse")
 
     def __init__(
-        self, future: AppFuture[Any], arguments: Any, futures: list[Future[Any]], launcher: Launcher
+        self,
+        future: AppFuture[Any],
+        arguments: Any,
+        futures: list[Future[Any]],
+        launcher: Launcher,
+        refuse: Callable[[AppFuture[Any], list[Future[Any]]], object] | None,
     ) -> None:
         self.future, self.arguments, self.futures, self.launcher = future, arguments, futures, launcher
+        self.refuse = refuse  # makes the outcome when some of the futures have failed; None: a DependencyFailure
 
 
 class DependencyFailure:
     """The outcome of a task whose dependencies failed; the error is made when somebody asks."""
 
-    __slots__ = ("failed", "task")
+    __slots__ = ("causes", "kind", "task")
+    failed = True
 
-    def __init__(self, task: int, failed: list[Future[Any]]) -> None:
-        self.task, self.failed = task, failed
+    def __init__(
+        self, task: int, causes: list[Future[Any]], kind: type[PropagatedException] = DependencyError
+    ) -> None:
+        self.task, self.causes, self.kind = task, causes, kind
 
     def open(self) -> Any:
-        """Raises the DependencyError."""
+        """Raises the error."""
         for future in reversed(self._unopened()):  # those at the start of a chain first: it may be very long
             future.exception(0)
-        pairs = [(_error_of(future), _name_of(future)) for future in self.failed]
-        error = DependencyError(pairs, self.task)
+        pairs = [(_error_of(future), _name_of(future)) for future in self.causes]
+        error = self.kind(pairs, self.task)
         error.__cause__ = error.root_cause
         raise error
 
     def _unopened(self) -> list[AppFuture[Any]]:
         """What failed in the same way, on the way to the first failures."""
         found: dict[int, AppFuture[Any]] = {}
-        todo: list[Future[Any]] = list(self.failed)
+        todo: list[Future[Any]] = list(self.causes)
         while todo:
             future = todo.pop()
             if isinstance(future, AppFuture) and id(future) not in found:
                 data = future._data
                 if type(data) is DependencyFailure:
                     found[id(future)] = future
-                    todo += data.failed
+                    todo += data.causes
         return list(found.values())
 
 
 class Kernel:
     """Holds the tasks of one pool that wait for something."""
+
+    holds_back = True  # a future that is ours has not been launched
 
     def __init__(self) -> None:
         self._lock = threading.Lock()  # guards _graph and _tasks, nothing else
@@ -95,13 +106,18 @@ class Kernel:
         return bool(self._tasks)
 
     def submit(
-        self, future: AppFuture[Any], arguments: Any, futures: list[Future[Any]], launcher: Launcher
+        self,
+        future: AppFuture[Any],
+        arguments: Any,
+        futures: list[Future[Any]],
+        launcher: Launcher,
+        refuse: Callable[[AppFuture[Any], list[Future[Any]]], object] | None = None,
     ) -> None:
         """Run the task when all these futures are done."""
         future._owner = self
         me = id(future)
         with self._lock:
-            self._tasks[me] = _Task(future, arguments, futures, launcher)
+            self._tasks[me] = _Task(future, arguments, futures, launcher, refuse)
             known = [self._graph.is_awaited(id(needed)) for needed in futures]
             effects = self._graph.submitted(me, {id(needed) for needed in futures})
         self._perform(effects)
@@ -123,7 +139,7 @@ class Kernel:
     def _work_off(self, settled: deque[Future[Any]]) -> None:
         while settled:
             needed = settled.popleft()
-            failed = _has_failed(needed)
+            failed = has_failed(needed)
             with self._lock:
                 effects = self._graph.settled(id(needed), failed)
             self._perform(effects)
@@ -137,28 +153,49 @@ class Kernel:
             if isinstance(effect, graph.Refuse):
                 bad = set(effect.failed)
                 self._forget(effect.task)
-                number = task.future.tid
-                if task.future._record is None:  # errors will name it, and then it has no owner any more
-                    name = task.launcher.name_of(task.future)
-                    task.future._record = TaskRecord(number, Options(), name, 0.0)
-                task.future._owner = None
-                task.future.finish(DependencyFailure(number, [f for f in task.futures if id(f) in bad]))
+                self._refuse(task, [future for future in task.futures if id(future) in bad])
             else:
                 self._launch(effect.task, task)
 
+    def _refuse(self, task: _Task, causes: list[Future[Any]]) -> None:
+        number = task.future.tid
+        if task.future._record is None:  # errors will name it, and then it has no owner any more
+            name = task.launcher.name_of(task.future)
+            task.future._record = TaskRecord(number, Options(), name, 0.0)
+        task.future._owner = None
+        refuse = task.refuse
+        task.future.finish(refuse(task.future, causes) if refuse else DependencyFailure(number, causes))
+
     def _launch(self, me: int, task: _Task) -> None:
         if not task.launcher.wants_payloads:
-            self._hand_over(me, task, list(task.futures))
+            if any(map(_may_raise, task.futures)):
+                self._in_helper(lambda: self._open_and_launch(me, task))
+            else:
+                self._hand_over(me, task, list(task.futures))
             return
-        payloads = [_payload_of(needed) for needed in task.futures]
+        payloads = [payload_of(needed) for needed in task.futures]
         if any(payload is None for payload in payloads):
             self._in_helper(lambda: self._pickle_and_launch(me, task))
         else:
             self._hand_over(me, task, payloads)
 
+    def _open_and_launch(self, me: int, task: _Task) -> None:
+        if not self._refused_after_all(me, task):
+            self._hand_over(me, task, list(task.futures))
+
+    def _refused_after_all(self, me: int, task: _Task) -> bool:
+        """A lifted future has turned out to have no value: it had to be opened for that."""
+        failed = [needed for needed in task.futures if _may_raise(needed) and needed.exception() is not None]
+        if failed:
+            self._forget(me)
+            self._refuse(task, failed)
+        return bool(failed)
+
     def _pickle_and_launch(self, me: int, task: _Task) -> None:
+        if self._refused_after_all(me, task):
+            return
         try:
-            payloads = [_payload_of(needed) or _pickled(needed) for needed in task.futures]
+            payloads = [payload_of(needed) or pickled(needed) for needed in task.futures]
         except BaseException as error:  # the result's own __reduce__; the dependent sees it
             self._forget(me)
             task.future._owner = None
@@ -229,11 +266,14 @@ class Kernel:
         with self._lock:
             return {task.future._fn for task in self._tasks.values()}
 
+    def waiting(self) -> list[AppFuture[Any]]:
+        """The futures of the tasks that wait here."""
+        with self._lock:
+            return [task.future for task in self._tasks.values()]
+
     def cancel_all(self) -> None:
         """Cancel every task that waits here."""
-        with self._lock:
-            futures = [task.future for task in self._tasks.values()]
-        for future in futures:
+        for future in self.waiting():
             future.cancel()
 
     def kill(self, future: AppFuture[Any]) -> bool:
@@ -266,16 +306,11 @@ class Kernel:
         return bool(pump(future, deadline)) if pump is not None else False
 
 
-def _has_failed(future: Future[Any]) -> bool:
-    if future.cancelled():
-        return True
-    if isinstance(future, AppFuture):
-        data = future._data
-        return type(data) is Failure or type(data) is DependencyFailure or getattr(data, "failed", False)
-    return future.exception() is not None
+def _may_raise(future: Future[Any]) -> bool:
+    return isinstance(future, AppFuture) and getattr(future._data, "may_raise", False)
 
 
-def _payload_of(future: Future[Any]) -> Any:
+def payload_of(future: Future[Any]) -> Any:
     """The result as a payload, if it is one; None if it has to be pickled."""
     if isinstance(future, AppFuture):
         data = future._data
@@ -285,7 +320,8 @@ def _payload_of(future: Future[Any]) -> Any:
     return None
 
 
-def _pickled(future: Future[Any]) -> bytes:
+def pickled(future: Future[Any]) -> bytes:
+    """The result as a payload, pickled here and now: the user's code."""
     value = future.result()
     try:
         return serialize.join(serialize.dump_value(value, "a result that another task needs"))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum
 from typing import Any, NamedTuple
+
+from parsl_pool.futures.states import Attempt, TaskState
 
 
 class Fault(Enum):
@@ -12,16 +15,6 @@ class Fault(Enum):
     TASK = "the task's own: it raised, or its worker died under it"
     PLACE = "of the place where it ran: its manager, node or interchange went away"
     NONE = "nobody's: it had only been waiting there"
-
-
-class Attempt(NamedTuple):
-    """One try, as it ended. Times are `time.time()` seconds."""
-
-    number: int
-    host: str
-    began: float
-    ended: float
-    error: str
 
 
 class Options(NamedTuple):
@@ -33,6 +26,16 @@ class Options(NamedTuple):
     label: str = ""
     walltime: float | None = None  # seconds that one try may take
     executors: tuple[str, ...] = ()  # labels; empty: any
+    cache: bool = False  # a call that was done before is not done again
+    ignore_for_cache: tuple[str, ...] = ()  # arguments that make no difference
+    retry_handler: Callable[[BaseException, Any], float] | None = None  # what a failed try costs of `retries`
+    retry_delay: float = 0.0  # seconds before the second try, twice as many before each further one
+    join: bool = False  # the call runs here, and returns futures, whose results are its own
+
+    @property
+    def is_plain(self) -> bool:
+        """True if an executor can do all this by itself."""
+        return not (self.cache or self.retry_handler or self.retry_delay or self.join)
 
 
 class TaskRecord:
@@ -61,3 +64,94 @@ class TaskRecord:
             return self.retries_left >= 0
         self.lost_left -= 1
         return self.lost_left >= 0
+
+
+class FlowRecord(TaskRecord):
+    """The record of a task that takes more than one step. Plugins get it: their names for what they read are below.
+
+    Attributes:
+        id, try_id: numbers of the task, and of its try, from 0 on.
+        func, func_name, args, kwargs: the call; let go when the task is over.
+        app_fu, exec_fu: the user's future, and that of the present try.
+        executor: label of the executor of the present try.
+        status: a TaskState.
+        depends: futures that it waits for, or has waited for.
+        fail_count, fail_cost, fail_history: failed tries, what they cost of the budget, and their errors as text.
+        memoize, hashsum, from_memo: whether its result is kept, under which key, and whether it comes from there.
+        stdout, stderr, outputs: what the future has under these names.
+        join, joins: whether it is a join app, and the futures that it has returned.
+        time_invoked, time_returned, try_time_launched, try_time_returned: `time.time()` seconds.
+
+    The same can be read as items: `record["fail_count"]`.
+    """
+
+    __slots__ = (
+        "app_fu", "args", "depends", "exec_fu", "executor", "fail_cost", "from_memo", "func", "func_name", "hashsum",
+        "is_app", "joins", "kwargs", "outputs", "status", "stderr", "stdout", "time_invoked", "time_returned",
+        "try_time_launched", "try_time_returned",
+    )  # fmt: skip
+
+    def __init__(self, task: int, options: Options, label: str, now: float) -> None:
+        super().__init__(task, options, label, now)
+        self.func: Any = None
+        self.func_name = label
+        self.args: tuple[Any, ...] = ()
+        self.kwargs: dict[str, Any] = {}
+        self.app_fu: Any = None
+        self.exec_fu: Any = None
+        self.executor = ""
+        self.status = TaskState.unsched
+        self.depends: list[Any] = []
+        self.fail_cost = 0.0
+        self.hashsum: str | None = None
+        self.from_memo = False
+        self.is_app = False
+        self.joins: Any = None
+        self.stdout: str | None = None
+        self.stderr: str | None = None
+        self.outputs: tuple[Any, ...] = ()
+        self.time_invoked = now
+        self.time_returned: float | None = None
+        self.try_time_launched: float | None = None
+        self.try_time_returned: float | None = None
+
+    @property
+    def id(self) -> int:
+        """Number of the task."""
+        return self.task
+
+    @property
+    def try_id(self) -> int:
+        """Number of the present try."""
+        return len(self.attempts)
+
+    @property
+    def fail_count(self) -> int:
+        """How many tries have failed."""
+        return len(self.attempts)
+
+    @property
+    def fail_history(self) -> list[str]:
+        """The errors of the failed tries."""
+        return [attempt.error for attempt in self.attempts]
+
+    @property
+    def memoize(self) -> bool:
+        """True if its result is kept for the same call."""
+        return self.options.cache
+
+    @property
+    def join(self) -> bool:
+        """True for a join app."""
+        return self.options.join
+
+    def __getitem__(self, name: str) -> Any:
+        try:
+            return getattr(self, name)
+        except AttributeError:
+            raise KeyError(name) from None
+
+    def let_go(self) -> None:
+        """The task is over: what it was made of may be large."""
+        self.func = self.exec_fu = self.joins = self.app_fu = None
+        self.args, self.kwargs, self.depends = (), {}, []

@@ -85,3 +85,20 @@ def _replaced(
             if hasattr(value, field.name):
                 object.__setattr__(new, field.name, replaced(getattr(value, field.name)))  # it may be frozen
     return new
+
+
+class ObjectCall:
+    """A call whose arguments stay the objects that they are."""
+
+    __slots__ = ("args", "fn", "futures", "kwargs")
+
+    def __init__(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self.fn, self.args, self.kwargs = fn, args, kwargs
+        self.futures = futures_in((args, kwargs))
+
+    def values(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments with the futures' results in their places. Raises what their opening raises."""
+        values: tuple[tuple[Any, ...], dict[str, Any]] = with_results(
+            (self.args, self.kwargs), lambda future: future.result()
+        )
+        return values

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from typing import Any
 
 from parsl_pool import checks
 from parsl_pool.dataflow.record import Options
+from parsl_pool.dataflow.traverse import ObjectCall
 from parsl_pool.futures import AppFuture
+from parsl_pool.recipe import Recipe
+from parsl_pool.run_directory import RunPlace
 
 
-class ParslExecutor(ABC):
+class ParslExecutor(Recipe, ABC):
     """A place where tasks run.
 
     Attributes:
@@ -24,6 +27,7 @@ class ParslExecutor(ABC):
     is_claimed: bool = False
     options: Options
     broken: BaseException | None = None
+    wants_payloads: bool = False  # whether launch_try() takes results as payloads, or as the futures themselves
 
     @abstractmethod
     def start(self) -> None:
@@ -60,6 +64,41 @@ class ParslExecutor(ABC):
     def describe(self) -> str:
         """The executor in a few words, for a pool's repr."""
 
+    # -- for the tasks of a `Flow`, which may try a call several times
+
+    @abstractmethod
+    def new_id(self) -> int:
+        """A number for a task that no other one has, or will have."""
+
+    @abstractmethod
+    def hold(self, is_busy: Callable[[], bool]) -> None:
+        """Do not end as long as this says so, once shut down: it will launch more tries. It calls wake() then."""
+
+    @abstractmethod
+    def wake(self) -> None:
+        """What hold() was given may answer otherwise now."""
+
+    def prepare(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """A call that can be launched, more than once. It has `futures`, those among its arguments, and
+        `values(results)`, its arguments when their results are known.
+
+        Raises:
+            SerializationError: it can't be pickled.
+        """
+        return ObjectCall(fn, args, kwargs)
+
+    def launch_try(self, call: Any, results: list[Any], options: Options) -> AppFuture[Any]:
+        """Run what prepare() made; the futures are done. Also after begin_shutdown()."""
+        return self.call(call.fn, call.args, call.kwargs, options)
+
+    @abstractmethod
+    def unfinished(self) -> list[Future[Any]]:
+        """The futures of tasks that are not done. Some may be missing that end just now."""
+
+    def wait_for_current_tasks(self) -> None:
+        """Wait until all tasks are done that are there now."""
+        wait(self.unfinished())
+
     def counts(self) -> dict[str, float]:
         """Numbers for `PoolStatus`, by the names of its attributes. Asks nobody."""
         return {}
@@ -80,8 +119,13 @@ class ParslExecutor(ABC):
         """The interpreter ends: as begin_shutdown, and nothing may be started any more."""
         self.begin_shutdown(kill)
 
-    def adopt(self, retries: int, lost_retries: int, run_dir: str | None) -> None:
-        """Take over what a Config says about all of its executors, where nothing else has been said."""
+    def adopt(self, retries: int, lost_retries: int, place: RunPlace, logs: bool) -> None:
+        """Take over what a pool says about all of its executors, where nothing else has been said.
+
+        Args:
+            place: the run's directory.
+            logs: whether there are to be log files in it.
+        """
         own = self.options
         self.options = own._replace(
             retries=own.retries or retries,

@@ -14,7 +14,7 @@ from typing import Any
 from parsl_pool import checks
 from parsl_pool.dataflow.kernel import Kernel
 from parsl_pool.dataflow.record import Fault, Options, TaskRecord
-from parsl_pool.dataflow.traverse import futures_in, with_results
+from parsl_pool.dataflow.traverse import ObjectCall, futures_in, with_results
 from parsl_pool.executors.base import ParslExecutor
 from parsl_pool.futures import PENDING, RUNNING, AppFuture
 
@@ -55,6 +55,7 @@ class ThreadPoolExecutor(ParslExecutor):
         self._pending: dict[int, AppFuture[Any]] = {}
         self._closing = False
         self._empty = threading.Condition(self._lock)
+        self._is_held: Callable[[], bool] = lambda: False
         self._ids = count(1)
         self._done = self._failed = self._retried = 0
 
@@ -62,8 +63,9 @@ class ThreadPoolExecutor(ParslExecutor):
 
     def start(self) -> None:
         """Begin to work."""
+        is_held = self._is_held()
         with self._lock:
-            if self._closing:
+            if self._closing and not is_held:
                 raise RuntimeError("cannot schedule new futures after shutdown")
             if self._threads is None:
                 self._threads = _Threads(self.max_threads, thread_name_prefix=self._prefix)
@@ -79,7 +81,7 @@ class ThreadPoolExecutor(ParslExecutor):
     def join(self, timeout: float | None = None) -> bool:
         """Wait for the end of all tasks. True if it has come."""
         with self._empty:
-            if not self._empty.wait_for(lambda: not self._pending, timeout):
+            if not self._empty.wait_for(lambda: not self._pending and not self._is_held(), timeout):
                 return False
         if self._threads is not None:
             self._threads.shutdown(wait=True)
@@ -128,6 +130,33 @@ class ThreadPoolExecutor(ParslExecutor):
     ) -> AppFuture[Any]:
         """Run `fn(*args, **kwargs)`; futures among the arguments are awaited."""
         self.start()
+        return self._call(fn, args, kwargs, options)
+
+    def new_id(self) -> int:
+        """See the base class."""
+        return next(self._ids)
+
+    def hold(self, is_busy: Callable[[], bool]) -> None:
+        """See the base class."""
+        self._is_held = is_busy
+
+    def wake(self) -> None:
+        """See the base class."""
+        with self._empty:
+            self._empty.notify_all()
+
+    def unfinished(self) -> list[Future[Any]]:
+        """See the base class."""
+        with self._lock:
+            return list(self._pending.values())
+
+    def launch_try(self, call: ObjectCall, results: list[Any], options: Options) -> AppFuture[Any]:
+        """See the base class."""
+        return self._call(call.fn, call.args, call.kwargs, options)
+
+    def _call(
+        self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], options: Options | None
+    ) -> AppFuture[Any]:
         future: AppFuture[Any] = AppFuture()
         future._tid = next(self._ids)
         future._owner = self

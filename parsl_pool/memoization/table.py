@@ -101,6 +101,11 @@ class MemoTable:
         with self._lock:
             self._running.pop(key.digest, None)
 
+    def add_known(self, more: Known) -> None:
+        """Look there too; what was known before wins."""
+        with self._lock:
+            self._known = (*self._known, more)
+
     def calls_of(self, function: str) -> list[CallKey]:
         """The calls of a function with known results, the oldest first."""
         with self._lock:

@@ -18,9 +18,9 @@ from typing import Any
 
 import pytest
 
-from parsl_pool import futures as futures_module
 from parsl_pool.errors import DeserializationError, InternalError
 from parsl_pool.futures import AppFuture, Failure, FutureInArguments
+from parsl_pool.futures import app_future as futures_module
 from parsl_pool.interchange import serialize, wire
 from tests.client.bursts import Client
 

@@ -31,7 +31,7 @@ def wait_for(gate: Path) -> str:
 
 
 def link_of(pool: ParslPoolExecutor) -> Link:
-    (link,) = [backend.link for backend in pool._backends.values()]  # type: ignore[attr-defined]
+    (link,) = [backend.link for backend in pool._backends.values()]
     assert isinstance(link, Link)
     return link
 

@@ -11,7 +11,7 @@ import pickle
 from concurrent.futures import Future
 from typing import Any
 
-from parsl_pool.errors import SerializationError, described
+from parsl_pool.errors import InternalError, SerializationError, described
 from parsl_pool.executors.high_throughput.large_arguments import SharedPayload, limit
 from parsl_pool.executors.high_throughput.warm_memory import WarmMemory
 from parsl_pool.futures import FutureInArguments
@@ -25,6 +25,38 @@ class Dependent:
 
     def __init__(self, arguments: bytes, futures: list[Future[Any]]) -> None:
         self.arguments, self.futures = arguments, futures
+
+
+class PreparedCall:
+    """A call that can be launched, more than once: its arguments are frozen."""
+
+    __slots__ = ("__weakref__", "futures", "name", "number", "payload")
+
+    def __init__(self, number: int, name: str, payload: bytes | SharedPayload | Dependent) -> None:
+        self.number, self.name, self.payload = number, name, payload
+        self.futures = payload.futures if isinstance(payload, Dependent) else []
+
+    def with_results(self, payloads: list[Any], shared: WarmMemory | None) -> bytes | SharedPayload:
+        """What is sent, when the results of the futures are known."""
+        if isinstance(self.payload, Dependent):
+            return finish_payload(serialize.dump_with_results(self.payload.arguments, payloads), shared)
+        return self.payload
+
+    def values(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments as the task will see them; its futures are done. Raises what their opening raises."""
+        if not isinstance(self.payload, Dependent):
+            raise InternalError("only asked for where there are futures")
+        packed = _ValueUnpickler(io.BytesIO(self.payload.arguments), self.futures).load()
+        return (tuple(packed[0]), packed[1]) if isinstance(packed, list) else (packed, {})
+
+
+class _ValueUnpickler(pickle.Unpickler):
+    def __init__(self, file: io.BytesIO, futures: list[Future[Any]]) -> None:
+        super().__init__(file)
+        self._futures = futures
+
+    def persistent_load(self, pid: Any) -> Any:
+        return self._futures[pid[0]].result()
 
 
 def dump_arguments(

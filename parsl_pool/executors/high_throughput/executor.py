@@ -8,11 +8,12 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from itertools import count
+from concurrent.futures import Future
 from pickle import dumps
 from time import monotonic, sleep, time
 from types import BuiltinFunctionType, FunctionType
 from typing import Any
+from weakref import WeakSet
 
 from parsl_pool import checks, portable
 from parsl_pool.dataflow.kernel import Kernel
@@ -20,13 +21,19 @@ from parsl_pool.dataflow.record import Options, TaskRecord
 from parsl_pool.errors import ConfigurationError, SerializationError
 from parsl_pool.executors.base import ParslExecutor
 from parsl_pool.executors.high_throughput import explanation
-from parsl_pool.executors.high_throughput.arguments import Dependent, dump_arguments, finish_payload, has_future
+from parsl_pool.executors.high_throughput.arguments import (
+    Dependent,
+    PreparedCall,
+    dump_arguments,
+    finish_payload,
+    has_future,
+)
 from parsl_pool.executors.high_throughput.functions import name_of
 from parsl_pool.executors.high_throughput.link import Link, Stage
 from parsl_pool.executors.high_throughput.workers import Workers
 from parsl_pool.futures import PENDING, AppFuture, Failure, FutureInArguments, frameless
 from parsl_pool.interchange import serialize, wire
-from parsl_pool.run_directory import RunDirectory
+from parsl_pool.run_directory import RunDirectory, RunPlace
 from parsl_pool.run_log import RunLog
 
 _PLAIN = frozenset({int, float, bool, str, type(None), complex})
@@ -81,7 +88,7 @@ class HighThroughputExecutor(ParslExecutor):
         self.start_method = checks.one_of(*_START_METHODS)("start_method", start_method)
         self.preload = checks.module_names("preload", preload)
         self._provider = _checked_provider(provider)
-        self._run_dir = checks.optional(checks.path)("run_dir", run_dir)
+        self._place = RunPlace(checks.optional(checks.path)("run_dir", run_dir))
         wanted = checks.optional(checks.flag)("manager_inside", manager_inside)
         self.manager_inside = _choose_arrangement(wanted, provider)
         self.options = Options(checks.budget("retries", retries), checks.budget("lost_retries", lost_retries))
@@ -93,6 +100,7 @@ class HighThroughputExecutor(ParslExecutor):
         self._starting = threading.Lock()  # guards _dumped, _directory and _log until the link is open
         self._directory: RunDirectory | None = None
         self._log: RunLog | None = None
+        self._logs = True  # whether there is to be one
         self._dumped: tuple[bytes, list[int]] | None = None  # the initializer, and the descriptors it needs
         self.workers = Workers()
         self.kernel = Kernel()
@@ -100,12 +108,14 @@ class HighThroughputExecutor(ParslExecutor):
         self.link = Link(label, self.options, self._settings, apart, self.workers)
         self.link.outgoing.large.always = 2 * self.max_workers_per_node  # none of them is to wait for us
         self._shared = self.link.tries.warm  # where large payloads go; the interchange opens them for other hosts
-        self.link.is_awaited = self.kernel.is_waiting
-        self.link.outgoing.awaiting_functions = self.kernel.functions
+        self.link.is_awaited = self._is_awaited
+        self.link.outgoing.awaiting_functions = self._awaiting_functions
         self.link.explain = self.explain
         self.link.on_closed = self._link_closed
         self._fixed = self.link.functions.fixed
-        self._waiting_ids = count(1)
+        self._is_held: Callable[[], bool] = lambda: False
+        self._prepared: WeakSet[PreparedCall] = WeakSet()  # changed and read under _preparing
+        self._preparing = threading.Lock()
 
     # -- life
 
@@ -123,9 +133,9 @@ class HighThroughputExecutor(ParslExecutor):
     def _start(self) -> None:
         if self._dumped is None:
             self._dumped = self._dump_initializer()  # before anything runs that would have to be ended again
-        if self._directory is None and (self._run_dir is not None or not self.manager_inside):
-            self._directory = RunDirectory(self._run_dir)
-            if self._run_dir is not None:
+        if self._directory is None and (self._place.path is not None or not self.manager_inside):
+            self._directory = self._place.enter()
+            if self._place.path is not None and self._logs:
                 self._log = RunLog(self._directory.path, self.label)
         self.link.open()
 
@@ -192,6 +202,7 @@ class HighThroughputExecutor(ParslExecutor):
                 for fd in self._dumped[1]:
                     os.close(fd)
                 self._dumped = (b"", [])
+            self.forget("initializer", "initargs")
             self._initializer, self._initargs = None, ()  # the user's objects end with the pool, not with the next gc
         return ended
 
@@ -200,7 +211,7 @@ class HighThroughputExecutor(ParslExecutor):
         if self._log is not None:
             self._log.close()
         if self._directory is not None:
-            self._directory.close()
+            self._place.leave()
 
     def _report_unread(self) -> None:
         """Failures that nobody looked at are told when the pool ends."""
@@ -231,12 +242,13 @@ class HighThroughputExecutor(ParslExecutor):
         self.link.may_restart = False
         self.link.begin_shutdown(kill)
 
-    def adopt(self, retries: int, lost_retries: int, run_dir: str | None) -> None:
-        """Take over what a Config says about all of its executors."""
-        super().adopt(retries, lost_retries, run_dir)
+    def adopt(self, retries: int, lost_retries: int, place: RunPlace, logs: bool) -> None:
+        """See the base class."""
+        super().adopt(retries, lost_retries, place, logs)
         self.link.tries.options = self.options
-        if self._run_dir is None:
-            self._run_dir = run_dir
+        if self._place.path is None:
+            self._place = place
+        self._logs = logs
 
     def processes(self) -> dict[int, Any]:
         """Worker processes by process id. Just after the start it waits for the first: programs look then."""
@@ -350,7 +362,7 @@ class HighThroughputExecutor(ParslExecutor):
     def _record(self, options: Options, name: str) -> TaskRecord:
         if options.priority or options.walltime:
             self.link.outgoing.sends_singly = True
-        return TaskRecord(next(self._waiting_ids), options, name, time())
+        return TaskRecord(next(self.link._ids), options, name, time())
 
     def _wait_for(self, number: int, payload: Dependent, record: TaskRecord | None) -> AppFuture[Any]:
         future: AppFuture[Any] = AppFuture()
@@ -368,6 +380,44 @@ class HighThroughputExecutor(ParslExecutor):
         if self.link.stage in (Stage.STOPPING, Stage.CLOSED):
             raise self.link.broken or RuntimeError("the pool has ended")
         self.link.launch(future, payload)
+
+    # -- calls that are launched more than once
+
+    def new_id(self) -> int:
+        """See the base class."""
+        return next(self.link._ids)
+
+    def unfinished(self) -> list[Future[Any]]:
+        """See the base class."""
+        return [*self.kernel.waiting(), *list(self.link.tries.table.values())]
+
+    def hold(self, is_busy: Callable[[], bool]) -> None:
+        """See the base class."""
+        self._is_held = is_busy
+
+    def wake(self) -> None:
+        """See the base class."""
+        self.link.wake()
+
+    def prepare(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> PreparedCall:
+        """See the base class."""
+        name = name_of(fn)
+        call = PreparedCall(self._number(fn, name), name, dump_arguments(args, kwargs, name, self._shared))
+        with self._preparing:
+            self._prepared.add(call)
+        return call
+
+    def launch_try(self, call: PreparedCall, results: list[Any], options: Options) -> AppFuture[Any]:
+        """See the base class."""
+        return self.link.submit(call.number, call.with_results(results, self._shared), self._record(options, call.name))
+
+    def _is_awaited(self) -> bool:
+        return self.kernel.is_waiting() or self._is_held()
+
+    def _awaiting_functions(self) -> set[int]:
+        with self._preparing:
+            prepared = {call.number for call in self._prepared}
+        return self.kernel.functions() | prepared
 
     def name_of(self, future: AppFuture[Any]) -> str:
         """See `Link.name_of`."""

@@ -18,7 +18,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import CancelledError, Future, InvalidStateError
 from concurrent.futures import TimeoutError as FuturesTimeoutError
 from concurrent.futures._base import CANCELLED as CANCELLED
@@ -31,6 +31,9 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from parsl_pool import checks
 from parsl_pool.errors import InternalError, SerializationError, described
+
+if TYPE_CHECKING:
+    from parsl_pool.futures.states import Attempt
 
 T = TypeVar("T")
 
@@ -82,6 +85,8 @@ class Owner(Protocol):
 
 class Unopened(Protocol):
     """An outcome that is still to be opened."""
+
+    failed: bool  # the task's own error is in it, as far as is known without opening it
 
     def open(self) -> Any:
         """The value.
@@ -211,6 +216,11 @@ class AppFuture(Future[T], Generic[T]):
         """True if the task was cancelled before it began."""
         return self._state in (CANCELLED, CANCELLED_AND_NOTIFIED)
 
+    def has_failed(self) -> bool:
+        """Whether it is done and has no value, as far as can be told without opening it."""
+        data = self._data
+        return self.cancelled() or (self.done() and (type(data) is Failure or getattr(data, "failed", False)))
+
     def running(self) -> bool:
         """True if a worker has begun the task and not finished it, as far as can be seen from here."""
         if self._state in OVER:
@@ -278,6 +288,81 @@ class AppFuture(Future[T], Generic[T]):
         if type(opened) is Failure and self._owner is not None:
             self._owner.failure_seen(self)
         return opened
+
+    # -- parts of the value, before it is there
+
+    def __getitem__(self, key: Any) -> AppFuture[Any]:
+        """A future of `result()[key]`; what is missing shows there, not here."""
+        from parsl_pool.futures.lifted import lift  # rarely needed
+
+        part: AppFuture[Any] = AppFuture()
+        lift(part, self, "item", key)
+        return part
+
+    if not TYPE_CHECKING:  # it would have a future pass for everything that has any methods
+
+        def __getattr__(self, name: str) -> AppFuture[Any]:
+            """A future of `result().name`, for names without an underscore before them."""
+            if name.startswith("_"):
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            from parsl_pool.futures.lifted import lift  # rarely needed
+
+            part = AppFuture()
+            lift(part, self, "attribute", name)
+            return part
+
+        # A value may be of any length; `[key]` alone would make it look like an endless sequence.
+        __iter__ = None
+        __contains__ = None
+
+    def __await__(self) -> Generator[Any, None, T]:
+        import asyncio  # whoever awaits has loaded it
+
+        return asyncio.wrap_future(self).__await__()
+
+    # -- what is known of the task
+
+    def task_status(self) -> str:
+        """Where the task is: the name of a `TaskState`."""
+        from parsl_pool.futures.stories import status_of  # rarely needed, as below
+
+        return status_of(self).name
+
+    @property
+    def reason(self) -> str | None:
+        """Why it has no value, in a word or two, of `parsl_pool.futures.stories.REASONS`; None if it has, or may
+        still get one."""
+        from parsl_pool.futures.stories import why  # rarely needed
+
+        return why(self)[0]
+
+    @property
+    def culprit(self) -> str | None:
+        """Whose fault that is: "task", "place", "user" or "config"; None if it has a value, or may still get one."""
+        from parsl_pool.futures.stories import why  # rarely needed
+
+        return why(self)[1]
+
+    @property
+    def attempts(self) -> tuple[Attempt, ...]:
+        """The tries that failed: where, when, with what error. A single try that failed is not kept: see
+        `exception()`."""
+        return tuple(self._record.attempts) if self._record is not None else ()
+
+    @property
+    def stdout(self) -> str | None:
+        """Path of the file with the standard output of a bash app, if it was to have one."""
+        return getattr(self._record, "stdout", None)
+
+    @property
+    def stderr(self) -> str | None:
+        """Path of the file with the standard error of a bash app, if it was to have one."""
+        return getattr(self._record, "stderr", None)
+
+    @property
+    def outputs(self) -> Sequence[Any]:
+        """A DataFuture for each file that was named as an output."""
+        return getattr(self._record, "outputs", ())
 
     # -- what moves it
 
@@ -370,9 +455,16 @@ class AppFuture(Future[T], Generic[T]):
         return f"<AppFuture task {self.tid} at {id(self):#x} state={state}>"
 
 
+def has_failed(future: Future[Any]) -> bool:
+    """Whether a future that is done has no value, as far as can be told without opening it."""
+    if isinstance(future, AppFuture):
+        return future.has_failed()
+    return future.cancelled() or future.exception() is not None
+
+
 def _open(data: Any) -> tuple[Value | Failure, BaseException | None]:
     """An outcome opened; and what a signal's handler raised meanwhile, if that was taken for the outcome's fault."""
-    if type(data) is not bytes and data.failed:
+    if type(data) is not bytes and (data.failed or getattr(data, "may_raise", False)):
         try:
             return Value(data.open()), None
         except BaseException as error:  # the task's own error; the caller raises it

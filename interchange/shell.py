@@ -1,0 +1,125 @@
+"""What bash apps, and apps that name output files, do where the task runs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import IO, Any
+
+from parsl_pool.errors import AppBadFormatting, BadStdStreamFile, BashAppNoReturn, BashExitFailure, MissingOutputs
+
+_TAIL = 2048  # bytes of standard error that an error tells
+
+Stream = str | tuple[str, str] | None
+
+
+def run_command(
+    function: Callable[..., Any],
+    name: str,
+    stdout: Stream,
+    stderr: Stream,
+    outputs: Sequence[Any],
+    /,
+    *args: Any,
+    **kwargs: Any,
+) -> int:
+    """Have the function make up a command line, and a shell run it.
+
+    Args:
+        name: of the app.
+        stdout, stderr: files for its output: a path, or a path and a mode as for `open`; None: those of the process.
+        outputs: paths of files that must be there afterwards.
+
+    Returns:
+        0, the exit code.
+
+    Raises:
+        AppBadFormatting: the function has failed; its error is the cause.
+        BashAppNoReturn: it has returned no text.
+        BadStdStreamFile: a file can't be opened.
+        BashExitFailure: the command's exit code is not 0.
+        MissingOutputs: a file is missing.
+    """
+    try:
+        command = function(*args, **kwargs)
+    except Exception as error:  # the user's
+        text = f"bash app {name} failed to make up its command line: {type(error).__name__}: {error}"
+        raise AppBadFormatting(text) from error
+    if not isinstance(command, str):
+        raise BashAppNoReturn(f"bash app {name} must return its command line as a text, and returned {command!r:.200}")
+    code, words = _in_shell(command, stdout, stderr)
+    if code:
+        raise BashExitFailure(name, code, words)
+    check_outputs(name, outputs)
+    return 0
+
+
+def run_with_outputs(
+    function: Callable[..., Any], name: str, outputs: Sequence[Any], /, *args: Any, **kwargs: Any
+) -> Any:
+    """Call the function, and see that it has written its files. Raises MissingOutputs, and what it raises."""
+    value = function(*args, **kwargs)
+    check_outputs(name, outputs)
+    return value
+
+
+def check_outputs(name: str, outputs: Sequence[Any]) -> None:
+    """Raise MissingOutputs if any of these files is not there."""
+    missing = [path for path in map(os.fspath, outputs) if not os.path.exists(path)]
+    if missing:
+        raise MissingOutputs(f"app {name} ended well, and has not written", missing)
+
+
+def _in_shell(command: str, stdout: Stream, stderr: Stream) -> tuple[int, str]:
+    """Run it. Its exit code, and the last words of its standard error if they are in a file."""
+    import subprocess  # only where there are shell commands
+
+    out = _opened(stdout, "stdout")
+    try:
+        err = out if stderr is not None and stderr == stdout else _opened(stderr, "stderr")
+    except BaseException:
+        _close(out)
+        raise
+    try:
+        # In our own process group: whoever ends the worker, as for a walltime, ends all of the command with it.
+        shell = subprocess.Popen(
+            command, shell=True, executable=_SHELL, stdin=subprocess.DEVNULL, stdout=out, stderr=err, close_fds=True
+        )
+        code = shell.wait()
+    finally:
+        _close(out)
+        _close(err)
+    return code, _tail(stderr) if code else ""
+
+
+_SHELL = "/bin/bash" if os.path.exists("/bin/bash") else "/bin/sh"
+
+
+def _opened(stream: Stream, what: str) -> IO[Any] | None:
+    if stream is None:
+        return None
+    path, mode = stream if isinstance(stream, tuple) else (stream, "a+")
+    try:
+        folder = os.path.dirname(path)
+        if folder:
+            os.makedirs(folder, exist_ok=True)
+        return open(path, mode)
+    except (OSError, ValueError, TypeError) as problem:
+        raise BadStdStreamFile(f"{what} can't be written to {stream!r}: {problem}") from problem
+
+
+def _close(file: IO[Any] | None) -> None:
+    if file is not None:
+        file.close()
+
+
+def _tail(stream: Stream) -> str:
+    if stream is None:
+        return ""
+    try:
+        with open(stream[0] if isinstance(stream, tuple) else stream, "rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - _TAIL))
+            return file.read().decode(errors="replace")
+    except OSError:
+        return ""

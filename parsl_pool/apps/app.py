@@ -1,0 +1,280 @@
+"""Apps: functions whose calls are tasks of a pool. Sugar over `submit`."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, overload
+
+from parsl_pool import checks, session
+from parsl_pool.apps import keywords
+from parsl_pool.dataflow.flow import Call
+from parsl_pool.dataflow.record import FlowRecord, Options
+from parsl_pool.errors import ConfigurationError, WrongType, shown
+from parsl_pool.files import File
+from parsl_pool.futures import AppFuture
+from parsl_pool.interchange import shell
+from parsl_pool.options import changed
+
+if TYPE_CHECKING:
+    from typing import Concatenate
+
+    from typing_extensions import ParamSpec
+
+    from parsl_pool.executor import ParslPoolExecutor
+
+    P = ParamSpec("P")
+else:
+    from typing import ParamSpec
+
+    P = ParamSpec("P")
+
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+F_co = TypeVar("F_co", covariant=True)
+A = TypeVar("A")
+B = TypeVar("B")
+C = TypeVar("C")
+
+
+class Promise(Protocol[R_co]):
+    """Any future of such a value; for type checkers: `Future` itself is not covariant."""
+
+    def result(self, timeout: float | None = None) -> R_co: ...
+
+    def add_done_callback(self, fn: Callable[[Any], object], /) -> None: ...
+
+
+class _Of(Protocol[F_co]):
+    """An app of such a function; for type checkers."""
+
+    @property
+    def func(self) -> F_co: ...
+
+
+class AppBase:
+    """What all apps are.
+
+    Attributes:
+        func: the function.
+        executors: labels of the executors that may run it, or "all".
+        cache: whether a call that was done before is not done again.
+        ignore_for_cache: arguments that make no difference for that.
+        data_flow_kernel: the pool that it belongs to; None: the one that is loaded when it is called.
+    """
+
+    __name__: str
+
+    def __init__(
+        self,
+        func: Callable[..., Any],
+        data_flow_kernel: ParslPoolExecutor | None = None,
+        executors: Sequence[str] | str = "all",
+        cache: bool = False,
+        ignore_for_cache: Sequence[str] | None = None,
+    ) -> None:
+        if not callable(func):
+            raise WrongType(f"an app is made of a function, got {shown(func)}")
+        if inspect.isgeneratorfunction(func) or inspect.isasyncgenfunction(func):
+            raise ConfigurationError(
+                f"{name_of(func)} is a generator function (it has a yield): a task has one result, return a list"
+            )
+        if inspect.iscoroutinefunction(func):
+            raise ConfigurationError(f"{name_of(func)} is a coroutine function (async def): a task calls a plain one")
+        functools.update_wrapper(self, func)
+        self.func = func
+        self.data_flow_kernel = data_flow_kernel
+        self.executors, self.cache, self.ignore_for_cache = executors, cache, ignore_for_cache
+        options = {"executors": executors, "cache": cache, "ignore_for_cache": ignore_for_cache}
+        self._changes = {name: getattr(changed(Options(), options), name) for name in options}
+        self._taken = keywords.taken_by(func)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run a call of the function as a task. Futures among the arguments are awaited."""
+        return self._called(args, kwargs)
+
+    def _called(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AppFuture[Any]:
+        pool = session.dfk() if self.data_flow_kernel is None else self.data_flow_kernel
+        special = {**self._taken.defaults, **{name: kwargs[name] for name in keywords.NAMES if name in kwargs}}
+        options = self._options(pool, special)
+        own = {name: value for name, value in kwargs.items() if name not in special or self._taken.may_pass(name)}
+        return self._submit(pool, options, special, args, own)
+
+    def _options(self, pool: ParslPoolExecutor, special: dict[str, Any]) -> Options:
+        options = pool.default_options._replace(**self._changes)
+        walltime = keywords.walltime_of(special)
+        if walltime is not None:
+            options = options._replace(walltime=walltime)
+        return pool.check_options(options)
+
+    def _submit(
+        self,
+        pool: ParslPoolExecutor,
+        options: Options,
+        special: dict[str, Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> AppFuture[Any]:
+        raise NotImplementedError
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        """As a method: the object is the first argument."""
+        return self if instance is None else partial(self, instance)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {name_of(self.func)}>"
+
+    def __reduce__(self) -> Any:
+        """By its name, where that can be imported; else as a new app, of the pool that is loaded there."""
+        module, name = self.func.__module__, self.func.__qualname__
+        try:
+            found = module != "__main__" and _app_named(module, name) is self
+        except (ImportError, AttributeError):
+            found = False
+        return (_app_named, (module, name)) if found else (_app_made, (type(self), self.func, self._own_arguments()))
+
+    def _own_arguments(self) -> dict[str, Any]:
+        return {"executors": self.executors, "cache": self.cache, "ignore_for_cache": self.ignore_for_cache}
+
+
+def _app_named(module: str, qualname: str) -> Any:
+    from importlib import import_module  # rarely needed
+
+    thing: Any = import_module(module)
+    for part in qualname.split("."):
+        thing = getattr(thing, part)
+    return thing
+
+
+def _app_made(kind: type[AppBase], func: Callable[..., Any], arguments: dict[str, Any]) -> AppBase:
+    return kind(func, **arguments)
+
+
+class PythonApp(AppBase, Generic[P, R]):
+    """A function that runs as a task.
+
+    Attributes:
+        join: it is a join app: it runs here, and what it returns is waited for.
+    """
+
+    def __init__(
+        self,
+        func: Callable[P, R],
+        data_flow_kernel: ParslPoolExecutor | None = None,
+        executors: Sequence[str] | str = "all",
+        cache: bool = False,
+        ignore_for_cache: Sequence[str] | None = None,
+        join: bool = False,
+    ) -> None:
+        super().__init__(func, data_flow_kernel, executors, cache, ignore_for_cache)
+        self.func: Callable[P, R]
+        self.join = checks.flag("join", join)
+
+    def _own_arguments(self) -> dict[str, Any]:
+        return {**super()._own_arguments(), "join": self.join}
+
+    # Types say of keywords only that they are there: they may be futures, or special ones.
+    @overload
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> AppFuture[R]: ...
+    @overload
+    def __call__(self, **kwargs: Any) -> AppFuture[R]: ...
+    @overload
+    def __call__(self: _Of[Callable[Concatenate[A, ...], R]], a: A | Promise[A], /, **kwargs: Any) -> AppFuture[R]: ...
+    @overload
+    def __call__(
+        self: _Of[Callable[Concatenate[A, B, ...], R]], a: A | Promise[A], b: B | Promise[B], /, **kwargs: Any
+    ) -> AppFuture[R]: ...
+    @overload
+    def __call__(
+        self: _Of[Callable[Concatenate[A, B, C, ...], R]],
+        a: A | Promise[A],
+        b: B | Promise[B],
+        c: C | Promise[C],
+        /,
+        *args: Any,
+        **kwargs: Any,
+    ) -> AppFuture[R]: ...
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:  # type: ignore[misc]  # mypy: a positional-only one is taken
+        """Run a call of the function as a task. Futures among the arguments are awaited."""
+        return self._called(args, kwargs)
+
+    def _submit(
+        self,
+        pool: ParslPoolExecutor,
+        options: Options,
+        special: dict[str, Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> AppFuture[Any]:
+        if self.join:
+            options = options._replace(join=True)
+        outputs = keywords.outputs_of(special)
+        if not outputs and options.is_plain:
+            return pool.submit_with(options, self.func, args, kwargs)
+        if not outputs:
+            return pool.submit_call(Call(self.func, args, kwargs, is_app=True), options)
+        kwargs = _with_files(kwargs, outputs)
+        run = partial(shell.run_with_outputs, self.func, name_of(self.func), outputs)
+        call = Call(self.func, args, kwargs, (run, args, kwargs), outputs=outputs, is_app=True)
+        return pool.submit_call(call, options)
+
+
+class BashApp(AppBase, Generic[P]):
+    """A function that makes up a command line, which runs in a shell as a task."""
+
+    @overload
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> AppFuture[int]: ...
+    @overload
+    def __call__(self, *args: Any, **kwargs: Any) -> AppFuture[int]: ...
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run a call of the function, and the command that it returns, as a task."""
+        return self._called(args, kwargs)
+
+    def _submit(
+        self,
+        pool: ParslPoolExecutor,
+        options: Options,
+        special: dict[str, Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> AppFuture[Any]:
+        task = pool.new_task_id()
+        name = name_of(self.func)
+        label = special.get("label")
+        text = "" if label is None else checks.short_text("label", label)
+
+        def automatic(stream: str) -> Any:
+            made = pool.config.std_autopath
+            if made is None:
+                return pool.log_name(task, name, text, stream)
+            record = FlowRecord(task, options, name, time.time())
+            record.func, record.args, record.kwargs = self.func, args, kwargs
+            return made(record, stream)
+
+        stdout = keywords.stream_of(special, "stdout", automatic)
+        stderr = keywords.stream_of(special, "stderr", automatic)
+        outputs = keywords.outputs_of(special)
+        kwargs = _with_files(kwargs, outputs)
+        given = dict(kwargs)  # as the function sees them; a name that is made up here is no part of the call's key
+        for stream, path in (("stdout", stdout), ("stderr", stderr)):
+            if stream in given or (stream in self._taken.names and path is not None):
+                given[stream] = path
+        runs_as = (partial(shell.run_command, self.func, name), (stdout, stderr, outputs, *args), given)
+        call = Call(
+            self.func, args, kwargs, runs_as, task, keywords.path_of(stdout), keywords.path_of(stderr), outputs,
+            is_app=True,
+        )  # fmt: skip
+        return pool.submit_call(call, options)
+
+
+def _with_files(kwargs: dict[str, Any], outputs: tuple[File, ...]) -> dict[str, Any]:
+    return {**kwargs, "outputs": list(outputs)} if "outputs" in kwargs else dict(kwargs)
+
+
+def name_of(function: Callable[..., Any]) -> str:
+    """What people know the function by."""
+    inner = function.func if isinstance(function, partial) and not hasattr(function, "__name__") else function
+    return str(getattr(inner, "__name__", type(inner).__name__))

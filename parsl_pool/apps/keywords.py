@@ -1,0 +1,89 @@
+"""The special keywords of apps: arguments that say something about the task, not to the function."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from parsl_pool import checks
+from parsl_pool.errors import BadStdStreamFile, WrongType, shown
+from parsl_pool.files import File, as_file
+
+AUTO_LOGNAME = -1
+"""As stdout= or stderr= of a bash app: a file in the run directory, named after the task."""
+
+NAMES = ("inputs", "outputs", "walltime", "stdout", "stderr", "label", "parsl_resource_specification")
+
+_WALLTIME = checks.optional(checks.number(above=0, most=4e6, kind="a number of seconds"))
+
+
+class Taken(NamedTuple):
+    """Which of its keywords a function takes, and the defaults that it gives to special ones."""
+
+    defaults: dict[str, Any]
+    names: frozenset[str]
+    takes_all: bool
+
+    def may_pass(self, name: str) -> bool:
+        """True if the function can be given this keyword."""
+        return self.takes_all or name in self.names
+
+
+def taken_by(function: Callable[..., Any]) -> Taken:
+    """What a function says about itself. Builtins may say nothing: then they are given everything."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return Taken({}, frozenset(), True)
+    named = [each for each in parameters if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)]
+    defaults = {each.name: each.default for each in named if each.name in NAMES and each.default is not each.empty}
+    takes_all = any(each.kind is each.VAR_KEYWORD for each in parameters)
+    return Taken(defaults, frozenset(each.name for each in named), takes_all)
+
+
+def walltime_of(special: dict[str, Any]) -> float | None:
+    """Seconds that one try may take; None: as many as it likes."""
+    return _WALLTIME("walltime", special.get("walltime"))
+
+
+def outputs_of(special: dict[str, Any]) -> tuple[File, ...]:
+    """The files that the task is to write."""
+    outputs = special.get("outputs") or ()
+    if not isinstance(outputs, (list, tuple)):
+        raise WrongType(f"outputs must be a list of Files or paths, got {shown(outputs)}")
+    return tuple(as_file(output, "outputs") for output in outputs)
+
+
+def stream_of(special: dict[str, Any], name: str, automatic: Callable[[str], Any]) -> Any:
+    """Where stdout or stderr goes: a path, a (path, mode), or None.
+
+    Args:
+        automatic: makes up the path for AUTO_LOGNAME.
+
+    Raises:
+        BadStdStreamFile: it is nothing of these.
+    """
+    given = special.get(name)
+    if given is None:
+        return None
+    if given == AUTO_LOGNAME and isinstance(given, int):
+        given = automatic(name)
+    mode = None
+    if isinstance(given, (tuple, list)):
+        if len(given) != 2:
+            raise BadStdStreamFile(f"{name} as a tuple is (path, mode), got {shown(given)}")
+        given, mode = given
+        if not isinstance(mode, str):
+            raise BadStdStreamFile(f"{name} as a tuple is (path, mode as for open), got the mode {shown(mode)}")
+    try:
+        path = checks.path(name, given)
+    except ValueError as problem:
+        raise BadStdStreamFile(f"{problem}, or (path, mode), or AUTO_LOGNAME") from None
+    return path if mode is None else (path, mode)
+
+
+def path_of(stream: Any) -> str | None:
+    """The path in what `stream_of` gives."""
+    path: str | None = stream[0] if isinstance(stream, tuple) else stream
+    return path

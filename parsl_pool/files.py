@@ -1,0 +1,103 @@
+"""`File`: a file by its URL, wherever it lies; and where it can be read."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+from urllib.parse import SplitResult, quote, urlsplit
+
+from parsl_pool.errors import ConfigurationError, WrongType, shown
+
+
+class File:
+    """A file that a task reads or writes.
+
+    Args:
+        url: a path, relative or absolute, or a URL such as "https://host/data.csv"; without a scheme it is "file".
+
+    Attributes:
+        url, scheme, netloc, path, filename: the URL and its parts; `filename` is the last part of the path.
+        local_path: where it has been brought, or None.
+
+    Raises:
+        ConfigurationError: it is no URL of a file.
+    """
+
+    def __init__(self, url: str | os.PathLike[str]) -> None:
+        try:
+            text = os.fspath(url)
+        except TypeError:
+            raise WrongType(f"a File is made of a path or a URL, got {shown(url)}") from None
+        if not isinstance(text, str) or not text or "\0" in text:
+            raise ConfigurationError(f"a File is made of a path or a URL, got {shown(url)}")
+        parts = _split(text)
+        if parts.scheme == "file" and parts.netloc not in ("", "localhost"):
+            raise ConfigurationError(
+                f"the URL {text!r} names a host, {parts.netloc!r}: a file of this machine has three slashes, "
+                f"file:///{parts.netloc}{parts.path}"
+            )
+        self.url = text
+        self.scheme, self.netloc, self.path = parts.scheme, parts.netloc, parts.path
+        self.query = parts.query
+        self.filename = os.path.basename(parts.path)
+        self.local_path: str | None = None
+
+    @property
+    def filepath(self) -> str:
+        """A path at which it can be read or written, here and now.
+
+        Raises:
+            ValueError: it lies elsewhere, and has not been brought here.
+        """
+        if self.local_path is not None:
+            return self.local_path
+        if self.scheme == "file":
+            return self.path
+        raise ValueError(f"{self.url} has no path here: it has not been staged in")
+
+    def cleancopy(self) -> File:
+        """The same file, without what is known about one place."""
+        return File(self.url)
+
+    def __fspath__(self) -> str:
+        return self.filepath
+
+    def __str__(self) -> str:
+        return self.local_path or (self.path if self.scheme == "file" else self.url)
+
+    def __repr__(self) -> str:
+        where = f" local_path={self.local_path}" if self.local_path is not None else ""
+        return f"<File {self.url}{where}>"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, File):
+            return NotImplemented
+        return (self.url, self.local_path) == (other.url, other.local_path)
+
+    def __hash__(self) -> int:
+        return hash(self.url)
+
+
+def _split(text: str) -> SplitResult:
+    """A URL's parts; a path is one without a scheme, whatever colons and marks are in it."""
+    scheme, colon, rest = text.partition(":")
+    if not colon or not rest.startswith("/") or not scheme.isalnum() or len(scheme) < 2:
+        return SplitResult("file", "", text, "", "")
+    if scheme == "file" and "#" not in text and "?" not in text:
+        return urlsplit(text)
+    if scheme == "file":
+        return urlsplit("file:" + quote(rest))._replace(path=rest.removeprefix("//"))
+    return urlsplit(text)
+
+
+def as_file(value: Any, what: str) -> File:
+    """A File of what a user has named as one.
+
+    Raises:
+        WrongType: it is no file.
+    """
+    if isinstance(value, File):
+        return value
+    if isinstance(value, (str, os.PathLike)):
+        return File(value)
+    raise WrongType(f"{what} must be Files or paths, got {shown(value)}")

@@ -1,0 +1,179 @@
+"""What a pool is to workflows: Parsl's DataFlowKernel, by its names."""
+
+from __future__ import annotations
+
+import os
+
+from parsl_pool.errors import ConfigurationError
+
+TYPE_CHECKING = False  # checkers know the name; taking it from `typing` would load that
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from typing import Any
+
+    from parsl_pool.config import Config
+    from parsl_pool.dataflow.flow import Flow
+    from parsl_pool.dataflow.helpers import Helpers
+    from parsl_pool.dataflow.record import Options
+    from parsl_pool.executors.base import ParslExecutor
+    from parsl_pool.futures import AppFuture
+    from parsl_pool.memoization.memoizer import Memoizer
+    from parsl_pool.run_directory import RunDirectory, RunPlace
+
+
+class KernelFace:
+    """The part of a pool that the standard library's pools have not."""
+
+    _backends: dict[str, Any]
+    _backend: Any
+    _all_backends: list[ParslExecutor]  # the finalizer has it too
+    _flow_box: list[Flow]
+    _call: Callable[..., AppFuture[Any]]
+    _place: RunPlace
+    _directory: RunDirectory | None = None
+    _config: Config | None
+
+    if TYPE_CHECKING:
+
+        def _open(self) -> None: ...
+
+        def _flow(self) -> Flow: ...
+
+        def submit_with(
+            self, options: Options, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+        ) -> AppFuture[Any]: ...
+
+    @property
+    def config(self) -> Config:
+        """What the pool was made of."""
+        if self._config is None:
+            from parsl_pool.config import Config  # loaded by ParslPoolExecutor.__init__
+
+            self._config = Config(list(self._backends.values()), run_dir=self._place.path)
+        return self._config
+
+    @property
+    def default_options(self) -> Options:
+        """What holds for calls that don't say otherwise."""
+        options: Options = self._backend.options
+        config = self._config
+        if config is None:
+            return options
+        return options._replace(retry_handler=config.retry_handler, retry_delay=config.retry_delay)
+
+    def _call_somewhere(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> AppFuture[Any]:
+        """What `submit` does where an executor alone can't: there are several, or the Config has more to say."""
+        return self.submit_with(self.default_options, fn, args, kwargs)
+
+    @property
+    def executors(self) -> dict[str, Any]:
+        """The executors, by label."""
+        return dict(self._backends)
+
+    def add_executors(self, executors: Iterable[ParslExecutor]) -> None:
+        """Have these run tasks, too, from now on.
+
+        Raises:
+            ConfigurationError: one has a label that is taken, or belongs to a pool already.
+            RuntimeError: after shutdown.
+        """
+        from parsl_pool.config import Config  # loaded by ParslPoolExecutor.__init__
+
+        more = Config(executors)
+        for executor in more.executors:
+            if executor.label in self._backends:
+                raise ConfigurationError(f"an executor has the label {executor.label!r} already: give this one another")
+        self._open()
+        for executor in more.claim():
+            options = self._backend.options
+            executor.adopt(options.retries, options.lost_retries, self._place, self.config.initialize_logging)
+            for flow in self._flow_box:
+                flow.hold(executor)
+            self._all_backends.append(executor)
+            self._backends[executor.label] = executor
+        self._call = self._call_somewhere
+        self._open()
+
+    def new_task_id(self) -> int:
+        """A number for a task, before it is submitted."""
+        self._open()
+        task: int = self._backend.new_id()
+        return task
+
+    def wait_for_current_tasks(self) -> None:
+        """Wait until all tasks are done that were submitted before this call."""
+        for backend in self._backends.values():
+            backend.wait_for_current_tasks()
+        for flow in self._flow_box:
+            flow.wait_for_current_tasks()
+
+    def run_directory(self) -> str:
+        """The directory of this run, made now if it was not there."""
+        flow = self._flow()
+        if self._directory is None:
+            self._directory = self._place.enter()
+            flow.at_end(self._place.leave)
+        return self._directory.path
+
+    # -- memory
+
+    def _make_flow(self) -> Flow:
+        from parsl_pool.dataflow.flow import Flow  # only for calls of more than one step
+
+        config = self.config
+        flow = Flow(self._backend.label, config.internal_tasks_max_threads)
+        if config.app_cache:
+            flow.make_reuse = self._make_memory
+        return flow
+
+    def _make_memory(self, helpers: Helpers) -> Memoizer:
+        from parsl_pool.memoization.memoizer import Memoizer  # only for calls whose results are kept
+
+        config = self.config
+        return Memoizer(
+            self._backend.label,
+            helpers.run,
+            config.checkpoint_files,
+            config.checkpoint_mode,
+            self.run_directory,
+            config.checkpoint_period,
+        )
+
+    def _memory(self) -> Memoizer:
+        memory: Any = self._flow().reuse
+        if not hasattr(memory, "why"):
+            raise ConfigurationError("this pool remembers nothing: its Config has app_cache=False")
+        known: Memoizer = memory
+        return known
+
+    def checkpoint(self, tasks: object = None) -> str:
+        """Write results that are not written yet; the checkpoint's directory.
+
+        Raises:
+            DataFlowException: the pool's Config has no checkpoint_mode.
+        """
+        return self._memory().checkpoint()
+
+    def load_checkpoints(self, paths: Sequence[str | os.PathLike[str]]) -> int:
+        """Take results from these checkpoints too; how many could be loaded.
+
+        Raises:
+            BadCheckpoint: none could.
+        """
+        return self._memory().load(paths)
+
+    def why(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> str:
+        """Why this call would run, and not be known: the earlier call that is nearest, and in what they differ."""
+        ignore = getattr(fn, "ignore_for_cache", None) or ()
+        return self._memory().why(getattr(fn, "func", fn), args, kwargs, ignore)
+
+    def log_name(self, task: int, name: str, label: str, stream: str) -> str:
+        """The file for a task's stdout or stderr: in `task_logs/`, in folders of 10,000 tasks."""
+        parts = [f"task_{task:04}", _printable(name), _printable(label)]
+        folder = os.path.join(self.run_directory(), "task_logs", f"{task // 10_000:04}")
+        return os.path.join(folder, "_".join(filter(None, parts)) + f".{stream}")
+
+
+def _printable(text: str) -> str:
+    """As much of it as can stand in the name of a file."""
+    return "".join(character if character.isalnum() or character in "-." else "_" for character in text)[:80]

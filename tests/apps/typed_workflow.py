@@ -1,0 +1,52 @@
+"""A user's workflow, strictly typed. Its wrong lines have to be marked as such: see test_typing.py."""
+
+from concurrent.futures import Future, wait
+
+import parsl_pool
+from parsl_pool import AppFuture, Config, ThreadPoolExecutor, bash_app, join_app, python_app
+
+
+@python_app
+def shout(times: int, text: str = "hey") -> str:
+    return times * text
+
+
+@python_app(cache=False)
+def half(number: float) -> float:
+    return number / 2
+
+
+@bash_app
+def say(text: str, stdout: str | None = None) -> str:
+    return f"echo {text}"
+
+
+@join_app
+def either(first: bool) -> "Future[str]":
+    return shout(1) if first else shout(2)
+
+
+def main() -> None:
+    with parsl_pool.load(Config([ThreadPoolExecutor()])) as pool:
+        number: AppFuture[int] = pool.submit(abs, -2)
+        text: AppFuture[str] = shout(number, "ho")
+        keyword: AppFuture[str] = shout(3, text=text)
+        limited: AppFuture[float] = half(4.0, walltime=20)
+        code: AppFuture[int] = say(keyword, stdout="/dev/null")
+        joined: AppFuture[str] = either(True)
+        lifted = joined[0]
+        foreign: Future[int] = Future()
+        foreign.set_result(1)
+        from_elsewhere: AppFuture[str] = shout(foreign)
+        wait([text, keyword, joined, from_elsewhere])
+        wait([limited])
+        wait([code])
+        assert (text.result().upper(), limited.result().hex()) == ("HOHO", (2.0).hex())
+        assert (keyword.result(), code.result(), lifted.result()) == ("hohohohohoho", 0, "h")
+        shout("three")  # type: ignore[call-overload]
+    parsl_pool.clear()
+    print("all is as typed")
+
+
+if __name__ == "__main__":
+    main()
