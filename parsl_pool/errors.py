@@ -173,7 +173,8 @@ class MissingOutputs(ParslPoolError):
         self.reason, self.outputs = reason, outputs
 
     def __str__(self) -> str:
-        return f"{self.reason}: {', '.join(map(str, self.outputs))}"
+        outputs = self.outputs if isinstance(self.outputs, str) else ", ".join(map(str, self.outputs))
+        return f"{self.reason}: {outputs}"
 
 
 # ---- dataflow

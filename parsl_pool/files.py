@@ -27,13 +27,13 @@ class File:
         try:
             text = os.fspath(url)
         except TypeError:
-            raise WrongType(f"a File is made of a path or a URL, got {shown(url)}") from None
+            raise WrongType(f"the url of a File must be a path or a URL, got {shown(url)}") from None
         if not isinstance(text, str) or not text or "\0" in text:
-            raise ConfigurationError(f"a File is made of a path or a URL, got {shown(url)}")
+            raise ConfigurationError(f"the url of a File must be a path or a URL, got {shown(url)}")
         parts = _split(text)
         if parts.scheme == "file" and parts.netloc not in ("", "localhost"):
             raise ConfigurationError(
-                f"the URL {text!r} names a host, {parts.netloc!r}: a file of this machine has three slashes, "
+                f"the url {text!r} names a host, {parts.netloc!r}: a file of this machine has three slashes, "
                 f"file:///{parts.netloc}{parts.path}"
             )
         self.url = text
@@ -94,10 +94,11 @@ def as_file(value: Any, what: str) -> File:
     """A File of what a user has named as one.
 
     Raises:
-        WrongType: it is no file.
+        WrongType, ConfigurationError: it is no file.
     """
     if isinstance(value, File):
         return value
-    if isinstance(value, (str, os.PathLike)):
+    try:
         return File(value)
-    raise WrongType(f"{what} must be Files or paths, got {shown(value)}")
+    except ConfigurationError as problem:  # it tells of a `url`, which the user has not named
+        raise type(problem)(f"{what}: {problem}") from None

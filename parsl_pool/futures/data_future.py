@@ -6,7 +6,8 @@ import os
 from concurrent.futures import Future
 from typing import Any
 
-from parsl_pool.files import File
+from parsl_pool.errors import WrongType, shown
+from parsl_pool.files import File, as_file
 from parsl_pool.futures.app_future import AppFuture, Failure, has_failed
 from parsl_pool.futures.lifted import Lifted
 
@@ -22,7 +23,11 @@ class DataFuture(AppFuture[File]):
 
     def __init__(self, fut: Future[Any], file_obj: File | str | os.PathLike[str], tid: int | None = None) -> None:
         super().__init__()
-        self.file_obj = file_obj if isinstance(file_obj, File) else File(file_obj)
+        if not isinstance(fut, Future):
+            raise WrongType(f"fut must be a future, got {shown(fut)}")
+        if tid is not None and (not isinstance(tid, int) or isinstance(tid, bool)):
+            raise WrongType(f"tid must be a whole number, or None, got {shown(tid)}")
+        self.file_obj = as_file(file_obj, "file_obj")
         self.parent = fut
         self._tid = getattr(fut, "tid", 0) if tid is None else tid
         self._owner = _Owner()

@@ -7,7 +7,7 @@ import inspect
 import multiprocessing
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from fractions import Fraction
 from typing import Any, NamedTuple
 
@@ -17,6 +17,8 @@ import parsl_pool
 from parsl_pool import (
     AppFuture,
     Config,
+    DataFuture,
+    File,
     HighThroughputExecutor,
     ParslPoolExecutor,
     ThreadPoolExecutor,
@@ -98,6 +100,11 @@ TABLE: dict[tuple[type, str], dict[str, Wrong]] = {
         "label": Wrong([*NO_TEXT, None], ["x" * 1000, "a\nb", "a\0b", "\udc80"]),
         "walltime": Wrong(NO_NUMBER, [0, -1, NAN, INF, HUGE]),
         "executors": Wrong([5, None, [5], {}], [[], "nobody", ["nobody"]]),
+        "cache": FLAG,
+        "ignore_for_cache": Wrong([5, "x", [5]], [[""]]),
+        "retry_handler": Wrong(NO_CALLABLE, []),
+        "retry_delay": Wrong([*NO_NUMBER, None], [-1, NAN, INF, HUGE]),
+        "join": FLAG,
     },
     (PoolView, "submit"): {"fn": FUNCTION},
     (PoolView, "map"): MAP,
@@ -108,6 +115,27 @@ TABLE: dict[tuple[type, str], dict[str, Wrong]] = {
         "retries": BUDGET,
         "lost_retries": BUDGET,
         "run_dir": PATH,
+        "app_cache": FLAG,
+        "checkpoint_files": Wrong([5, "runs", [5], {"a": 1}], [[""]]),
+        "checkpoint_mode": Wrong([5, True, ["manual"]], ["", "never", "periodic"]),
+        "checkpoint_period": Wrong([[], True], ["", "1h", "00:60:00", 0, -1, NAN, INF]),
+        "exit_mode": Wrong([5, None, True], ["", "wait "]),
+        "garbage_collect": FLAG,
+        "initialize_logging": FLAG,
+        "internal_tasks_max_threads": Wrong([*NO_INTEGER, None], [0, -1, HUGE]),
+        "max_idletime": Wrong([*NO_NUMBER, None], [-1, NAN, INF, HUGE]),
+        "project_name": Wrong(NO_TEXT, NAME.values),
+        "retry_delay": Wrong([*NO_NUMBER, None], [-1, NAN, INF, HUGE]),
+        "retry_handler": Wrong(NO_CALLABLE, []),
+        "std_autopath": Wrong(NO_CALLABLE, []),
+        "strategy": Wrong([5, True], ["", "fast"]),
+        "strategy_period": SECONDS,
+    },
+    (File, "__init__"): {"url": Wrong([5, None, ["x"]], ["", b"x", "a\0b", "file://host/x"])},
+    (DataFuture, "__init__"): {
+        "fut": Wrong([5, None, "x", abs], []),
+        "file_obj": Wrong([5, None, ["x"]], [""]),
+        "tid": Wrong(NO_INTEGER, []),
     },
     (HighThroughputExecutor, "__init__"): {
         "label": NAME,
@@ -165,6 +193,7 @@ FREE = {
 
 NOT_FOR_USERS = {
     "ParslPoolExecutor.submit_with", "ParslPoolExecutor.submit_chunk", "ParslPoolExecutor.check_options",
+    "ParslPoolExecutor.submit_call", "Config.is_same_as",
     "PoolView.__init__", "PoolView.submit_chunk", "AppFuture.finish", "AppFuture.set_result",
     "AppFuture.set_exception", "SimpleLauncher.__call__", "SingleNodeLauncher.__call__", "WrappedLauncher.__call__",
 }  # fmt: skip
@@ -176,7 +205,7 @@ OF_EXECUTORS = ["__init__", "submit", "shutdown"]
 
 NEEDED: dict[str, Any] = {
     "command": "true", "tasks_per_node": 1, "job_ids": [], "prepend": "", "iterable": [(1,)],
-    "func": abs, "resource_specification": {}, "fn": abs,
+    "func": abs, "resource_specification": {}, "fn": abs, "fut": Future(), "file_obj": "x",
 }  # fmt: skip
 """Arguments for parameters without a default, where another one is what is wrong."""
 
