@@ -83,7 +83,7 @@ class Config:
         for name in RULES:
             setattr(self, name, given[name])
         if checkpoint_mode == "periodic" and checkpoint_period is None:
-            raise ConfigurationError(f'checkpoint_mode {checkpoint_mode!r} needs a checkpoint_period, such as "00:10:00"')
+            raise ConfigurationError("checkpoint_mode 'periodic' needs a checkpoint_period, such as \"00:10:00\"")
         if checkpoint_mode is not None and not app_cache:
             raise ConfigurationError(f"checkpoint_mode {checkpoint_mode!r} needs app_cache=True: without, none is kept")
 
