@@ -45,7 +45,9 @@ def pytest_configure(config: pytest.Config) -> None:
     # A place of our own, so that others' temporary files are not taken for ours. Its name is short: sockets
     # are made below it, and their paths may have 107 bytes. pytest's own files stay where one looks for them.
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
-    root = Path(tempfile.mkdtemp(prefix="pp-"))
+    # Beside that of a session around this one (pytest-xdist's, say), not in it, for the same reason.
+    above = Path(tempfile.gettempdir())
+    root = Path(tempfile.mkdtemp(prefix="pp-", dir=above.parent if above.name.startswith("pp-") else above))
     config.add_cleanup(lambda: shutil.rmtree(root, ignore_errors=True))
     os.environ["TMPDIR"] = tempfile.tempdir = str(root)
     if portable.FORCED:

@@ -39,6 +39,7 @@ def let_nothing_large_out() -> None:
 
 def test_arguments_that_no_message_can_take_fail_their_task(limit: None) -> None:
     with ParslPoolExecutor(1, manager_inside=False) as pool:
+        pool._backend._shared = None  # as where there is no memory to share
         needed = pool.submit(abs, -1)
         for future in [
             pool.submit(size_of, BIG),
@@ -51,8 +52,8 @@ def test_arguments_that_no_message_can_take_fail_their_task(limit: None) -> None
         assert pool.submit(size_of, bytes(LIMIT // 2)).result(30) == LIMIT // 2
 
 
-def test_arguments_in_shared_memory_have_no_limit(limit: None) -> None:
-    with ParslPoolExecutor(1, manager_inside=True) as pool:
+def test_arguments_in_shared_memory_have_no_limit(limit: None, manager_inside: bool) -> None:
+    with ParslPoolExecutor(1, manager_inside=manager_inside) as pool:
         assert pool.submit(size_of, BIG).result(30) == len(BIG)
 
 
