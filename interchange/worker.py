@@ -379,6 +379,12 @@ def _dump_result(value: object, call: Any) -> tuple[int, Any]:
         return wire.OK, serialize.dump_value(value, "the result")
     except SerializationError as problem:
         told = SerializationError(f"the result of {_name_of(call)}", problem.path, problem.reason)
+        exit_ = problem.__cause__
+        if isinstance(exit_, SystemExit):  # as if the task had raised it, as in the standard library's pools
+            exit_.__context__ = exit_.__cause__ = None
+            told.__cause__ = told.__context__ = None
+            exit_.__cause__ = told
+            return wire.RAISED, _envelope(exit_, 0)
         told.__cause__ = problem.__cause__
     except BaseException as problem:  # a KeyboardInterrupt: no signal has that effect here, so it is the object's own
         told = SerializationError(f"the result of {_name_of(call)}", "", type(problem).__name__)

@@ -69,6 +69,11 @@ def test_what_cannot_be_pickled_is_named_wherever_it_stands(pool: ParslPoolExecu
     thing = THINGS[name]
     for place, (submit, says, path) in PLACES.items():
         error = submit(pool, name, thing.make()).exception(30)
+        if "exits" in name and place.startswith("result"):  # as from the standard library's pools
+            assert isinstance(error, SystemExit), f"{place}: {error!r}"
+            told = error.__cause__.__cause__ if error.__cause__ is not None else None
+            assert isinstance(told, SerializationError) and told.name == says
+            continue
         assert isinstance(error, SerializationError), f"{place}: {error!r}"
         assert isinstance(error, pickle.PicklingError)
         assert (error.name, error.path[: len(path + thing.path)]) == (says, path + thing.path), f"{place}: {error}"
