@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from parsl_pool.futures.data_future import DataFuture as DataFuture
     from parsl_pool.logs import set_file_logger as set_file_logger
     from parsl_pool.logs import set_stream_logger as set_stream_logger
+    from parsl_pool.memoization.checkpoints import get_all_checkpoints as get_all_checkpoints
+    from parsl_pool.memoization.checkpoints import get_last_checkpoint as get_last_checkpoint
     from parsl_pool.memoization.keys import id_for_memo as id_for_memo
     from parsl_pool.session import clear as clear
     from parsl_pool.session import dfk as dfk
@@ -49,6 +51,8 @@ _HOMES = {
     "bash_app": "parsl_pool.apps",
     "clear": "parsl_pool.session",
     "dfk": "parsl_pool.session",
+    "get_all_checkpoints": "parsl_pool.memoization.checkpoints",
+    "get_last_checkpoint": "parsl_pool.memoization.checkpoints",
     "id_for_memo": "parsl_pool.memoization.keys",
     "join_app": "parsl_pool.apps",
     "load": "parsl_pool.session",
@@ -71,6 +75,8 @@ __all__ = [
     "bash_app",
     "clear",
     "dfk",
+    "get_all_checkpoints",
+    "get_last_checkpoint",
     "id_for_memo",
     "join_app",
     "load",
