@@ -1,0 +1,47 @@
+"""The programs in examples/workflows run, and print what they should."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "examples" / "workflows"
+
+PRINTS = {
+    "hello": "Hello, world!\nHELLO, WORLD!\n",
+    "bag_of_tasks": "the longest way below 1000 has 871: 178 steps\n",
+    "chain": "100\n",
+    "diamond": "from 1 to 3\n",
+    "files": "2825\n",
+    "map_reduce": "[('the', 3), ('dog', 2)]\n",
+    "pi": "3.14\n",
+    "recursive": "144\n[0, 1, 4, 9]\n",
+    "other_systems": "19\n",
+    "two_places": "False 2470\n",
+    "model_once": "[9, 900, 90000]\n",
+    "retry_until_right": "0 3 1 the command of bash app hopeless ended with exit code 1\n",
+    "docking": "(-65, 'globin', 'heme')\n",
+}
+
+
+def test_each_program_is_here_and_in_the_table() -> None:
+    programs = {path.stem for path in FOLDER.glob("*.py")}
+    assert programs == set(PRINTS)
+    table = (FOLDER / "README.md").read_text()
+    assert all(f"`{name}.py`" in table for name in programs)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("name", PRINTS)
+def test_a_program(name: str, tmp_path: Path) -> None:
+    clean = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error::ResourceWarning"}
+    done = subprocess.run(
+        [sys.executable, str(FOLDER / f"{name}.py")],
+        cwd=tmp_path, env=clean, capture_output=True, text=True, timeout=50, check=False,
+    )  # fmt: skip
+    assert done.stdout == PRINTS[name], done.stderr
+    assert done.returncode == 0, done.stderr
+    assert not list(tmp_path.iterdir()), "it has left something"
