@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from parsl_pool import checks
+from parsl_pool.dataflow.resolvers import DependencyResolver
 from parsl_pool.errors import ConfigurationError
 from parsl_pool.executors.base import ParslExecutor
 from parsl_pool.recipe import same
@@ -35,6 +36,7 @@ class Config:
         checkpoint_mode: when results are written for later runs: "task_exit" (when a task ends), "periodic",
             "dfk_exit" (when the pool ends), "manual" (by `pool.checkpoint()`), or None: never.
         checkpoint_period: time between two writes, "HH:MM:SS" or seconds, for "periodic".
+        dependency_resolver: tells what calls wait for; None: for all futures among their arguments, at any depth.
         exit_mode: what leaving `with parsl_pool.load(...)` does: "cleanup" (end the pool when all tasks are done),
             "wait" (the same; not after an exception: then what has not begun is cancelled), or "skip" (nothing).
         garbage_collect: whether what is known of a task is let go when it is done.
@@ -63,6 +65,7 @@ class Config:
         checkpoint_files: Sequence[str | os.PathLike[str]] | None = None,
         checkpoint_mode: str | None = None,
         checkpoint_period: str | float | None = None,
+        dependency_resolver: DependencyResolver | None = None,
         exit_mode: str = "cleanup",
         garbage_collect: bool = True,
         initialize_logging: bool = True,
@@ -93,6 +96,7 @@ class Config:
     checkpoint_files: list[str]
     checkpoint_mode: str | None
     checkpoint_period: float | None
+    dependency_resolver: DependencyResolver | None
     exit_mode: str
     garbage_collect: bool
     initialize_logging: bool
@@ -222,6 +226,7 @@ RULES: Mapping[str, checks.Rule[Any]] = {
     "checkpoint_files": checks.Rule("a list of paths", "", lambda value: _PATHS._accept(value or [])),
     "checkpoint_mode": checks.optional(checks.one_of(*CHECKPOINT_MODES)),
     "checkpoint_period": checks.Rule('a time "HH:MM:SS", or seconds', 'a time "HH:MM:SS", or seconds above 0', _period),
+    "dependency_resolver": checks.optional(checks.instance_of(DependencyResolver, "a DependencyResolver")),
     "exit_mode": checks.one_of(*EXIT_MODES),
     "garbage_collect": checks.flag,
     "initialize_logging": checks.flag,

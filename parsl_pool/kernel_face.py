@@ -59,7 +59,11 @@ class KernelFace:
         config = self._config
         if config is None:
             return options
-        return options._replace(retry_handler=config.retry_handler, retry_delay=config.retry_delay)
+        return options._replace(
+            retry_handler=config.retry_handler,
+            retry_delay=config.retry_delay,
+            dependency_resolver=config.dependency_resolver,
+        )
 
     def _call_somewhere(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> AppFuture[Any]:
         """What `submit` does where an executor alone can't: there are several, or the Config has more to say."""

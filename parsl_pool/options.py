@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from parsl_pool import checks, mapping
 from parsl_pool.dataflow.record import Options
+from parsl_pool.dataflow.resolvers import DependencyResolver
 from parsl_pool.futures import AppFuture
 
 T = TypeVar("T")
@@ -49,6 +50,7 @@ RULES: Mapping[str, checks.Rule[Any]] = {
     "retry_handler": checks.optional(checks.function),
     "retry_delay": checks.number(least=0, most=3600, kind="a number of seconds"),
     "join": checks.flag,
+    "dependency_resolver": checks.optional(checks.instance_of(DependencyResolver, "a DependencyResolver")),
 }
 """What each option may be."""
 

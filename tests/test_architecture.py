@@ -47,7 +47,7 @@ MAY_USE: dict[str, set[str]] = {
     "executors": {"checks", "dataflow", "futures", "interchange", "providers", "recipe", "run_directory", "run_log",
                   "scaling"},
     "config_file": set(),
-    "config": {"checks", "config_file", "executors", "recipe"},
+    "config": {"checks", "config_file", "dataflow", "executors", "recipe"},
     "status": {"executors"},
     "progress": {"executors"},
     "exit_hook": set(),
@@ -61,6 +61,7 @@ MAY_USE: dict[str, set[str]] = {
     },
     "cli": {"memoization"},
     "__main__": {"cli"},
+    "configs": {"config", "executors"},
     "session": {"config", "executor"},
     "apps": {"checks", "dataflow", "executor", "files", "futures", "interchange", "options", "session"},
     "__init__": {

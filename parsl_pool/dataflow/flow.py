@@ -20,6 +20,7 @@ from parsl_pool.dataflow.helpers import Helpers
 from parsl_pool.dataflow.joining import joined, joined_futures
 from parsl_pool.dataflow.kernel import DependencyFailure, Kernel, payload_of, pickled
 from parsl_pool.dataflow.record import FlowRecord, Options
+from parsl_pool.dataflow.resolvers import ResolvedCall
 from parsl_pool.dataflow.retrying import cost_of, delay_before
 from parsl_pool.dataflow.reuse import NoReuse, Reuse
 from parsl_pool.dataflow.traverse import ObjectCall
@@ -122,10 +123,14 @@ class Flow:
 
     def _prepare(self, task: FlowTask) -> None:
         record = task.record
-        if record.options.join:
-            task.call = ObjectCall(record.func, record.args, record.kwargs)
+        resolver = record.options.dependency_resolver
+        fn, args, kwargs = task.runs_as or (record.func, record.args, record.kwargs)
+        if resolver is not None:
+            task.call = ResolvedCall(fn, args, kwargs, resolver)
+        elif record.options.join:
+            task.call = ObjectCall(fn, args, kwargs)
         else:
-            task.call = task.backend.prepare(*(task.runs_as or (record.func, record.args, record.kwargs)))
+            task.call = task.backend.prepare(fn, args, kwargs)
         record.depends = task.call.futures
         if task.call.futures:
             self._kernel.submit(task.future, None, task.call.futures, self, self._dependency_failed)
@@ -157,8 +162,14 @@ class Flow:
     def _needs_nothing_more(self, task: FlowTask) -> None:
         if task.record.options.join:
             self._in_helper(task, self._run_join)
+        elif isinstance(task.call, ResolvedCall):
+            self._in_helper(task, self._resolve)
         else:
             self._launch(task)
+
+    def _resolve(self, task: FlowTask) -> None:
+        task.call = task.call.prepared_by(task.backend)
+        self._launch(task)
 
     def _dependency_failed(self, future: AppFuture[Any], causes: list[Future[Any]]) -> object:
         record = future._record

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Any, NamedTuple
 
+from parsl_pool.dataflow.resolvers import DependencyResolver
 from parsl_pool.futures.states import Attempt, TaskState
 
 
@@ -30,12 +31,13 @@ class Options(NamedTuple):
     ignore_for_cache: tuple[str, ...] = ()  # arguments that make no difference
     retry_handler: Callable[[BaseException, Any], float] | None = None  # what a failed try costs of `retries`
     retry_delay: float = 0.0  # seconds before the second try, twice as many before each further one
+    dependency_resolver: DependencyResolver | None = None  # tells what the call waits for; None: all, at any depth
     join: bool = False  # the call runs here, and returns futures, whose results are its own
 
     @property
     def is_plain(self) -> bool:
         """True if an executor can do all this by itself."""
-        return not (self.cache or self.retry_handler or self.retry_delay or self.join)
+        return not (self.cache or self.retry_handler or self.retry_delay or self.join or self.dependency_resolver)
 
 
 class TaskRecord:

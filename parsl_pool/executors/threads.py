@@ -130,7 +130,7 @@ class ThreadPoolExecutor(ParslExecutor):
     ) -> AppFuture[Any]:
         """Run `fn(*args, **kwargs)`; futures among the arguments are awaited."""
         self.start()
-        return self._call(fn, args, kwargs, options)
+        return self._call(fn, args, kwargs, options, futures_in((args, dict(kwargs))))
 
     def new_id(self) -> int:
         """See the base class."""
@@ -152,10 +152,15 @@ class ThreadPoolExecutor(ParslExecutor):
 
     def launch_try(self, call: ObjectCall, results: list[Any], options: Options) -> AppFuture[Any]:
         """See the base class."""
-        return self._call(call.fn, call.args, call.kwargs, options)
+        return self._call(call.fn, call.args, call.kwargs, options, call.futures)
 
     def _call(
-        self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], options: Options | None
+        self,
+        fn: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        options: Options | None,
+        needed: list[Future[Any]],
     ) -> AppFuture[Any]:
         future: AppFuture[Any] = AppFuture()
         future._tid = next(self._ids)
@@ -164,7 +169,6 @@ class ThreadPoolExecutor(ParslExecutor):
         future._record = TaskRecord(future._tid, options or self.options, name, time.time())
         with self._lock:
             self._pending[id(future)] = future
-        needed = futures_in((args, dict(kwargs)))
         call = (fn, args, dict(kwargs))
         if needed:
             self.kernel.submit(future, call, needed, self)

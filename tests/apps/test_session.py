@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -250,3 +251,14 @@ def test_loggers(tmp_path: Path) -> None:
     for handler in list(loggers[0].handlers):
         loggers[0].removeHandler(handler)
         handler.close()
+
+
+@pytest.mark.parametrize("name", ["local_threads", "htex_local"])
+def test_ready_made_configs(name: str) -> None:
+    for _ in range(2):  # each import gives a new one
+        config = getattr(import_module(f"parsl_pool.configs.{name}"), "config")  # noqa: B009  # it is made by asking
+        with parsl_pool.load(config):
+            assert sleep_for(0).result() == 0
+        parsl_pool.clear()
+    with pytest.raises(AttributeError):
+        import_module(f"parsl_pool.configs.{name}").other

@@ -25,6 +25,7 @@ from parsl_pool import (
     options,
     providers,
 )
+from parsl_pool.dataflow.resolvers import DependencyResolver
 from parsl_pool.errors import BadLauncher, ConfigurationError, shown
 from parsl_pool.options import PoolView
 from parsl_pool.providers import BlockLimits, LocalProvider, SimpleLauncher, SingleNodeLauncher, WrappedLauncher
@@ -105,6 +106,7 @@ TABLE: dict[tuple[type, str], dict[str, Wrong]] = {
         "retry_handler": Wrong(NO_CALLABLE, []),
         "retry_delay": Wrong([*NO_NUMBER, None], [-1, NAN, INF, HUGE]),
         "join": FLAG,
+        "dependency_resolver": Wrong(["deep", 5, (abs, abs), DependencyResolver], []),
     },
     (PoolView, "submit"): {"fn": FUNCTION},
     (PoolView, "map"): MAP,
@@ -119,6 +121,7 @@ TABLE: dict[tuple[type, str], dict[str, Wrong]] = {
         "checkpoint_files": Wrong([5, "runs", [5], {"a": 1}], [[""]]),
         "checkpoint_mode": Wrong([5, True, ["manual"]], ["", "never", "periodic"]),
         "checkpoint_period": Wrong([[], True], ["", "1h", "00:60:00", 0, -1, NAN, INF]),
+        "dependency_resolver": Wrong(["deep", 5, (abs, abs), DependencyResolver], []),
         "exit_mode": Wrong([5, None, True], ["", "wait "]),
         "garbage_collect": FLAG,
         "initialize_logging": FLAG,
