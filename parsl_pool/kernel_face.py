@@ -168,8 +168,9 @@ class KernelFace:
 
     def why(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> str:
         """Why this call would run, and not be known: the earlier call that is nearest, and in what they differ."""
+        is_app = hasattr(fn, "ignore_for_cache")
         ignore = getattr(fn, "ignore_for_cache", None) or ()
-        return self._memory().why(getattr(fn, "func", fn), args, kwargs, ignore)
+        return self._memory().why(getattr(fn, "func") if is_app else fn, args, kwargs, ignore, is_app)  # noqa: B009
 
     def log_name(self, task: int, name: str, label: str, stream: str) -> str:
         """The file for a task's stdout or stderr: in `task_logs/`, in folders of 10,000 tasks."""

@@ -69,15 +69,16 @@ class Memoizer:
         self._run = run
         self._pickled = threading.Condition()  # guards _pickling
         self._pickling = 0
-        self._loaded: Loaded | None = None
+        self._loaded: list[Loaded] = []
         self._writer: Checkpointer | None = None
         if files:
-            self._loaded = _loaded(files)
+            self._loaded.append(_loaded(files))
         if mode is not None:
             from parsl_pool.memoization.checkpoints import Checkpointer  # few pools write one
 
             self._writer = Checkpointer(mode, os.path.join(path(), "checkpoint"), period_s=period_s, run=pool)
-        self._table = MemoTable([_Told(self._loaded, pool)] if self._loaded is not None else ())
+        self._pool = pool
+        self._table = MemoTable([_Told(loaded, pool) for loaded in self._loaded])
 
     # -- as `Reuse`
 
@@ -147,20 +148,23 @@ class Memoizer:
     def load(self, files: Sequence[str | os.PathLike[str]]) -> int:
         """Use these checkpoints, too. How many could be loaded."""
         loaded = _loaded(files)
-        self._table.add_known(loaded)
+        self._loaded.append(loaded)
+        self._table.add_known(_Told(loaded, self._pool))
         return len(loaded.stores)
 
-    def why(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], ignore: Sequence[str]) -> str:
+    def why(
+        self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], ignore: Sequence[str], is_app: bool
+    ) -> str:
         """The nearest call before this one, and in what it differs."""
-        key = key_of_call(fn, args, kwargs, ignore)
+        key = key_of_call(fn, args, kwargs, ignore, SPECIAL if is_app else ())
         return explain_miss(key, self._table.calls_of(key.function))
 
     def close(self) -> None:
         """Write what is to be written at the end, and let go of the files."""
         if self._writer is not None:
             self._writer.close()
-        if self._loaded is not None:
-            self._loaded.close()
+        for loaded in self._loaded:
+            loaded.close()
 
 
 def _loaded(files: Sequence[str | os.PathLike[str]]) -> Loaded:

@@ -261,4 +261,4 @@ def test_ready_made_configs(name: str) -> None:
             assert sleep_for(0).result() == 0
         parsl_pool.clear()
     with pytest.raises(AttributeError):
-        import_module(f"parsl_pool.configs.{name}").other
+        import_module(f"parsl_pool.configs.{name}").other  # noqa: B018  # asking is the point
