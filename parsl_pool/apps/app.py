@@ -15,7 +15,7 @@ from parsl_pool.dataflow.flow import Call
 from parsl_pool.dataflow.record import FlowRecord, Options
 from parsl_pool.errors import ConfigurationError, WrongType, shown
 from parsl_pool.files import File
-from parsl_pool.futures import AppFuture
+from parsl_pool.futures import AppFuture, LiftingFuture
 from parsl_pool.interchange import shell
 from parsl_pool.options import changed
 
@@ -213,7 +213,10 @@ class PythonApp(AppBase, Generic[P, R]):
             options = options._replace(join=True)
         outputs = keywords.outputs_of(special)
         if not outputs and options.is_plain:
-            return pool.submit_with(options, self.func, args, kwargs)
+            future = pool.submit_with(options, self.func, args, kwargs)
+            # As it is the executor's own, with nothing around it. Only its methods are other ones.
+            future.__class__ = LiftingFuture
+            return future
         if not outputs:
             return pool.submit_call(Call(self.func, args, kwargs, is_app=True), options)
         kwargs = _with_files(kwargs, outputs)

@@ -26,7 +26,7 @@ from parsl_pool.dataflow.reuse import NoReuse, Reuse
 from parsl_pool.dataflow.traverse import ObjectCall
 from parsl_pool.errors import JoinError
 from parsl_pool.files import File
-from parsl_pool.futures import AppFuture, Failure, Value, frameless, has_failed
+from parsl_pool.futures import AppFuture, Failure, LiftingFuture, Value, frameless, has_failed
 from parsl_pool.futures.data_future import DataFuture
 from parsl_pool.futures.states import Attempt, TaskState
 
@@ -98,7 +98,7 @@ class Flow:
         fn = call.fn
         name = options.label or str(getattr(fn, "__qualname__", None) or type(fn).__name__)
         record = FlowRecord(backend.new_id() if call.task is None else call.task, options, name, time.time())
-        future: AppFuture[Any] = AppFuture()
+        future: AppFuture[Any] = LiftingFuture() if call.is_app else AppFuture()
         future._record, future._owner = record, self
         record.func, record.args, record.kwargs, record.app_fu = fn, call.args, call.kwargs, future
         record.executor = backend.label

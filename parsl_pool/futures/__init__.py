@@ -10,6 +10,7 @@ from parsl_pool.futures.app_future import RUNNING as RUNNING
 from parsl_pool.futures.app_future import AppFuture as AppFuture
 from parsl_pool.futures.app_future import Failure as Failure
 from parsl_pool.futures.app_future import FutureInArguments as FutureInArguments
+from parsl_pool.futures.app_future import LiftingFuture as LiftingFuture
 from parsl_pool.futures.app_future import Owner as Owner
 from parsl_pool.futures.app_future import Unopened as Unopened
 from parsl_pool.futures.app_future import Value as Value

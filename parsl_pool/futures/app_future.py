@@ -295,22 +295,11 @@ class AppFuture(Future[T], Generic[T]):
         """A future of `result()[key]`; what is missing shows there, not here."""
         from parsl_pool.futures.lifted import lift  # rarely needed
 
-        part: AppFuture[Any] = AppFuture()
+        part: AppFuture[Any] = LiftingFuture() if isinstance(self, LiftingFuture) else AppFuture()
         lift(part, self, "item", key)
         return part
 
-    if not TYPE_CHECKING:  # it would have a future pass for everything that has any methods
-
-        def __getattr__(self, name: str) -> AppFuture[Any]:
-            """A future of `result().name`, for names without an underscore before them."""
-            if name.startswith("_"):
-                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-            from parsl_pool.futures.lifted import lift  # rarely needed
-
-            part = AppFuture()
-            lift(part, self, "attribute", name)
-            return part
-
+    if not TYPE_CHECKING:
         # A value may be of any length; `[key]` alone would make it look like an endless sequence.
         __iter__ = None
         __contains__ = None
@@ -453,6 +442,28 @@ class AppFuture(Future[T], Generic[T]):
             elif type(data) is Failure:
                 state = f"finished raised {type(data.error).__name__}"
         return f"<AppFuture task {self.tid} at {id(self):#x} state={state}>"
+
+
+class LiftingFuture(AppFuture[T]):
+    """The future of an app's call: `future.name` is a future of `result().name`.
+
+    Not so those of `submit`: programs written for other executors ask futures whether they have this or that
+    attribute, and would be told yes.
+    """
+
+    __slots__ = ()
+
+    if not TYPE_CHECKING:  # it would have a future pass for everything that has any methods
+
+        def __getattr__(self, name: str) -> AppFuture[Any]:
+            """For names without an underscore before them; what is missing shows in the new future."""
+            if name.startswith("_"):
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            from parsl_pool.futures.lifted import lift  # rarely needed
+
+            part = LiftingFuture()
+            lift(part, self, "attribute", name)
+            return part
 
 
 def has_failed(future: Future[Any]) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from parsl_pool import DataFuture, File, ParslPoolExecutor
+from parsl_pool import DataFuture, File, ParslPoolExecutor, python_app
 from parsl_pool.errors import DependencyError, WorkerLost
 from parsl_pool.futures.stories import REASONS
 from tests.eventually import eventually
@@ -35,7 +35,7 @@ def pool(manager_inside: bool) -> Iterator[ParslPoolExecutor]:
 
 
 def test_parts_chain_and_are_dependencies(pool: ParslPoolExecutor) -> None:
-    future: Any = pool.submit(nested)
+    future: Any = python_app(nested, pool)()
     part = future.items["a"][1]["b"]
     assert part.result() == 5 and part.tid == future.tid
     assert pool.submit(abs, future.items["a"][0]).result() == 1
@@ -45,7 +45,7 @@ def test_parts_chain_and_are_dependencies(pool: ParslPoolExecutor) -> None:
 
 
 def test_a_missing_part_is_an_error_of_the_part(pool: ParslPoolExecutor) -> None:
-    future: Any = pool.submit(nested)
+    future: Any = python_app(nested, pool)()
     assert isinstance(future.items["c"].exception(), KeyError)
     assert isinstance(future.other.exception(), AttributeError)
     assert isinstance(future["x"].exception(), TypeError)
@@ -56,9 +56,9 @@ def test_a_missing_part_is_an_error_of_the_part(pool: ParslPoolExecutor) -> None
 
 
 def test_a_failed_or_cancelled_task_has_no_parts(pool: ParslPoolExecutor) -> None:
-    failed: Any = pool.submit(int, "x")
+    failed: Any = python_app(int, pool)("x")
     assert isinstance(failed["a"].real.exception(), ValueError)
-    whole: Any = pool.submit(nested)
+    whole: Any = python_app(nested, pool)()
     held = pool.submit(str, whole.items)
     part = pool.submit(str, held)["a"]
     assert part.cancel() and part.cancelled() and not held.cancelled()
@@ -66,7 +66,7 @@ def test_a_failed_or_cancelled_task_has_no_parts(pool: ParslPoolExecutor) -> Non
 
 def test_private_names_are_not_lifted() -> None:
     with ParslPoolExecutor(1) as pool:
-        future: Any = pool.submit(nested)
+        future: Any = python_app(nested, pool)()
         with pytest.raises(AttributeError):
             future._hidden  # noqa: B018  # asking is the point
         with pytest.raises(TypeError):
@@ -81,12 +81,20 @@ def test_private_names_are_not_lifted() -> None:
             copy.copy(future)
 
 
+def test_futures_of_submit_have_no_other_attributes_than_they_had(pool: ParslPoolExecutor) -> None:
+    """Libraries look at what a future has to find out whose it is."""
+    future: Any = pool.submit(list, "ab")
+    for name in ("exception_info", "traceback", "key", "get_loop"):
+        assert not hasattr(future, name)
+    assert future[1].result() == "b" and not hasattr(future[1], "key")
+
+
 def test_await(pool: ParslPoolExecutor) -> None:
     async def main() -> tuple[int, list[int], str]:
         with pytest.raises(ValueError):
             await pool.submit(int, "x")
         both = await asyncio.gather(*[asyncio.wrap_future(pool.submit(abs, -n)) for n in range(3)])
-        whole: Any = pool.submit(nested)
+        whole: Any = python_app(nested, pool)()
         return await pool.submit(abs, -7), both, await whole.name
 
     assert asyncio.run(main()) == (7, [0, 1, 2], "me")
