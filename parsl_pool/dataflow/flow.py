@@ -442,9 +442,9 @@ class Flow:
         for backend in self._holding:
             backend.wake()  # it may end now
         if self._is_abandoned:
-            self.let_go()
+            self.let_go(wait=False)
         else:
-            self.close()
+            self.close(wait=False)
 
     # The interpreter ends: what the exit hook calls.
 
@@ -459,14 +459,14 @@ class Flow:
         self.let_go()
         return True
 
-    def close(self) -> None:
-        """End the threads, when no task is left. They start again if one comes after all."""
+    def close(self, wait: bool) -> None:
+        """End the threads, when no task is left. They start again if one comes after all. wait: see `Helpers`."""
         self._kernel.close()
-        self.helpers.close()
+        self.helpers.close(wait)
 
-    def let_go(self) -> None:
-        """The pool has ended: write what is to be written, and close what is open."""
-        self.close()
+    def let_go(self, wait: bool = True) -> None:
+        """The pool has ended: write what is to be written, and close what is open. wait: see `Helpers`."""
+        self.close(wait)
         with self._lock:
             ends, self._ends = self._ends, []
         if self._reuse is not None:

@@ -53,15 +53,19 @@ class Helpers:
         except BaseException:  # of our own, then: jobs deal with what the user's code raises
             log.exception("an error in a helper thread of pool %s", self._name)
 
-    def close(self) -> None:
-        """End the threads. Nothing may be under way, but for the caller itself."""
+    def close(self, wait: bool) -> None:
+        """End the threads, when they have done what they have begun.
+
+        Args:
+            wait: until then. Not where they may wait for the caller: in a thread that brings results.
+        """
         with self._lock:
             threads, self._threads = self._threads, None
             timer, self._timer = self._timer, None
         if timer is not None:
             timer.close()
         if threads is not None:
-            threads.shutdown(wait=not self.is_one())
+            threads.shutdown(wait=wait and not self.is_one())
 
 
 class Timer:

@@ -152,7 +152,7 @@ class Kernel:
                 continue
             if isinstance(effect, graph.Refuse):
                 bad = set(effect.failed)
-                self._forget(effect.task)
+                self._forget(effect.task, task)
                 self._refuse(task, [future for future in task.futures if id(future) in bad])
             else:
                 self._launch(effect.task, task)
@@ -187,7 +187,7 @@ class Kernel:
         """A lifted future has turned out to have no value: it had to be opened for that."""
         failed = [needed for needed in task.futures if _may_raise(needed) and needed.exception() is not None]
         if failed:
-            self._forget(me)
+            self._forget(me, task)
             self._refuse(task, failed)
         return bool(failed)
 
@@ -197,7 +197,7 @@ class Kernel:
         try:
             payloads = [payload_of(needed) or pickled(needed) for needed in task.futures]
         except BaseException as error:  # the result's own __reduce__; the dependent sees it
-            self._forget(me)
+            self._forget(me, task)
             task.future._owner = None
             task.future.finish(Failure(frameless(error)))
         else:
@@ -205,18 +205,19 @@ class Kernel:
 
     def _hand_over(self, me: int, task: _Task, payloads: list[Any]) -> None:
         if task.future.done():  # cancelled at the last moment
-            self._forget(me)
+            self._forget(me, task)
             return
         try:
             task.launcher.launch(task.future, task.arguments, payloads)
         except BaseException as error:  # the pool is broken or has ended; the future says so
             task.future.finish(Failure(error.with_traceback(None)))  # our frames have the future: a cycle
         finally:
-            self._forget(me)  # only now: a pool that is shutting down waits for those it finds here
+            self._forget(me, task)  # only now: a pool that is shutting down waits for those it finds here
 
-    def _forget(self, me: int) -> None:
+    def _forget(self, me: int, task: _Task) -> None:
         with self._lock:
-            self._tasks.pop(me, None)
+            if self._tasks.get(me) is task:  # a join app's future may wait here again already, for what it joins
+                del self._tasks[me]
 
     def _in_helper(self, job: Callable[[], None]) -> None:
         with self._lock:

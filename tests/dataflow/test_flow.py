@@ -4,13 +4,14 @@ ends of pools."""
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import wait
+from concurrent.futures import Future, wait
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from parsl_pool import Config, ParslPoolExecutor, ThreadPoolExecutor
+from parsl_pool.dataflow.flow import Flow
 from parsl_pool.dataflow.record import FlowRecord
 from parsl_pool.errors import DependencyError, WorkerLost
 from tests.eventually import eventually
@@ -174,6 +175,43 @@ def test_what_cannot_be_pickled(tmp_path: Path) -> None:
         future = pool.options(retries=2, retry_delay=0.01).submit(abs, threading.Lock())
         assert "argument 1 of abs" in str(future.exception())
         assert pool.submit(abs, -1).result() == 1
+
+
+def test_a_join_app_may_wait_again_before_the_kernel_has_let_go_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """First its future waits for its arguments, then for what it has returned: in two threads, close together."""
+    launch = Flow.launch
+
+    def slow_launch(flow: Flow, future: Any, arguments: Any, results: Any) -> None:
+        launch(flow, future, arguments, results)
+        time.sleep(0.2)  # meanwhile the join app has run, and its future waits again
+
+    monkeypatch.setattr(Flow, "launch", slow_launch)
+    never_yet: Future[int] = Future()
+    with ParslPoolExecutor(Config([ThreadPoolExecutor()])) as pool:
+        argument: Future[int] = Future()
+        future: Any = pool.options(join=True).submit(lambda _: never_yet, argument)
+        argument.set_result(1)
+        eventually(lambda: future.task_status() == "joining")
+        never_yet.set_result(7)
+        assert future.result(10) == 7
+
+
+def test_a_task_that_is_cancelled_while_its_handler_waits(tmp_path: Path) -> None:
+    """The thread that ends the pool must not wait for a handler that waits for the pool."""
+    begun, go = threading.Event(), threading.Event()
+
+    def handler(error: BaseException, record: FlowRecord) -> float:
+        begun.set()
+        go.wait(20)
+        return 0.0
+
+    pool = ParslPoolExecutor(1)
+    future = pool.options(retries=2, retry_handler=handler).submit(fails_at_first, tmp_path / "a", 5)
+    assert begun.wait(20)
+    pool.shutdown(wait=False)
+    threading.Timer(0.5, go.set).start()
+    assert future.cancel()
+    pool.shutdown()
 
 
 def test_16_threads_submit_at_once(pool: ParslPoolExecutor) -> None:
