@@ -359,6 +359,7 @@ class ParslPoolExecutor(KernelFace, _stdlib.ProcessPoolExecutor):
             self._bar.close()
         for flow in self._flow_box:
             flow.let_go()
+            flow.report_unread()
         return True
 
     def terminate_workers(self) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future, wait
 from functools import partial
@@ -24,11 +25,13 @@ from parsl_pool.dataflow.resolvers import ResolvedCall
 from parsl_pool.dataflow.retrying import cost_of, delay_before
 from parsl_pool.dataflow.reuse import NoReuse, Reuse
 from parsl_pool.dataflow.traverse import ObjectCall
-from parsl_pool.errors import JoinError
+from parsl_pool.errors import JoinError, described
 from parsl_pool.files import File
 from parsl_pool.futures import AppFuture, Failure, LiftingFuture, Value, frameless, has_failed
 from parsl_pool.futures.data_future import DataFuture
 from parsl_pool.futures.states import Attempt, TaskState
+
+_KEEP_UNREAD = 100
 
 
 class Call(NamedTuple):
@@ -69,6 +72,8 @@ class Flow:
         self._holding: list[Backend] = []
         self._is_closing = self._is_ending = self._is_abandoned = False
         self.done = self.failed = self.retried = self.seen = 0
+        self._name = name
+        self._unread: dict[int, str] = {}  # a few failures that nobody has looked at
 
     @property
     def reuse(self) -> Reuse:
@@ -384,6 +389,10 @@ class Flow:
     def _end_failed(self, task: FlowTask, outcome: object) -> None:
         task.record.status = TaskState.failed
         self.failed += 1
+        if len(self._unread) < _KEEP_UNREAD:
+            self._unread[task.record.task] = f"{task.record.label}: {_summary(outcome)}"
+        if type(outcome) is Failure:
+            outcome = Unread(outcome.error)
         task.future.finish(outcome)
 
     def _take_back(self, task: FlowTask) -> None:
@@ -531,6 +540,20 @@ class Flow:
     def failure_seen(self, future: AppFuture[Any]) -> None:
         """Somebody has looked at a failed future."""
         self.seen += 1
+        self._unread.pop(future.tid, None)
+
+    def report_unread(self) -> None:
+        """Failures that nobody looked at are told when the pool ends."""
+        unread, self.seen = self.failed - self.seen, self.failed
+        if unread > 0 and self._unread:
+            task, story = next(iter(self._unread.items()))
+            tasks = "1 task" if unread == 1 else f"{unread} tasks"
+            warnings.warn(
+                f"{tasks} of pool {self._name} failed, and nobody looked at the results. One of them was task {task} "
+                f"({story})",
+                RuntimeWarning,
+                stacklevel=5,
+            )
 
     def name_of(self, future: AppFuture[Any]) -> str:
         """Its label, or its function's name."""
@@ -565,6 +588,24 @@ class _Joiner:
     def name_of(self, future: AppFuture[Any]) -> str:
         """As the flow."""
         return self._flow.name_of(future)
+
+
+class Unread:
+    """A failure that nobody has looked at: who does opens it, and then it is noted."""
+
+    __slots__ = ("_error",)
+    failed = True
+
+    def __init__(self, error: BaseException) -> None:
+        self._error = error
+
+    def open(self) -> Any:
+        """Raises the error."""
+        raise self._error
+
+    def summary(self) -> str:
+        """The error in words."""
+        return described(self._error)
 
 
 def _error_in(outcome: Any) -> BaseException:

@@ -3,6 +3,7 @@ ends of pools."""
 
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
 from pathlib import Path
@@ -212,6 +213,20 @@ def test_a_task_that_is_cancelled_while_its_handler_waits(tmp_path: Path) -> Non
     threading.Timer(0.5, go.set).start()
     assert future.cancel()
     pool.shutdown()
+
+
+def test_failures_that_nobody_looked_at_are_told(tmp_path: Path) -> None:
+    with pytest.warns(RuntimeWarning, match="2 tasks of pool .* failed, .*One of them was task .*call 2, 0 items"):
+        with ParslPoolExecutor(1) as pool:
+            view = pool.options(retries=1, retry_delay=0.01)
+            futures = [view.submit(fails_at_first, tmp_path / str(n), 5) for n in range(3)]
+            assert futures[0].exception() is not None
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with ParslPoolExecutor(1) as pool:
+            failed = pool.options(retries=1, retry_delay=0.01).submit(int, "x")
+            above = pool.options(retry_delay=0.01).submit(abs, failed)
+            assert above.exception() is not None
 
 
 def test_16_threads_submit_at_once(pool: ParslPoolExecutor) -> None:
