@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from typing import Any, TypeVar
 
     from parsl_pool.config import Config
-    from parsl_pool.dataflow.flow import Call, Flow
+    from parsl_pool.dataflow.call import Call
+    from parsl_pool.dataflow.flow import Flow
     from parsl_pool.dataflow.record import Options
     from parsl_pool.executors.base import ParslExecutor
     from parsl_pool.futures import AppFuture
@@ -213,7 +214,7 @@ class ParslPoolExecutor(KernelFace, _stdlib.ProcessPoolExecutor):
             raise WrongType(f"fn must be a callable, got {shown(fn)}")
         self._open()
         if not options.is_plain:
-            from parsl_pool.dataflow.flow import Call  # as in _flow()
+            from parsl_pool.dataflow.call import Call  # as in _flow()
 
             return self.submit_call(Call(fn, args, kwargs), options)
         future: AppFuture[T] = self._one_of(options).call(fn, args, kwargs, options)
@@ -359,7 +360,7 @@ class ParslPoolExecutor(KernelFace, _stdlib.ProcessPoolExecutor):
             self._bar.close()
         for flow in self._flow_box:
             flow.let_go()
-            flow.report_unread()
+            flow.failures.report()
         return True
 
     def terminate_workers(self) -> None:

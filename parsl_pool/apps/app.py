@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, overload
 
 from parsl_pool import checks, session
 from parsl_pool.apps import keywords
-from parsl_pool.dataflow.flow import Call
+from parsl_pool.dataflow.call import Call
 from parsl_pool.dataflow.record import FlowRecord, Options
 from parsl_pool.errors import ConfigurationError, WrongType, shown
 from parsl_pool.files import File

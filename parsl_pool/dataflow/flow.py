@@ -10,50 +10,26 @@ from __future__ import annotations
 
 import threading
 import time
-import warnings
 from collections.abc import Callable
-from concurrent.futures import CancelledError, Future, wait
+from concurrent.futures import Future, wait
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
+from parsl_pool.dataflow.call import Call
+from parsl_pool.dataflow.failures import Failures
 from parsl_pool.dataflow.flow_task import Backend, FlowTask
+from parsl_pool.dataflow.flow_tries import FlowTries
 from parsl_pool.dataflow.helpers import Helpers
 from parsl_pool.dataflow.joining import joined, joined_futures
-from parsl_pool.dataflow.kernel import DependencyFailure, Kernel, payload_of, pickled
+from parsl_pool.dataflow.kernel import DependencyFailure, Kernel
 from parsl_pool.dataflow.record import FlowRecord, Options
 from parsl_pool.dataflow.resolvers import ResolvedCall
-from parsl_pool.dataflow.retrying import cost_of, delay_before
 from parsl_pool.dataflow.reuse import NoReuse, Reuse
 from parsl_pool.dataflow.traverse import ObjectCall
-from parsl_pool.errors import JoinError, described
-from parsl_pool.files import File
+from parsl_pool.errors import JoinError
 from parsl_pool.futures import AppFuture, Failure, LiftingFuture, Value, frameless, has_failed
 from parsl_pool.futures.data_future import DataFuture
-from parsl_pool.futures.states import Attempt, TaskState
-
-_KEEP_UNREAD = 100
-
-
-class Call(NamedTuple):
-    """A call as the user has made it.
-
-    Attributes:
-        fn, args, kwargs: the call: what records tell, and what decides whether two calls are the same.
-        runs_as: (fn, args, kwargs) of what is launched instead; None: the call itself.
-        task: its number, if it was needed before.
-        stdout, stderr, outputs: for the future's attributes of these names.
-        is_app: an app's: some of its keywords are special.
-    """
-
-    fn: Callable[..., Any]
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    runs_as: tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]] | None = None
-    task: int | None = None
-    stdout: str | None = None
-    stderr: str | None = None
-    outputs: tuple[File, ...] = ()
-    is_app: bool = False
+from parsl_pool.futures.states import TaskState
 
 
 class Flow:
@@ -70,10 +46,9 @@ class Flow:
         self._lock = threading.Lock()  # guards _tasks, _reuse, _ends, and of each task `inner` and `is_over`
         self._tasks: dict[int, FlowTask] = {}  # id(future) -> task
         self._holding: list[Backend] = []
-        self._is_closing = self._is_ending = self._is_abandoned = False
-        self.done = self.failed = self.retried = self.seen = 0
-        self._name = name
-        self._unread: dict[int, str] = {}  # a few failures that nobody has looked at
+        self._is_closing = self._is_abandoned = False
+        self._tries = FlowTries(self, self._lock, self.helpers)
+        self.failures = Failures(name)
 
     @property
     def reuse(self) -> Reuse:
@@ -140,7 +115,7 @@ class Flow:
         if task.call.futures:
             self._kernel.submit(task.future, None, task.call.futures, self, self._dependency_failed)
         else:
-            self._needs_nothing_more(task)
+            self.needs_nothing_more(task)
 
     # -- what it needs is there
 
@@ -152,9 +127,9 @@ class Flow:
         if task is None:
             return
         if task.record.options.cache and task.key is None:
-            self._in_helper(task, self._find_key)
+            self.in_helper(task, self._find_key)
         else:
-            self._needs_nothing_more(task)
+            self.needs_nothing_more(task)
 
     def _find_key(self, task: FlowTask) -> None:
         call = task.call if task.runs_as is None else ObjectCall(task.record.func, task.record.args, task.record.kwargs)
@@ -162,25 +137,25 @@ class Flow:
         task.key = self.reuse.key_of(task.record, args, kwargs)
         del args, kwargs, call
         if not self._is_known(task):
-            self._needs_nothing_more(task)
+            self.needs_nothing_more(task)
 
-    def _needs_nothing_more(self, task: FlowTask) -> None:
+    def needs_nothing_more(self, task: FlowTask) -> None:
+        """All that the task waited for is there."""
         if task.record.options.join:
-            self._in_helper(task, self._run_join)
+            self.in_helper(task, self._run_join)
         elif isinstance(task.call, ResolvedCall):
-            self._in_helper(task, self._resolve)
+            self.in_helper(task, self._resolve)
         else:
-            self._launch(task)
+            self._tries.launch(task)
 
     def _resolve(self, task: FlowTask) -> None:
         task.call = task.call.prepared_by(task.backend)
-        self._launch(task)
+        self._tries.launch(task)
 
     def _dependency_failed(self, future: AppFuture[Any], causes: list[Future[Any]]) -> object:
         record = future._record
         record.status = TaskState.dep_fail
-        self.failed += 1
-        self.seen += 1  # it is the failure of what it needs, which is counted there
+        self.failures.told_elsewhere()
         return DependencyFailure(record.task, causes)
 
     # -- the same call has been done before, or is being done
@@ -212,125 +187,17 @@ class Flow:
         if not first.cancelled() and not has_failed(first):
             self._remembered(task, first._data)
         elif first.cancelled():
-            self._in_helper(task, self._instead_of_cancelled)
+            self.in_helper(task, self._instead_of_cancelled)
         else:
             task.record.attempts = first._record.attempts
-            self._end_failed(task, first._data)
+            self.end_failed(task, first._data)
 
     def _instead_of_cancelled(self, task: FlowTask) -> None:
         if not self._is_known(task):
             if task.call is None:
                 self._prepare(task)
             else:
-                self._needs_nothing_more(task)
-
-    # -- tries
-
-    def _launch(self, task: FlowTask) -> None:
-        call = task.call
-        if not (call.futures and task.backend.wants_payloads):
-            self._launch_with(task, [])
-            return
-        payloads = [payload_of(needed) for needed in call.futures]
-        if any(payload is None for payload in payloads):
-            self._in_helper(task, self._pickle_and_launch)
-        else:
-            self._launch_with(task, payloads)
-
-    def _pickle_and_launch(self, task: FlowTask) -> None:
-        self._launch_with(task, [payload_of(needed) or pickled(needed) for needed in task.call.futures])
-
-    def _launch_with(self, task: FlowTask, payloads: list[Any]) -> None:
-        record = task.record
-        if task.is_over:
-            return
-        record.status = TaskState.launched
-        record.try_time_launched = time.time()
-        decides_here = record.options.retry_handler is not None or record.options.retry_delay
-        options = record.options._replace(retries=0) if decides_here else record.options
-        try:
-            inner = task.backend.launch_try(task.call, payloads, options)
-        except BaseException as error:  # the pool is broken, or has ended
-            self._failed_here(task, error)
-            return
-        with self._lock:
-            task.inner = record.exec_fu = inner
-            is_over = task.is_over
-        if is_over:  # cancelled while it was launched
-            inner.kill()
-        inner.add_done_callback(partial(self._try_ended, task))
-
-    def _try_ended(self, task: FlowTask, future: Future[Any]) -> None:
-        assert isinstance(future, AppFuture)
-        record, inner, outcome = task.record, future, future._data
-        record.try_time_returned = time.time()
-        with self._lock:
-            task.inner = record.exec_fu = None
-        for attempt in inner._record.attempts if inner._record is not None else ():
-            record.attempts.append(attempt._replace(number=len(record.attempts)))
-        if inner.cancelled():
-            self._take_back(task)
-        elif not has_failed(inner):
-            self._succeed(task, outcome)
-        else:
-            owner = inner._owner
-            if owner is not None:
-                owner.failure_seen(inner)  # it is ours to tell of now
-            self._try_failed(task, outcome)
-
-    def _try_failed(self, task: FlowTask, outcome: Any) -> None:
-        record = task.record
-        if self._is_ending or task.backend.broken is not None:
-            self._end_failed(task, outcome)
-        elif record.options.retry_handler is not None:
-            self._in_helper(task, partial(self._decide, outcome=outcome))
-        else:
-            record.fail_cost += 1.0
-            decides_here = record.options.retry_delay or record.options.join
-            if decides_here and record.fail_cost <= record.options.retries:
-                self._try_again(task)
-            else:
-                self._end_failed(task, outcome)
-
-    def _decide(self, task: FlowTask, outcome: Any) -> None:
-        error = _error_in(outcome)
-        try:
-            cost = cost_of(error, task.record)
-        except BaseException as problem:  # the handler's own: no more tries
-            problem.__context__ = None
-            if problem is not error:
-                problem.__cause__ = problem.__cause__ or error
-            self._end_failed(task, Failure(frameless(problem)))
-            return
-        task.record.fail_cost += cost
-        if task.record.fail_cost <= task.record.options.retries:
-            self._try_again(task)
-        else:
-            self._end_failed(task, outcome)
-
-    def _failed_here(self, task: FlowTask, error: BaseException) -> None:
-        """A try that no executor has seen: a join app's, or one that could not be launched."""
-        record = task.record
-        record.attempts.append(
-            Attempt(record.fail_count, "", record.try_time_launched or 0.0, time.time(), _summary(Failure(error)))
-        )
-        self._try_failed(task, Failure(frameless(error)))
-
-    def _try_again(self, task: FlowTask) -> None:
-        if task.is_over:
-            return
-        self.retried += 1
-        task.record.status = TaskState.fail_retryable
-        delay = delay_before(task.record)
-        again = partial(self._in_helper, task, self._again)
-        if delay:
-            self.helpers.run_later(delay, again)
-        else:
-            again()
-
-    def _again(self, task: FlowTask) -> None:
-        task.record.status = TaskState.pending
-        self._needs_nothing_more(task)
+                self.needs_nothing_more(task)
 
     # -- join apps
 
@@ -343,14 +210,14 @@ class Flow:
             value = record.func(*args, **kwargs)
             futures = joined_futures(value, record.label)
         except BaseException as error:  # the user's
-            self._failed_here(task, error)
+            self._tries.failed_here(task, error)
             return
         if task.is_over:
             return
         record.status = TaskState.joining
         record.joins = value
         if not futures:
-            self._succeed(task, Value(value))
+            self.succeed(task, Value(value))
         elif task.future in futures:
             self._fail(task, TypeError(f"the join app {record.label} has returned its own future: it would never end"))
         else:
@@ -359,8 +226,9 @@ class Flow:
     def _join_failed(self, future: AppFuture[Any], causes: list[Future[Any]]) -> object:
         record = future._record
         record.status = TaskState.failed
-        self.failed += 1
-        return DependencyFailure(record.task, causes, JoinError)
+        outcome = DependencyFailure(record.task, causes, JoinError)
+        self.failures.told_elsewhere()
+        return outcome
 
     def joined(self, future: AppFuture[Any], value: Any) -> None:
         """What a join app has returned is there."""
@@ -370,13 +238,14 @@ class Flow:
         if task is None:
             return
         if isinstance(value, Future) and not isinstance(value, AppFuture):
-            self._succeed(task, Value(value.result()))
+            self.succeed(task, Value(value.result()))
         else:
-            self._succeed(task, joined(value))
+            self.succeed(task, joined(value))
 
     # -- ends
 
-    def _succeed(self, task: FlowTask, outcome: object) -> None:
+    def succeed(self, task: FlowTask, outcome: object) -> None:
+        """It has this value."""
         task.record.status = TaskState.exec_done
         if task.is_first:
             self.reuse.keep(task.key, outcome)
@@ -384,18 +253,15 @@ class Flow:
         task.future.finish(outcome)
 
     def _fail(self, task: FlowTask, error: BaseException) -> None:
-        self._end_failed(task, Failure(frameless(error)))
+        self.end_failed(task, Failure(frameless(error)))
 
-    def _end_failed(self, task: FlowTask, outcome: object) -> None:
+    def end_failed(self, task: FlowTask, outcome: object) -> None:
+        """Its last try has failed."""
         task.record.status = TaskState.failed
-        self.failed += 1
-        if len(self._unread) < _KEEP_UNREAD:
-            self._unread[task.record.task] = f"{task.record.label}: {_summary(outcome)}"
-        if type(outcome) is Failure:
-            outcome = Unread(outcome.error)
-        task.future.finish(outcome)
+        task.future.finish(self.failures.happened(task.record.task, task.record.label, outcome))
 
-    def _take_back(self, task: FlowTask) -> None:
+    def take_back(self, task: FlowTask) -> None:
+        """It was cancelled."""
         task.record.status = TaskState.cancelled
         task.future._become_cancelled()
 
@@ -413,13 +279,12 @@ class Flow:
             record.status = TaskState.cancelled
         if task.is_first:
             self.reuse.ended(task.key)
-        self.done += 1
         record.let_go()
         task.call = task.runs_as = None
         if last and self._is_closing:
             self._nothing_left()
 
-    def _in_helper(self, task: FlowTask, step: Callable[[FlowTask], object]) -> None:
+    def in_helper(self, task: FlowTask, step: Callable[[FlowTask], object]) -> None:
         """Do this step in a thread where the user's code may run. What it raises is the task's failure."""
 
         def run() -> None:
@@ -443,7 +308,7 @@ class Flow:
         """
         self._is_closing = True
         self._is_abandoned = self._is_abandoned or abandoned
-        self._is_ending = self._is_ending or kill
+        self._tries.is_ending = self._tries.is_ending or kill
         if not self._tasks:
             self._nothing_left()
 
@@ -539,21 +404,7 @@ class Flow:
 
     def failure_seen(self, future: AppFuture[Any]) -> None:
         """Somebody has looked at a failed future."""
-        self.seen += 1
-        self._unread.pop(future.tid, None)
-
-    def report_unread(self) -> None:
-        """Failures that nobody looked at are told when the pool ends."""
-        unread, self.seen = self.failed - self.seen, self.failed
-        if unread > 0 and self._unread:
-            task, story = next(iter(self._unread.items()))
-            tasks = "1 task" if unread == 1 else f"{unread} tasks"
-            warnings.warn(
-                f"{tasks} of pool {self._name} failed, and nobody looked at the results. One of them was task {task} "
-                f"({story})",
-                RuntimeWarning,
-                stacklevel=5,
-            )
+        self.failures.seen(future.tid)
 
     def name_of(self, future: AppFuture[Any]) -> str:
         """Its label, or its function's name."""
@@ -588,40 +439,3 @@ class _Joiner:
     def name_of(self, future: AppFuture[Any]) -> str:
         """As the flow."""
         return self._flow.name_of(future)
-
-
-class Unread:
-    """A failure that nobody has looked at: who does opens it, and then it is noted."""
-
-    __slots__ = ("_error",)
-    failed = True
-
-    def __init__(self, error: BaseException) -> None:
-        self._error = error
-
-    def open(self) -> Any:
-        """Raises the error."""
-        raise self._error
-
-    def summary(self) -> str:
-        """The error in words."""
-        return described(self._error)
-
-
-def _error_in(outcome: Any) -> BaseException:
-    """The error of a failed try, opened."""
-    if type(outcome) is Failure:
-        return outcome.error
-    try:
-        outcome.open()
-    except BaseException as error:  # the task's
-        return error.with_traceback(None)
-    return CancelledError()  # it had failed, and now it has not
-
-
-def _summary(outcome: Any) -> str:
-    try:
-        text = str(outcome.summary()) if hasattr(outcome, "summary") else repr(_error_in(outcome))
-        return text.split("\n", 1)[0][:200]
-    except Exception as problem:  # a __str__ of the user's
-        return f"an error that can't be shown ({type(problem).__name__})"

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("parsl_pool.memoization")
 
+_PATIENCE_S = 60.0
+
 
 @id_for_memo.register(Future)
 def _(obj: object, output_ref: bool = False) -> bytes:
@@ -161,6 +163,8 @@ class Memoizer:
 
     def close(self) -> None:
         """Write what is to be written at the end, and let go of the files."""
+        with self._pickled:  # in a bounded time: it is the user's code
+            self._pickled.wait_for(lambda: not self._pickling, _PATIENCE_S)
         if self._writer is not None:
             self._writer.close()
         for loaded in self._loaded:

@@ -1,0 +1,88 @@
+"""Failures of tasks, as a flow keeps them until somebody looks."""
+
+from __future__ import annotations
+
+import warnings
+from concurrent.futures import CancelledError
+from typing import Any
+
+from parsl_pool.errors import described
+from parsl_pool.futures import Failure
+
+_KEEP = 100
+
+
+class Failures:
+    """Those of one flow: how many there were, and which of them nobody has looked at."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self.count = self._seen = 0
+        self._unread: dict[int, str] = {}  # a few that nobody has looked at: task -> story
+
+    def happened(self, task: int, label: str, outcome: Any) -> object:
+        """A task has failed. Its outcome, such that who opens it is noted."""
+        self.count += 1
+        if len(self._unread) < _KEEP:
+            self._unread[task] = f"{label}: {summary_of(outcome)}"
+        return Unread(outcome.error) if type(outcome) is Failure else outcome
+
+    def told_elsewhere(self) -> None:
+        """A task has failed because another one did, which is counted where it is."""
+        self.count += 1
+        self._seen += 1
+
+    def seen(self, task: int) -> None:
+        """Somebody has looked at it."""
+        self._seen += 1
+        self._unread.pop(task, None)
+
+    def report(self) -> None:
+        """Warn of those that nobody looked at: the pool has ended."""
+        unread, self._seen = self.count - self._seen, self.count
+        if unread > 0 and self._unread:
+            task, story = next(iter(self._unread.items()))
+            tasks = "1 task" if unread == 1 else f"{unread} tasks"
+            warnings.warn(
+                f"{tasks} of pool {self._name} failed, and nobody looked at the results. One of them was task {task} "
+                f"({story})",
+                RuntimeWarning,
+                stacklevel=5,
+            )
+
+
+class Unread:
+    """A failure that nobody has looked at: who does opens it, and then it is noted."""
+
+    __slots__ = ("_error",)
+    failed = True
+
+    def __init__(self, error: BaseException) -> None:
+        self._error = error
+
+    def open(self) -> Any:
+        """Raises the error."""
+        raise self._error
+
+    def summary(self) -> str:
+        """The error in words."""
+        return described(self._error)
+
+
+def error_in(outcome: Any) -> BaseException:
+    """The error of a failed try, opened."""
+    if type(outcome) is Failure:
+        return outcome.error
+    try:
+        outcome.open()
+    except BaseException as error:  # the task's
+        return error.with_traceback(None)
+    return CancelledError()  # it had failed, and now it has not
+
+
+def summary_of(outcome: Any) -> str:
+    try:
+        text = str(outcome.summary()) if hasattr(outcome, "summary") else repr(error_in(outcome))
+        return text.split("\n", 1)[0][:200]
+    except Exception as problem:  # a __str__ of the user's
+        return f"an error that can't be shown ({type(problem).__name__})"
