@@ -114,12 +114,14 @@ class Kernel:
         refuse: Callable[[AppFuture[Any], list[Future[Any]]], object] | None = None,
     ) -> None:
         """Run the task when all these futures are done."""
-        future._owner = self
         me = id(future)
         with self._lock:
             self._tasks[me] = _Task(future, arguments, futures, launcher, refuse)
             known = [self._graph.is_awaited(id(needed)) for needed in futures]
             effects = self._graph.submitted(me, {id(needed) for needed in futures})
+            future._owner = self  # not before: cancel() has to find it here
+        if future.done():  # cancelled before it came here: a join app's may be
+            self.cancel(future)
         self._perform(effects)
         for needed, already in zip(futures, known):
             if not already:

@@ -316,3 +316,14 @@ def test_many_threads_submit_and_settle_at_once(kernel: Kernel, backend: Backend
         thread.join()
     assert len(backend.launched) == 600 and {id(future) for future in backend.futures} == set(map(id, waiting))
     assert not kernel.is_waiting()
+
+
+def test_a_future_that_was_cancelled_on_its_way_here_does_not_stay() -> None:
+    kernel, backend = Kernel(), Backend()
+    future: AppFuture[Any] = AppFuture()
+    future.cancel()
+    never: Future[Any] = Future()
+    kernel.submit(future, None, [never], backend)
+    assert not len(kernel)
+    never.set_result(1)
+    assert future.cancelled() and not backend.launched
