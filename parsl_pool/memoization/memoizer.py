@@ -10,7 +10,8 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from parsl_pool.dataflow.record import FlowRecord
-from parsl_pool.errors import DataFlowException
+from parsl_pool.dataflow.traverse import futures_in
+from parsl_pool.errors import DataFlowException, WrongType
 from parsl_pool.futures import AppFuture, FutureInArguments, Value
 from parsl_pool.interchange import serialize
 from parsl_pool.memoization.keys import SPECIAL, CallKey, explain_miss, id_for_memo, key_of_call
@@ -91,7 +92,12 @@ class Memoizer:
                 record.func, args, kwargs, record.options.ignore_for_cache, SPECIAL if record.is_app else ()
             )
         except FutureInArguments:
-            return None
+            if futures_in((args, kwargs)):
+                return None
+            raise WrongType(
+                f"a future among what {record.func_name} closes over, or deep inside an argument, gives its call no "
+                "key: pass the future as an argument, or call it without cache=True"
+            ) from None
 
     def begin(self, key: Any, future: AppFuture[Any]) -> Any:
         """See `Reuse`."""
