@@ -168,10 +168,11 @@ def _goes_by_value(function: Any) -> bool:
         return False
     if module == "__main__" or module is None:
         return module == "__main__"
-    cloudpickle = sys.modules.get("cloudpickle")
-    if cloudpickle is None:
+    # None as well while another thread is just importing it: then nobody can have registered anything.
+    listed = getattr(sys.modules.get("cloudpickle"), "list_registry_pickle_by_value", None)
+    if listed is None:
         return False
-    registered = cloudpickle.list_registry_pickle_by_value()
+    registered = listed()
     return bool(registered) and any(module == name or module.startswith(name + ".") for name in registered)
 
 
