@@ -77,7 +77,7 @@ def _in_shell(command: str, stdout: Stream, stderr: Stream) -> tuple[int, str]:
     out = _opened(stdout, "stdout")
     try:
         err = out if stderr is not None and stderr == stdout else _opened(stderr, "stderr")
-    except BaseException:
+    except BaseException:  # passed on; the other file must not stay open
         _close(out)
         raise
     try:

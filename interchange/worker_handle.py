@@ -91,7 +91,7 @@ def new_worker(number: int, read_stderr: Callable[[int], StderrPipe]) -> tuple[W
         made.append(write)
         pipe = read_stderr(read)
         return WorkerHandle(number, ours, page, pipe, stacks), [theirs.detach(), made[2], write, made[3]]
-    except BaseException:
+    except BaseException:  # passed on; what was made so far must not stay open
         for end in (ours, theirs):
             end.close()
         for fd in made:

@@ -145,7 +145,7 @@ class ParslPoolExecutor(KernelFace, _stdlib.ProcessPoolExecutor):
         """What is wrong with the checkpoints shows here, and leaves nothing behind."""
         try:
             self._memory()
-        except BaseException:
+        except BaseException:  # passed on; nobody will have this pool, to end it
             for backend in self._backends.values():
                 backend.begin_shutdown(kill=True)
             for flow in self._flow_box:

@@ -48,7 +48,7 @@ class RunDirectory:
                 self.path = _numbered(where)
             try:
                 self._lock = _fill(self.path)
-            except BaseException:
+            except BaseException:  # passed on; a directory that is not locked would be nobody's
                 shutil.rmtree(self.path, ignore_errors=True)
                 raise
         except OSError as problem:
@@ -99,7 +99,7 @@ def _fill(path: str) -> int:
         os.fchmod(lock, 0o600)
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         os.write(lock, _ROOM)
-    except BaseException:
+    except BaseException:  # passed on; the descriptor must not stay open
         os.close(lock)
         raise
     return lock

@@ -60,7 +60,7 @@ def open_to_write(path: str) -> sqlite3.Connection:
         # can, and it loses the last commits, never the file.
         connection.execute("PRAGMA synchronous = NORMAL")
         return connection
-    except BaseException:
+    except BaseException:  # passed on; nobody else has the connection
         connection.close()
         raise
 
@@ -80,7 +80,7 @@ def open_to_read(path: str) -> sqlite3.Connection:
                 _check_mark(connection, path)
             connection.execute("PRAGMA query_only = 1")
             return connection
-        except BaseException:
+        except BaseException:  # passed on; nobody else has the connection
             connection.close()
             raise
 
@@ -100,7 +100,7 @@ def _opened(path: str, how: str) -> sqlite3.Connection:
     try:
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()  # now it is really opened
         return connection
-    except BaseException:
+    except BaseException:  # passed on; nobody else has the connection
         connection.close()
         raise
 
