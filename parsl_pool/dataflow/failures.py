@@ -25,7 +25,7 @@ class Failures:
         self.count += 1
         if len(self._unread) < _KEEP:
             self._unread[task] = f"{label}: {summary_of(outcome)}"
-        return Unread(outcome.error) if type(outcome) is Failure else outcome
+        return Known(outcome.error) if type(outcome) is Failure else outcome
 
     def told_elsewhere(self) -> None:
         """A task has failed because another one did, which is counted where it is."""
@@ -51,8 +51,8 @@ class Failures:
             )
 
 
-class Unread:
-    """A failure that nobody has looked at: who does opens it, and then it is noted."""
+class Known:
+    """An error that is known here, and that nobody has looked at: who does opens it, and that is noted."""
 
     __slots__ = ("_error",)
     failed = True
@@ -67,6 +67,10 @@ class Unread:
     def summary(self) -> str:
         """The error in words."""
         return described(self._error)
+
+    def error(self) -> BaseException:
+        """The error."""
+        return self._error
 
 
 def error_in(outcome: Any) -> BaseException:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures.process import _RemoteTraceback  # CPython's tests ask for it
 from typing import Any
 
+from parsl_pool.dataflow.failures import Known as Known
 from parsl_pool.errors import AppTimeout, DeserializationError, RemoteError, WorkerKilled, WorkerLost, described
 from parsl_pool.executors.high_throughput.warm_memory import WarmMemory
 from parsl_pool.interchange import serialize, wire
@@ -121,28 +122,6 @@ class Failed:
             told.__cause__ = error
             return told
         return error
-
-
-class Known:
-    """An error that is known here, and that nobody has looked at."""
-
-    __slots__ = ("_error",)
-    failed = True
-
-    def __init__(self, error: BaseException) -> None:
-        self._error = error
-
-    def open(self) -> Any:
-        """Raises it."""
-        raise self._error
-
-    def summary(self) -> str:
-        """The error in words."""
-        return described(self._error)
-
-    def error(self) -> BaseException:
-        """The error."""
-        return self._error
 
 
 def _remote_traceback(text: str) -> BaseException:
