@@ -320,7 +320,7 @@ def test_who_does_not_checkpoint_does_not_pay_for_the_database() -> None:
     names = "keys", "table", "checkpoints"
     statement = "; ".join(f"import parsl_pool.memoization.{name}" for name in names)
     statement += "; parsl_pool.memoization.checkpoints.Checkpointer(None, 'nowhere')"
-    got = loaded_modules(statement)
+    got = loaded_modules(statement) - loaded_modules("pass")  # how the package is installed may load some of them
     assert "parsl_pool.memoization.checkpoints" in got
     assert not got & {"sqlalchemy", "sqlite3", "datetime", "pathlib", "numpy", "pandas"}
 
