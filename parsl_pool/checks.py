@@ -196,6 +196,16 @@ def _path(value: Any) -> str:
     return plain
 
 
+def _address(value: Any) -> str:
+    plain = _short(value)
+    host, _, port = plain.rpartition(":")
+    if not host or " " in plain or (":" in host and not (host[0] == "[" and host[-1] == "]")):
+        raise ValueError
+    if not (port.isascii() and port.isdigit() and 0 < int(port) < 1 << 16):
+        raise ValueError("the port is a number from 1 to 65,535")
+    return plain
+
+
 def one_of(*allowed: str) -> Rule[str]:
     """One of these texts."""
 
@@ -288,6 +298,7 @@ any_text = Rule("a text", "", _any_text)
 name = Rule("a text", f"1 to {_LONGEST_NAME} printable characters", _name)
 short_text = Rule("a text", f"at most {_LONGEST_NAME} printable characters", _short)
 path = Rule("a path (str or os.PathLike)", "", _path)
+address = Rule("a text", '"host:port", or "[host]:port" for IPv6', _address)
 flag = Rule("True or False", "", _flag)
 function = Rule("a callable", "", _function)
 arguments = Rule("a tuple of arguments", "", _arguments)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -21,6 +22,9 @@ CHECKPOINT_MODES = ("task_exit", "periodic", "dfk_exit", "manual")
 STRATEGIES = ("none", "simple", "htex_auto_scale")
 EXIT_MODES = ("cleanup", "skip", "wait")
 _PREFIX = "PARSL_POOL_"
+_WORDS = {"true": 1, "false": 0, "": 0}
+
+log = logging.getLogger("parsl_pool.usage")
 
 
 class Config:
@@ -44,7 +48,7 @@ class Config:
         internal_tasks_max_threads: threads of this process for join apps, retry handlers and the like.
         lost_retries: how often a task is tried again whose place was lost.
         max_idletime: seconds without work after which a block may go.
-        project_name: for usage tracking.
+        project_name: is sent with usage messages.
         retries: how often a task that fails is tried again.
         retry_delay: seconds before the second try, twice as many before each further one.
         retry_handler: called with the error and the task's record; what it returns is taken from `retries`.
@@ -52,6 +56,9 @@ class Config:
         std_autopath: called with a task's record and "stdout" or "stderr", makes the path for AUTO_LOGNAME.
         strategy: how blocks come and go: "none", "simple" or "htex_auto_scale".
         strategy_period: seconds between two looks at that.
+        usage_address: "host:port" to which usage messages go; None: what PARSL_TRACKING_ADDRESS says, if anything.
+        usage_tracking: how much they tell: False or 0 (nothing is sent), True or 1 (versions), 2 (and the classes of
+            executors and providers), 3 (and numbers of tasks); None: 1 if PARSL_TRACKING=true, else 0.
 
     Raises:
         ConfigurationError: something is wrong; the text says what, and what would be right.
@@ -80,6 +87,8 @@ class Config:
         std_autopath: Callable[[Any, str], Any] | None = None,
         strategy: str | None = "simple",
         strategy_period: float = 5.0,
+        usage_address: str | None = None,
+        usage_tracking: bool | int | None = None,
     ) -> None:
         given = dict(locals())
         self._is_used = False
@@ -111,6 +120,8 @@ class Config:
     std_autopath: Callable[[Any, str], Any] | None
     strategy: str
     strategy_period: float
+    usage_address: str | None
+    usage_tracking: int | None
 
     def __setattr__(self, name: str, value: object) -> None:
         if name != "_is_used":
@@ -183,6 +194,31 @@ class Config:
         return f"Config({', '.join(f'{name}={getattr(self, name)!r}' for name in RULES)})"
 
 
+def usage_level(config: Config | None, environment: Mapping[str, str] = os.environ) -> int:
+    """How much a pool tells of its use, 0 to 3: as its Config says, or as PARSL_TRACKING does."""
+    if config is not None and config.usage_tracking is not None:
+        return config.usage_tracking
+    said = environment.get("PARSL_TRACKING", "false").strip().lower()
+    try:
+        level = _WORDS[said] if said in _WORDS else _LEVEL("PARSL_TRACKING", int(said))
+    except ValueError:
+        log.warning("PARSL_TRACKING must be true, false, or 0 to 3, got %r: nothing is sent", said)
+        return 0
+    return level
+
+
+def usage_address(config: Config | None, environment: Mapping[str, str] = os.environ) -> str | None:
+    """Where it tells that: "host:port"; None: nowhere."""
+    if config is not None and config.usage_address is not None:
+        return config.usage_address
+    said = environment.get("PARSL_TRACKING_ADDRESS")
+    try:
+        return checks.address("PARSL_TRACKING_ADDRESS", said) if said else None
+    except ConfigurationError as problem:  # of the environment's: no reason for a program to fail
+        log.warning("%s: nothing is sent", problem)
+        return None
+
+
 def _default() -> list[ParslExecutor]:
     from parsl_pool.executors.threads import ThreadPoolExecutor  # not for pools of processes
 
@@ -214,6 +250,13 @@ def _period(value: Any) -> float | None:
     return checks.seconds._accept(value)
 
 
+def _usage_level(value: Any) -> int | None:
+    if value is None:
+        return None
+    return int(value) if isinstance(value, bool) else _LEVEL._accept(value)
+
+
+_LEVEL = checks.whole(least=0, most=3)
 _PATHS = checks.list_of(checks.path, "a list of paths")
 _SECONDS = checks.number(least=0, most=1e8, kind="a number of seconds")
 
@@ -244,5 +287,7 @@ RULES: Mapping[str, checks.Rule[Any]] = {
         lambda value: "none" if value is None else checks.one_of(*STRATEGIES)._accept(value),
     ),
     "strategy_period": checks.seconds,
+    "usage_address": checks.optional(checks.address),
+    "usage_tracking": checks.Rule("True, False, None, or 0 to 3", "", _usage_level),
 }  # fmt: skip
 """What each option may be."""

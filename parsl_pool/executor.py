@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from parsl_pool.options import PoolView
     from parsl_pool.run_directory import RunPlace
     from parsl_pool.status import PoolStatus
+    from parsl_pool.usage.tracking import Tracking
 
     T = TypeVar("T")
 
@@ -85,7 +86,7 @@ class ParslPoolExecutor(KernelFace, _stdlib.ProcessPoolExecutor):
         progress: bool = False,
     ) -> None:
         from parsl_pool import checks  # see the top, as for the next
-        from parsl_pool.config import Config
+        from parsl_pool.config import Config, usage_level
 
         if isinstance(max_workers, Config):
             if config is not None:
@@ -140,6 +141,8 @@ class ParslPoolExecutor(KernelFace, _stdlib.ProcessPoolExecutor):
         # When the pool is dropped without shutdown, its tasks still finish, and then everything ends.
         self._finalizer = weakref.finalize(self, _end_all, backends, self._flow_box)
         self._finalizer.atexit = False  # the exit hook does that, in time to wait for it
+        level = usage_level(config)
+        self._usage = _tracked(level, config, backends) if level else None
 
     def _remember_or_end(self) -> None:
         """What is wrong with the checkpoints shows here, and leaves nothing behind."""
@@ -361,6 +364,8 @@ class ParslPoolExecutor(KernelFace, _stdlib.ProcessPoolExecutor):
         for flow in self._flow_box:
             flow.let_go()
             flow.failures.report()
+        if self._usage is not None:
+            self._usage.ended()
         return True
 
     def terminate_workers(self) -> None:
@@ -405,6 +410,21 @@ def _end_all(backends: list[ParslExecutor], flows: list[Flow]) -> None:
         backend.begin_shutdown(kill=False)
     for flow in flows:
         flow.begin_shutdown(abandoned=True)
+
+
+def _tracked(level: int, config: Config | None, backends: list[ParslExecutor]) -> Tracking | None:
+    from parsl_pool.config import usage_address  # loaded by ParslPoolExecutor.__init__
+    from parsl_pool.usage.tracking import begin  # only for those who want that
+
+    def counts() -> tuple[int, int]:
+        numbers = [backend.counts() for backend in backends]
+        return int(sum(n.get("done", 0) for n in numbers)), int(sum(n.get("failed", 0) for n in numbers))
+
+    name = None if config is None else config.project_name
+    tracking = begin(level, name, usage_address(config), backends, counts)
+    if tracking is not None:
+        exit_hook.register(tracking)
+    return tracking
 
 
 def _place_of(run_dir: Any, config: Config | None) -> RunPlace:

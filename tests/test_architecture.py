@@ -57,9 +57,10 @@ MAY_USE: dict[str, set[str]] = {
     "kernel_face": {"config", "dataflow", "executors", "futures", "memoization", "run_directory"},
     "executor": {
         "checks", "config", "dataflow", "executors", "exit_hook", "futures", "kernel_face", "mapping", "options",
-        "progress", "run_directory", "status",
+        "progress", "run_directory", "status", "usage",
     },
-    "cli": {"memoization"},
+    "usage": set(),
+    "cli": {"config", "memoization", "usage"},
     "__main__": {"cli"},
     "configs": {"config", "executors"},
     "session": {"config", "executor"},

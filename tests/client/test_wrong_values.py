@@ -133,6 +133,8 @@ TABLE: dict[tuple[type, str], dict[str, Wrong]] = {
         "std_autopath": Wrong(NO_CALLABLE, []),
         "strategy": Wrong([5, True], ["", "fast"]),
         "strategy_period": SECONDS,
+        "usage_address": Wrong(NO_TEXT, ["", "host", "host:", ":99", "a:b", "host:0", "host:65536", "::1:99", "a b:9"]),
+        "usage_tracking": Wrong(["yes", "1", [], 1.0], [-1, 4, HUGE]),
     },
     (File, "__init__"): {"url": Wrong([5, None, ["x"]], ["", b"x", "a\0b", "file://host/x"])},
     (DataFuture, "__init__"): {
