@@ -106,8 +106,8 @@ class ParslPoolExecutor(KernelFace, _stdlib.ProcessPoolExecutor):
                 max_tasks_per_child=max_tasks_per_child,
                 preload=preload,
                 manager_inside=manager_inside,
-                retries=retries,
-                lost_retries=lost_retries,
+                retries=checks.budget("retries", retries),
+                lost_retries=checks.budget("lost_retries", lost_retries),
             )
         else:
             given = (max_workers, mp_context, initializer, max_tasks_per_child, run_dir, manager_inside)

@@ -49,7 +49,13 @@ class KernelFace:
         if self._config is None:
             from parsl_pool.config import Config  # loaded by ParslPoolExecutor.__init__
 
-            self._config = Config(list(self._backends.values()), run_dir=self._place.path)
+            said = self._backend.options
+            self._config = Config(
+                list(self._backends.values()),
+                retries=said.retries,
+                lost_retries=said.lost_retries,
+                run_dir=self._place.path,
+            )
         return self._config
 
     @property
@@ -89,8 +95,8 @@ class KernelFace:
                 raise ConfigurationError(f"an executor has the label {executor.label!r} already: give this one another")
         self._open()
         for executor in more.claim():
-            options = self._backend.options
-            executor.adopt(options.retries, options.lost_retries, self._place, self.config.initialize_logging)
+            config = self.config
+            executor.adopt(config.retries, config.lost_retries, self._place, config.initialize_logging)
             for flow in self._flow_box:
                 flow.hold(executor)
             self._all_backends.append(executor)

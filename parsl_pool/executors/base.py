@@ -25,7 +25,8 @@ class ParslExecutor(Recipe, ABC):
 
     label: str
     is_claimed: bool = False
-    options: Options
+    options: Options = Options()
+    _own: tuple[int | None, int | None] = (None, None)
     broken: BaseException | None = None
     wants_payloads: bool = False  # whether launch_try() takes results as payloads, or as the futures themselves
 
@@ -126,10 +127,20 @@ class ParslExecutor(Recipe, ABC):
             place: the run's directory.
             logs: whether there are to be log files in it.
         """
-        own = self.options
-        self.options = own._replace(
-            retries=own.retries or retries,
-            lost_retries=lost_retries if own.lost_retries == Options().lost_retries else own.lost_retries,
+        self.options = self._with_own(self.options._replace(retries=retries, lost_retries=lost_retries))
+
+    def say(self, retries: int | None, lost_retries: int | None = None) -> None:
+        """Take what this executor alone is given; None: what its pool says, once it has one. Raises
+        ConfigurationError."""
+        budget = checks.optional(checks.budget)
+        self._own = budget("retries", retries), budget("lost_retries", lost_retries)
+        self.options = self._with_own(self.options)
+
+    def _with_own(self, options: Options) -> Options:
+        retries, lost_retries = self._own
+        return options._replace(
+            retries=options.retries if retries is None else retries,
+            lost_retries=options.lost_retries if lost_retries is None else lost_retries,
         )
 
     def submit(

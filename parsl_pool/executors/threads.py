@@ -27,6 +27,7 @@ class ThreadPoolExecutor(ParslExecutor):
         max_threads: how many tasks run at once.
         thread_name_prefix: begins the threads' names.
         storage_access, working_dir: for file staging.
+        retries: how often a task that fails is tried again; None: what the pool says.
 
     A task that runs cannot be stopped: `future.kill()` only cancels what has not begun.
     """
@@ -41,13 +42,13 @@ class ThreadPoolExecutor(ParslExecutor):
         storage_access: Any = None,
         working_dir: str | os.PathLike[str] | None = None,
         *,
-        retries: int = 0,
+        retries: int | None = None,
     ) -> None:
         self.label = checks.name("label", label)
         self.max_threads = checks.workers("max_threads", max_threads)
         self.storage_access = storage_access
         self.working_dir = checks.optional(checks.path)("working_dir", working_dir)
-        self.options = Options(retries=checks.budget("retries", retries))
+        self.say(retries)
         self.kernel = Kernel()
         self._prefix = checks.short_text("thread_name_prefix", thread_name_prefix) or f"parsl-pool-{self.label}"
         self._threads: _Threads | None = None

@@ -199,6 +199,27 @@ def test_executors_by_label() -> None:
         assert either == {"one", "two"} == {pool.submit(name_of_thread).result()[:3] for _ in range(60)}
 
 
+@pytest.mark.parametrize(
+    "make, own, here",
+    [(ThreadPoolExecutor, {"retries": 0}, (0, 2)), (ThreadPoolExecutor, {}, (1, 2)),
+     (HighThroughputExecutor, {"retries": 5, "lost_retries": 3}, (5, 3)), (HighThroughputExecutor, {}, (1, 2))],
+)  # fmt: skip
+def test_what_an_executor_says_counts_more_than_what_the_config_does(
+    make: Any, own: dict[str, int], here: tuple[int, int]
+) -> None:
+    """Zero is something that can be said."""
+    with parsl_pool.ParslPoolExecutor(Config([make("x", **own)], retries=1, lost_retries=2)) as pool:
+        assert pool.executors["x"].options[:2] == here == pool.default_options[:2]
+        assert (pool.config.retries, pool.config.lost_retries) == (1, 2)
+
+
+def test_a_pool_without_a_config_says_what_it_is_made_of() -> None:
+    with parsl_pool.ParslPoolExecutor(1, retries=4, lost_retries=0) as pool:
+        assert (pool.config.retries, pool.config.lost_retries) == (4, 0)
+        pool.add_executors([ThreadPoolExecutor("more")])
+        assert pool.executors["more"].options[:2] == (4, 0)
+
+
 def test_executors_can_be_added() -> None:
     with parsl_pool.load(Config([ThreadPoolExecutor("one", thread_name_prefix="one")], retries=1)) as pool:
         assert name_of(pool) == {"one"}

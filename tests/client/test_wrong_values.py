@@ -49,6 +49,7 @@ NO_CALLABLE = [5, "abs", [], (abs,)]
 WORKERS = Wrong(NO_INTEGER, [0, -1, HUGE])
 COUNT = Wrong([*NO_INTEGER, None], [0, -1])
 BUDGET = Wrong([*NO_INTEGER, None], [-1])
+OWN_BUDGET = Wrong(NO_INTEGER, [-1])
 SECONDS = Wrong([*NO_NUMBER, None], [0, -1, NAN, INF, HUGE])
 NAME = Wrong([*NO_TEXT, None], ["", "  ", "x" * 1000, "a\nb", "a\0b", "\udc80"])
 TEXT = Wrong([*NO_TEXT, None], ["a\0b", "\ud800"])
@@ -155,8 +156,8 @@ TABLE: dict[tuple[type, str], dict[str, Wrong]] = {
         "run_dir": PATH,
         "heartbeat_period": Wrong(SECONDS.types, [0, -1, NAN, INF, HUGE, 20]),
         "heartbeat_threshold": Wrong(SECONDS.types, [0, -1, NAN, INF, HUGE, 5]),
-        "retries": BUDGET,
-        "lost_retries": BUDGET,
+        "retries": OWN_BUDGET,
+        "lost_retries": OWN_BUDGET,
     },
     (HighThroughputExecutor, "submit"): {"func": FUNCTION, "resource_specification": Wrong([], [{"cores": 1}, 5])},
     (ThreadPoolExecutor, "__init__"): {
@@ -164,7 +165,7 @@ TABLE: dict[tuple[type, str], dict[str, Wrong]] = {
         "max_threads": Wrong([*NO_INTEGER, None], WORKERS.values),
         "thread_name_prefix": Wrong([*NO_TEXT, None], ["a\0b"]),
         "working_dir": PATH,
-        "retries": BUDGET,
+        "retries": OWN_BUDGET,
     },
     (ThreadPoolExecutor, "submit"): {"func": FUNCTION, "resource_specification": Wrong([], [{"cores": 1}, 5])},
     (LocalProvider, "__init__"): {

@@ -59,7 +59,7 @@ class HighThroughputExecutor(ParslExecutor):
         run_dir: where the run's files go; None: a private temporary directory, if one is needed at all.
         heartbeat_period, heartbeat_threshold: seconds between two signs of life of managers and interchange, and
             of silence after which the other side is lost.
-        retries, lost_retries, priority: for calls that don't say otherwise.
+        retries, lost_retries: for calls that don't say otherwise; None: what the pool says.
     """
 
     wants_payloads = True
@@ -79,8 +79,8 @@ class HighThroughputExecutor(ParslExecutor):
         run_dir: str | os.PathLike[str] | None = None,
         heartbeat_period: float = 5.0,
         heartbeat_threshold: float = 20.0,
-        retries: int = 0,
-        lost_retries: int = 3,
+        retries: int | None = None,
+        lost_retries: int | None = None,
     ) -> None:
         self.label = label = checks.name("label", label)
         workers = checks.optional(checks.workers)("max_workers_per_node", max_workers_per_node)
@@ -91,7 +91,7 @@ class HighThroughputExecutor(ParslExecutor):
         self._place = RunPlace(checks.optional(checks.path)("run_dir", run_dir))
         wanted = checks.optional(checks.flag)("manager_inside", manager_inside)
         self.manager_inside = _choose_arrangement(wanted, provider)
-        self.options = Options(checks.budget("retries", retries), checks.budget("lost_retries", lost_retries))
+        self.say(retries, lost_retries)
         self._initializer = checks.optional(checks.function)("initializer", initializer)
         self._initargs = checks.arguments("initargs", initargs)
         self._max_tasks = checks.optional(checks.whole(above=0))("max_tasks_per_child", max_tasks_per_child) or 0
