@@ -25,7 +25,7 @@ def main(arguments: Sequence[str]) -> int:
         _list()
         return 0
     plan = Plan(
-        lines=[LINES[name] for name in options.lines or LINES],
+        lines=[LINES[name] for name in options.lines or _ordinary(options.minutes)],
         peers=[PEERS[name] for name in options.peers or PEERS],
         rounds=options.rounds or (1 if options.quick else 5),
         workers=options.workers,
@@ -58,22 +58,31 @@ def main(arguments: Sequence[str]) -> int:
     return int(any(sample.failure for sample in samples if sample.peer in SUBJECTS))
 
 
+def _ordinary(minutes: float) -> list[str]:
+    """What is measured when nobody says what: all, in a run that may take its time."""
+    return [name for name, line in LINES.items() if not (minutes and line.is_rare)]
+
+
 def _print_sample(sample: Sample) -> None:
     said = sample.failure.strip()[-200:] or "  ".join(
         f"{name} {report.number(value)}" for name, value in (sample.values or {}).items()
     )
-    print(f"{sample.line:10} {sample.round + 1} {sample.peer:16} {said}", flush=True)
+    print(f"{sample.line:14} {sample.round + 1} {sample.peer:16} {said}", flush=True)
 
 
 def _list() -> None:
     for line in LINES.values():
         peers = ", ".join(peer.name for peer in PEERS.values() if line.wants(peer))
-        print(f"{line.name:10} {'; '.join(metric.title for metric in line.metrics)}\n{'':10} [{peers}]")
+        print(f"{line.name:14} {'; '.join(metric.title for metric in line.metrics)}\n{'':14} [{peers}]")
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Our pool beside its peers.")
-    parser.add_argument("--lines", type=_names(LINES), help="which, with commas between (default: all)")
+    parser.add_argument(
+        "--lines",
+        type=_names(LINES),
+        help="which, with commas between (default: all; in a run with a time limit, all but those that take minutes)",
+    )
     parser.add_argument("--peers", type=_names(PEERS), help="whom, with commas between (default: all)")
     parser.add_argument("--rounds", type=int, help="samples of each (default: 5, quick: 1)")
     parser.add_argument("--workers", type=int, default=2, help="of each pool (default: 2)")

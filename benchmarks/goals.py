@@ -1,13 +1,16 @@
 """What the figures are held against.
 
 A goal is a ratio to a peer (or, without one, an absolute figure) of one of our two arrangements. `target` is
-what the best prototype of the design reached, `minimum` is what must hold on any machine.
+what the best prototype of the design reached, `minimum` is what must hold on any machine. With neither, the ratio is
+only shown.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+
+from benchmarks.lines.curves import CURVES
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,8 @@ def _against_all(metric: str, subject: str, minimum: float | None, **targets: fl
     for peer, target in targets.items():
         yield Goal(metric, subject, peer, target, minimum if peer == "ppe" else None)
 
+
+LINEAR, LINEAR_AT_LEAST = 1.3, 2.0    # a task in a graph over one in a graph of a sixteenth of the size
 
 GOALS: Sequence[Goal] = (
     *_against_all("submit", "inside", 8, ppe=25, loky=38, parsl=360, dask=840),
@@ -51,6 +56,14 @@ GOALS: Sequence[Goal] = (
     *_against_all("chain", "inside", None, parsl=17, dask=57),
     *_against_all("reducer", "inside", None, parsl=0.0043, dask=0.0022),
     *_against_all("tree", "inside", None, parsl=92, dask=230),
+    *_against_all("pairs", "inside", None, parsl=None, dask=None),
+    *_against_all("fanout", "inside", None, parsl=None),
+    *_against_all("hits", "inside", None, parsl=130, dask=None),
+    *(Goal(f"{curve.name}_growth", "inside", "", LINEAR, LINEAR_AT_LEAST) for curve in CURVES),
+    Goal("overhead_submit", "inside", "", None, 15),
+    Goal("overhead_app", "inside", "", None, 15),
+    Goal("overhead_options", "inside", "", None, 15),
+    Goal("resume_first", "inside", "", None, 5),
     *_against_all("queued_bytes", "inside", None, ppe=0.08, loky=0.08),
     Goal("queued_bytes", "inside", "", 164, 400),
     Goal("million_left", "inside", "", None, 50),

@@ -42,6 +42,14 @@ class Pool(ABC):
         result = self.result
         return [result(handle) for handle in handles]
 
+    def join_app(self, fn: Callable[[int], list[Any]]) -> Callable[[int], Any]:
+        """A function that runs here and returns handles, whose values become its own handle's."""
+        raise NotImplementedError
+
+    def remembering(self, fn: Callable[[int], int]) -> Callable[[int], Any]:
+        """Like `submit` for this function, but equal calls run once, as long as the first one's handle is held."""
+        raise NotImplementedError
+
 
 class ExecutorPool(Pool):
     """Any `concurrent.futures.Executor`."""
@@ -62,6 +70,27 @@ class ExecutorPool(Pool):
 
     def close(self) -> None:
         self.executor.shutdown()
+
+
+class OurPool(ExecutorPool):
+    """This project's, with its apps."""
+
+    def __init__(self, executor: Any) -> None:
+        super().__init__(executor)
+        self._apps = import_module("parsl_pool.apps.decorators")
+
+    def app(self, fn: Callable[..., Any]) -> Callable[..., Any]:
+        """A plain app."""
+        app: Callable[..., Any] = self._apps.python_app(fn, data_flow_kernel=self.executor)
+        return app
+
+    def join_app(self, fn: Callable[[int], list[Any]]) -> Callable[[int], Any]:
+        app: Callable[[int], Any] = self._apps.join_app(fn, data_flow_kernel=self.executor)
+        return app
+
+    def remembering(self, fn: Callable[[int], int]) -> Callable[[int], Any]:
+        app: Callable[[int], Any] = self._apps.python_app(fn, data_flow_kernel=self.executor, cache=True)
+        return app
 
 
 class MultiprocessingPool(Pool):
@@ -117,6 +146,14 @@ class ParslPool(Pool):
         app = self._app(fn)
         return self.gather([app(item) for item in items])
 
+    def join_app(self, fn: Callable[[int], list[Any]]) -> Callable[[int], Any]:
+        app: Callable[[int], Any] = self._parsl.join_app(fn)
+        return app
+
+    def remembering(self, fn: Callable[[int], int]) -> Callable[[int], Any]:
+        app: Callable[[int], Any] = self._app(fn, cache=True)
+        return app
+
     def close(self) -> None:
         self._parsl.dfk().cleanup()
         self._parsl.clear()
@@ -149,6 +186,10 @@ class DaskPool(Pool):
 
     def map(self, fn: Callable[[int], int], items: Iterable[int], chunksize: int) -> Iterable[int]:
         return self.gather(self._client.map(fn, list(items), pure=False))
+
+    def remembering(self, fn: Callable[[int], int]) -> Callable[[int], Any]:
+        submit = self._client.submit
+        return lambda item: submit(fn, item, pure=True)    # as long as somebody holds the first one's future
 
     def close(self) -> None:
         self._client.close()
@@ -197,7 +238,7 @@ def _loky(workers: int) -> Pool:
 
 def _ours(inside: bool) -> Callable[[int], Pool]:
     def start(workers: int) -> Pool:
-        return ExecutorPool(import_module("parsl_pool").ParslPoolExecutor(workers, manager_inside=inside))
+        return OurPool(import_module("parsl_pool").ParslPoolExecutor(workers, manager_inside=inside))
 
     return start
 
@@ -206,13 +247,16 @@ def _ours(inside: bool) -> Callable[[int], Pool]:
 BY_VALUE = "functions by value"          # closures and lambdas
 DATAFLOW = "futures as arguments"
 CHUNKS = "chunksize"
+JOINS = "join apps"
+MEMORY = "equal calls run once"
 START_ONLY = "start only"                # interesting for nothing but its start
 
 _PPE_IMPORTS = ("import concurrent.futures.process", "from concurrent.futures import ProcessPoolExecutor")
 _STDLIB = "concurrent.futures.process"
 _OUR_IMPORTS = ("import parsl_pool", "from parsl_pool import ParslPoolExecutor")
-_OURS = frozenset({BY_VALUE, DATAFLOW, CHUNKS})
-_CLUSTER = frozenset({BY_VALUE, DATAFLOW})
+_OURS = frozenset({BY_VALUE, DATAFLOW, CHUNKS, JOINS, MEMORY})
+_PARSL = frozenset({BY_VALUE, DATAFLOW, JOINS, MEMORY})
+_DASK = frozenset({BY_VALUE, DATAFLOW, MEMORY})
 
 SUBJECTS = ("inside", "apart")           # our two arrangements; all others are peers
 
@@ -227,10 +271,10 @@ PEERS = {
              "import multiprocessing.pool", "from multiprocessing.pool import Pool"),
         Peer("loky", "loky", _loky, 0.2, frozenset({BY_VALUE, CHUNKS}), "loky",
              "import loky", "from loky import ProcessPoolExecutor"),
-        Peer("parsl", "parsl", lambda workers: ParslPool(workers, False), 0.02, _CLUSTER, "parsl",
+        Peer("parsl", "parsl", lambda workers: ParslPool(workers, False), 0.02, _PARSL, "parsl",
              "import parsl", "from parsl.executors import HighThroughputExecutor"),
-        Peer("parsl-encrypted", "parsl", lambda workers: ParslPool(workers, True), 0.02, _CLUSTER, "parsl"),
-        Peer("dask", "distributed", DaskPool, 0.01, _CLUSTER, "distributed",
+        Peer("parsl-encrypted", "parsl", lambda workers: ParslPool(workers, True), 0.02, _PARSL, "parsl"),
+        Peer("dask", "distributed", DaskPool, 0.01, _DASK, "distributed",
              "import distributed", "from distributed import Client, LocalCluster"),
     )
 }    # fmt: skip

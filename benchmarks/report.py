@@ -70,6 +70,8 @@ def verdict(figures: Figures, goal: Goal) -> tuple[float, str] | None:
 
     if goal.minimum is not None and not met(goal.minimum):
         return reached, "below the minimum"
+    if goal.minimum is None and goal.target is None:
+        return reached, ""
     if goal.target is not None and not met(goal.target):
         return reached, "below the target" if goal.minimum is None else "minimum met"
     return reached, "target met" if goal.target is not None else "minimum met"

@@ -43,6 +43,7 @@ class Line:
     only: frozenset[str] | None = None    # names of the peers it makes sense for; None: all that can
     most_rounds: int = 1_000          # for lines that take long and hardly vary
     limit_s: float = 120.0
+    is_rare: bool = False             # takes so long that it is only measured by name, or in a run without a limit
 
     def wants(self, peer: Peer) -> bool:
         """Whether the peer can and should be measured here."""

@@ -215,17 +215,21 @@ class ParslPoolExecutor(KernelFace, _stdlib.ProcessPoolExecutor):
         """What `options(...).submit` does."""
         if not callable(fn):
             raise WrongType(f"fn must be a callable, got {shown(fn)}")
-        self._open()
+        if not self._backend.is_open or self._shutdown_thread:
+            self._open()
         if not options.is_plain:
             from parsl_pool.dataflow.call import Call  # as in _flow()
 
             return self.submit_call(Call(fn, args, kwargs), options)
-        future: AppFuture[T] = self._one_of(options).call(fn, args, kwargs, options)
+        backend = self._one_of(options)
+        # None: as the executor does it anyway, which is the shortest way.
+        future: AppFuture[T] = backend.call(fn, args, kwargs, None if options is backend.options else options)
         return future
 
     def submit_call(self, call: Call, options: Options) -> AppFuture[Any]:
         """A call that takes more than one step; or more is known about it, as about those of apps."""
-        self._open()
+        if not self._backend.is_open or self._shutdown_thread:
+            self._open()
         return self._flow().submit(call, options, self._one_of(options))
 
     def _one_of(self, options: Options) -> Any:

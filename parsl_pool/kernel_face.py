@@ -32,6 +32,7 @@ class KernelFace:
     _place: RunPlace
     _directory: RunDirectory | None = None
     _config: Config | None
+    _defaults: tuple[Options, Options] | None = None  # the executor's options, and what the Config makes of them
 
     if TYPE_CHECKING:
 
@@ -62,9 +63,17 @@ class KernelFace:
     def default_options(self) -> Options:
         """What holds for calls that don't say otherwise."""
         options: Options = self._backend.options
+        known = self._defaults
+        if known is None or known[0] is not options:
+            self._defaults = known = (options, self._with_config(options))
+        return known[1]
+
+    def _with_config(self, options: Options) -> Options:
         config = self._config
         if config is None:
             return options
+        if config.retry_handler is None and config.dependency_resolver is None and not config.retry_delay:
+            return options  # the very same: the executor knows by that that nothing more is asked of it
         return options._replace(
             retry_handler=config.retry_handler,
             retry_delay=config.retry_delay,

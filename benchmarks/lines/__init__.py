@@ -4,11 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from benchmarks.lines import backlog, broker, busy, cost, dataflow, idle, latency, payloads, start, throughput
+from benchmarks.lines import (
+    backlog,
+    broker,
+    busy,
+    cost,
+    curves,
+    dataflow,
+    idle,
+    latency,
+    overhead,
+    payloads,
+    resume,
+    start,
+    throughput,
+)
 from benchmarks.trial import Line
 
-LINES: Mapping[str, Line] = {
-    line.name: line
-    for module in (throughput, latency, start, idle, payloads, dataflow, backlog, busy, cost, broker)
-    for line in module.LINES
-}
+_MODULES = (
+    throughput, latency, start, idle, payloads, dataflow, curves, overhead, resume, backlog, busy, cost, broker
+)    # fmt: skip
+
+LINES: Mapping[str, Line] = {line.name: line for module in _MODULES for line in module.LINES}

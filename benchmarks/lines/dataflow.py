@@ -1,59 +1,36 @@
-"""Futures as arguments: a chain, a reducer, a tree."""
+"""Futures as arguments: a chain, a reducer, a tree, a grid. Join apps, and calls that were made before."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
-from benchmarks import tasks
-from benchmarks.peers import DATAFLOW
-from benchmarks.trial import Line, Metric, Trial, expect
+from benchmarks import shapes
+from benchmarks.peers import DATAFLOW, JOINS, MEMORY
+from benchmarks.trial import Line, Metric, Trial
 
 
-def chain(trial: Trial) -> Mapping[str, float]:
-    """Each task needs the one before it."""
+def _rate(name: str, shape: shapes.Shape) -> Callable[[Trial], Mapping[str, float]]:
+    def measure(trial: Trial) -> Mapping[str, float]:
+        with trial.pool() as pool:
+            return {name: shape(pool, trial.size).rate}
+
+    return measure
+
+
+def _many_into_one(trial: Trial) -> Mapping[str, float]:
     with trial.pool() as pool:
-        started = time.perf_counter()
-        last = pool.submit(tasks.increment, 0)
-        for _ in range(trial.size - 1):
-            last = pool.submit(tasks.increment, last)
-        value = pool.result(last)
-        took_s = time.perf_counter() - started
-        expect(value, trial.size)
-    return {"chain": trial.size / took_s}
+        return {"reducer": shapes.reducer(pool, trial.size).seconds * 1e3}
 
 
-def many_into_one(trial: Trial) -> Mapping[str, float]:
-    """One task needs all the others."""
-    with trial.pool() as pool:
-        started = time.perf_counter()
-        numbers = [pool.submit(tasks.increment, i) for i in range(trial.size)]
-        value = pool.result(pool.submit(tasks.total, numbers))
-        took_s = time.perf_counter() - started
-        expect(value, trial.size * (trial.size + 1) // 2)
-    return {"reducer": took_s * 1e3}
-
-
-def tree(trial: Trial) -> Mapping[str, float]:
-    """A binary tree over `size` leaves; a task each leaf and each node."""
-    with trial.pool() as pool:
-        started = time.perf_counter()
-        level = [pool.submit(tasks.increment, i) for i in range(trial.size)]
-        count = len(level)
-        while len(level) > 1:
-            level = [pool.submit(tasks.add, *level[i : i + 2]) for i in range(0, len(level), 2)]
-            count += len(level)
-        value = pool.result(level[0])
-        took_s = time.perf_counter() - started
-        expect(value, trial.size * (trial.size + 1) // 2)
-    return {"tree": count / took_s}
+def _per_second(name: str, title: str) -> list[Metric]:
+    return [Metric(name, "tasks/s", title, more_is_better=True)]
 
 
 LINES = (
     Line(
         name="chain",
-        metrics=[Metric("chain", "tasks/s", "chain of 1,000", more_is_better=True)],
-        measure=chain,
+        metrics=_per_second("chain", "chain of 1,000"),
+        measure=_rate("chain", shapes.chain),
         size=1_000,
         least=1_000,
         quick_size=50,
@@ -62,7 +39,7 @@ LINES = (
     Line(
         name="reducer",
         metrics=[Metric("reducer", "ms", "10,000 into one")],
-        measure=many_into_one,
+        measure=_many_into_one,
         size=10_000,
         least=10_000,
         quick_size=200,
@@ -71,11 +48,38 @@ LINES = (
     ),
     Line(
         name="tree",
-        metrics=[Metric("tree", "tasks/s", "tree over 4,096 leaves", more_is_better=True)],
-        measure=tree,
+        metrics=_per_second("tree", "tree over 4,096 leaves"),
+        measure=_rate("tree", shapes.tree),
         size=4_096,
         least=512,
         quick_size=64,
         needs=frozenset({DATAFLOW}),
+    ),
+    Line(
+        name="pairs",
+        metrics=_per_second("pairs", "100,000 tasks which need two others each"),
+        measure=_rate("pairs", shapes.pairs),
+        size=100_000,
+        least=2_000,
+        quick_size=100,
+        needs=frozenset({DATAFLOW}),
+    ),
+    Line(
+        name="fanout",
+        metrics=_per_second("fanout", "a join app that returns 10,000 futures"),
+        measure=_rate("fanout", shapes.fan_out),
+        size=10_000,
+        least=1_000,
+        quick_size=100,
+        needs=frozenset({JOINS}),
+    ),
+    Line(
+        name="hits",
+        metrics=_per_second("hits", "100,000 calls that were made before"),
+        measure=_rate("hits", shapes.hits),
+        size=100_000,
+        least=2_000,
+        quick_size=100,
+        needs=frozenset({MEMORY}),
     ),
 )

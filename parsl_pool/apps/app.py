@@ -91,6 +91,7 @@ class AppBase:
         options = {"executors": executors, "cache": cache, "ignore_for_cache": ignore_for_cache}
         self._changes = {name: getattr(changed(Options(), options), name) for name in options}
         self._taken = keywords.taken_by(func)
+        self._usual: tuple[Options, Options] | None = None  # a pool's, and those of a call there without keywords
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run a call of the function as a task. Futures among the arguments are awaited."""
@@ -98,17 +99,27 @@ class AppBase:
 
     def _called(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AppFuture[Any]:
         pool = session.dfk() if self.data_flow_kernel is None else self.data_flow_kernel
+        if not kwargs and not self._taken.defaults:
+            return self._submit(pool, self._usual_options(pool), {}, args, {})
         special = {**self._taken.defaults, **{name: kwargs[name] for name in keywords.NAMES if name in kwargs}}
         options = self._options(pool, special)
         own = {name: value for name, value in kwargs.items() if name not in special or self._taken.may_pass(name)}
         return self._submit(pool, options, special, args, own)
 
+    def _usual_options(self, pool: ParslPoolExecutor) -> Options:
+        usual, defaults = self._usual, pool.default_options
+        if usual is None or usual[0] is not defaults:
+            options = defaults
+            # Else they stay the very same object: the pool knows by that that nothing special is asked of it.
+            if any(getattr(defaults, name) != value for name, value in self._changes.items()):
+                options = pool.check_options(defaults._replace(**self._changes))
+            self._usual = usual = (defaults, options)
+        return usual[1]
+
     def _options(self, pool: ParslPoolExecutor, special: dict[str, Any]) -> Options:
-        options = pool.default_options._replace(**self._changes)
         walltime = keywords.walltime_of(special)
-        if walltime is not None:
-            options = options._replace(walltime=walltime)
-        return pool.check_options(options)
+        options = self._usual_options(pool)
+        return options if walltime is None else options._replace(walltime=walltime)
 
     def _submit(
         self,
@@ -171,7 +182,7 @@ class PythonApp(AppBase, Generic[P, R]):
     ) -> None:
         super().__init__(func, data_flow_kernel, executors, cache, ignore_for_cache)
         self.func: Callable[P, R]
-        self.join = checks.flag("join", join)
+        self.join = self._changes["join"] = checks.flag("join", join)
 
     def _own_arguments(self) -> dict[str, Any]:
         return {**super()._own_arguments(), "join": self.join}
@@ -209,8 +220,6 @@ class PythonApp(AppBase, Generic[P, R]):
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> AppFuture[Any]:
-        if self.join:
-            options = options._replace(join=True)
         outputs = keywords.outputs_of(special)
         if not outputs and options.is_plain:
             future = pool.submit_with(options, self.func, args, kwargs)

@@ -24,10 +24,10 @@ from parsl_pool.dataflow.joining import joined, joined_futures
 from parsl_pool.dataflow.kernel import DependencyFailure, Kernel
 from parsl_pool.dataflow.record import FlowRecord, Options
 from parsl_pool.dataflow.resolvers import ResolvedCall
-from parsl_pool.dataflow.reuse import NoReuse, Reuse
+from parsl_pool.dataflow.reuse import Key, NoReuse, Reuse
 from parsl_pool.dataflow.traverse import ObjectCall
 from parsl_pool.errors import JoinError
-from parsl_pool.futures import AppFuture, Failure, LiftingFuture, Value, frameless, has_failed
+from parsl_pool.futures import FINISHED, AppFuture, Failure, LiftingFuture, Value, frameless, has_failed
 from parsl_pool.futures.data_future import DataFuture
 from parsl_pool.futures.states import TaskState
 
@@ -80,26 +80,43 @@ class Flow:
         record = FlowRecord(backend.new_id() if call.task is None else call.task, options, name, time.time())
         future: AppFuture[Any] = LiftingFuture() if call.is_app else AppFuture()
         future._record, future._owner = record, self
-        record.func, record.args, record.kwargs, record.app_fu = fn, call.args, call.kwargs, future
         record.executor = backend.label
+        record.stdout, record.stderr, record.is_app = call.stdout, call.stderr, call.is_app
+        key: Key | None = None
+        problem: BaseException | None = None
+        if options.cache:
+            try:
+                key = self.reuse.key_of(fn, call.args, call.kwargs, options, call.is_app)
+                outcome = self.reuse.find(key) if key is not None else None
+            except BaseException as error:  # an argument that has no key; told below
+                problem, outcome = error, None
+            if key is not None and outcome is not None:
+                self._was_known(future, key, outcome)
+                record.outputs = tuple([DataFuture(future, file) for file in call.outputs])
+                return future
+        record.func, record.args, record.kwargs, record.app_fu = fn, call.args, call.kwargs, future
         record.status = TaskState.pending
         task = FlowTask(future, record, backend, call.runs_as)
+        task.key = key
         with self._lock:
             self._tasks[id(future)] = task
         future.add_done_callback(self._over)
-        record.stdout, record.stderr, record.is_app = call.stdout, call.stderr, call.is_app
-        record.outputs = tuple(DataFuture(future, file) for file in call.outputs)
+        record.outputs = tuple([DataFuture(future, file) for file in call.outputs])
         try:
-            if not options.cache or not self._has_key(task, call.args, call.kwargs) or not self._is_known(task):
+            if problem is not None:
+                raise problem
+            if not self._is_known(task):
                 self._prepare(task)
         except BaseException as error:  # what can't be pickled, or has no key
             self._fail(task, error)
         return future
 
-    def _has_key(self, task: FlowTask, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-        """True if the key could be made at once: there are no futures among the arguments."""
-        task.key = self.reuse.key_of(task.record, args, kwargs)
-        return task.key is not None
+    def _was_known(self, future: AppFuture[Any], key: Key, outcome: object) -> None:
+        """Nobody has this future yet, so that its end is to be told to nobody."""
+        record = future._record
+        record.hashsum, record.from_memo, record.status = key.digest.hex(), True, TaskState.memo_done
+        record.time_returned = record.time_invoked
+        future._data, future._state = outcome, FINISHED
 
     def _prepare(self, task: FlowTask) -> None:
         record = task.record
@@ -134,7 +151,8 @@ class Flow:
     def _find_key(self, task: FlowTask) -> None:
         call = task.call if task.runs_as is None else ObjectCall(task.record.func, task.record.args, task.record.kwargs)
         args, kwargs = call.values()
-        task.key = self.reuse.key_of(task.record, args, kwargs)
+        record = task.record
+        task.key = self.reuse.key_of(record.func, args, kwargs, record.options, record.is_app)
         del args, kwargs, call
         if not self._is_known(task):
             self.needs_nothing_more(task)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
-from parsl_pool.dataflow.record import FlowRecord
+from parsl_pool.dataflow.record import Options
 from parsl_pool.futures import AppFuture
 
 
@@ -17,12 +18,17 @@ class Key(Protocol):
 class Reuse(Protocol):
     """Remembers the results of calls."""
 
-    def key_of(self, record: FlowRecord, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Key | None:
+    def key_of(
+        self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], options: Options, is_app: bool
+    ) -> Key | None:
         """The key of this call; None: there are futures among the arguments, or nothing is kept.
 
         Raises:
             TypeError: an argument of a kind that is not known.
         """
+
+    def find(self, key: Key) -> Any:
+        """The outcome of the same call; None if it is not known."""
 
     def begin(self, key: Key, future: AppFuture[Any]) -> Any:
         """The outcome of the same call, or the future of one that is under way; None: this one is under way now."""
@@ -40,8 +46,14 @@ class Reuse(Protocol):
 class NoReuse:
     """Remembers nothing."""
 
-    def key_of(self, record: FlowRecord, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Key | None:
+    def key_of(
+        self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], options: Options, is_app: bool
+    ) -> Key | None:
         """There is none."""
+        return None
+
+    def find(self, key: Key) -> Any:
+        """Nothing is known."""
         return None
 
     def begin(self, key: Key, future: AppFuture[Any]) -> Any:

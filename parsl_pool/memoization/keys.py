@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import singledispatch
+from functools import partial, singledispatch
 from hashlib import blake2b
 from operator import is_
 from types import FunctionType
@@ -54,11 +54,13 @@ class _Kinds:
     def __init__(self) -> None:
         self.registered = 0
         self.kinds = _BUILT_IN
+        self.atoms = plain.ATOM_KINDS
 
     def now(self) -> Mapping[type, Kind]:
         registry = id_for_memo.registry
         if len(registry) != self.registered:  # a type can be registered again, but never taken out
             self.kinds = {cls: kind for cls, kind in _BUILT_IN.items() if cls not in registry}
+            self.atoms = {cls: kind for cls, kind in plain.ATOM_KINDS.items() if cls not in registry}
             self.registered = len(registry)
         return self.kinds
 
@@ -122,21 +124,27 @@ class CallKey:
         parts: (name, 16-byte digest) for what the function is made of (names with "@") and for each argument.
     """
 
-    __slots__ = ("_encoded", "_own", "_parts", "digest", "function")
+    __slots__ = ("_make_parts", "_parts", "digest", "function")
 
-    def __init__(self, digest: bytes, function: str, parts: tuple[tuple[str, bytes], ...] | None = None) -> None:
+    def __init__(
+        self,
+        digest: bytes,
+        function: str,
+        parts: tuple[tuple[str, bytes], ...] | None = None,
+        make_parts: Callable[[], functions.Parts] | None = None,
+    ) -> None:
         self.digest, self.function = digest, function
-        self._parts = parts
-        self._own: functions.Parts = []  # the function's
-        self._encoded: functions.Parts = []  # the arguments'
+        self._parts, self._make_parts = parts, make_parts
 
     @property
     def parts(self) -> tuple[tuple[str, bytes], ...]:
-        if self._parts is None:  # made when first asked for: most calls are never compared
-            parts = [*self._own, *self._encoded]
-            self._parts = tuple([(name, blake2b(part, digest_size=16).digest()) for name, part in parts])
-            self._own, self._encoded = [], []
-        return self._parts
+        make = self._make_parts  # first: who makes them sets it to None last
+        parts = self._parts
+        if parts is None:  # made when first asked for: most calls are never compared
+            encoded = make() if make is not None else []
+            parts = tuple([(name, blake2b(part, digest_size=16).digest()) for name, part in encoded])
+            self._parts, self._make_parts = parts, None
+        return parts
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, CallKey) and other.digest == self.digest
@@ -154,7 +162,9 @@ class CallKey:
 class _Prepared:
     """What all calls of one function have in common: its own parts, and how its arguments are named."""
 
-    __slots__ = ("left_out", "more", "name", "name_of", "outputs", "parts", "plan", "prefix", "short", "simple")
+    __slots__ = (
+        "left_out", "more", "name", "name_of", "outputs", "parts", "plan", "prefix", "short", "simple", "whole", "words"
+    )  # fmt: skip
 
     def __init__(self, fn: Callable[..., Any], ignore: tuple[str, ...], special: tuple[str, ...]) -> None:
         self.name = functions.name_of(fn)
@@ -178,6 +188,31 @@ class _Prepared:
         self.name_of = {name: text(name) for name in order}
         # How many arguments there are, if they can all be given by position and no others can be.
         self.simple = len(order) if self.plan is not None and self.plan.positional == order else -1
+        # The same, if moreover all of them count as what is computed from; and the names' bytes, in their order.
+        self.whole = -1 if any(name in self.left_out or name in self.outputs for name in order) else self.simple
+        self.words = [self.name_of[name] for name in order]
+
+    def digest_of_atoms(self, args: Sequence[Any]) -> tuple[bytes, list[bytes]] | None:
+        """The digest of a call with simple arguments only, all given by position, and the bytes behind it.
+
+        None if it is another one. This is the usual way of a call that is known already: it is short for that.
+        """
+        if len(args) != self.whole:
+            return None
+        _KINDS.now()
+        kinds = _KINDS.atoms
+        flat = [self.prefix]
+        for word, value in zip(self.words, args):
+            kind = kinds.get(type(value))
+            if kind is None:
+                return None
+            flat += word, kind(_FOR_ATOMS, value)
+        return blake2b(b"".join(flat), digest_size=32).digest(), flat
+
+    def parts_of(self, flat: list[bytes]) -> functions.Parts:
+        """The parts of the call that has these bytes."""
+        assert self.plan is not None
+        return [*self.parts, *zip(self.plan.order, flat[2::2])]
 
     def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
         """Each argument with its name, in an order that does not depend on how they were given."""
@@ -207,6 +242,16 @@ class _Cache:
     def get(self, fn: Callable[..., Any], ignore: tuple[str, ...], special: tuple[str, ...]) -> _Prepared:
         if type(fn) is not FunctionType:
             return _Prepared(fn, ignore, special)
+        found = self._known.get(id(fn))
+        if found is not None and found[0]() is fn and not fn.__closure__ and not fn.__kwdefaults__:
+            state = found[1]
+            if len(state) == 2 and state[0] is fn.__code__ and state[1] is fn.__defaults__:
+                prepared = found[2].get((ignore, special))
+                if prepared is not None:
+                    return prepared
+        return self._looked_at(fn, ignore, special)
+
+    def _looked_at(self, fn: FunctionType, ignore: tuple[str, ...], special: tuple[str, ...]) -> _Prepared:
         try:
             cells = [cell.cell_contents for cell in fn.__closure__ or ()]
         except ValueError:  # one has no value yet
@@ -237,6 +282,7 @@ class _Cache:
 
 
 _CACHE = _Cache()
+_FOR_ATOMS = _encoder()  # for any thread: nothing is remembered in it
 
 
 def key_of_call(
@@ -257,6 +303,10 @@ def key_of_call(
         ConfigurationError: `ignore` names something that the function does not take.
     """
     prepared = _CACHE.get(fn, tuple(ignore), special)
+    if not kwargs:
+        digest = prepared.digest_of_atoms(args)
+        if digest is not None:
+            return CallKey(digest[0], prepared.name, None, partial(prepared.parts_of, digest[1]))
     encoder = _encoder()
     kinds, name_of, left_out = encoder.kinds, prepared.name_of, prepared.left_out
     encoded: functions.Parts = []
@@ -277,9 +327,8 @@ def key_of_call(
             flat += (name_of.get(name) or text(name), part)
     except UnknownMemoType as error:
         raise error.of(f"argument {name} of {prepared.short}") from None
-    key = CallKey(blake2b(b"".join(flat), digest_size=32).digest(), prepared.name)
-    key._own, key._encoded = prepared.parts, encoded
-    return key
+    digest_of_all = blake2b(b"".join(flat), digest_size=32).digest()
+    return CallKey(digest_of_all, prepared.name, None, lambda: [*prepared.parts, *encoded])
 
 
 # ---- why was there no hit?

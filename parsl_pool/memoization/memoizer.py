@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
-from parsl_pool.dataflow.record import FlowRecord
+from parsl_pool.dataflow.record import Options
 from parsl_pool.dataflow.traverse import futures_in
 from parsl_pool.errors import DataFlowException, WrongType
 from parsl_pool.futures import AppFuture, FutureInArguments, Value
 from parsl_pool.interchange import serialize
+from parsl_pool.memoization.functions import name_of
 from parsl_pool.memoization.keys import SPECIAL, CallKey, explain_miss, id_for_memo, key_of_call
 from parsl_pool.memoization.table import Hit, MemoTable, Running
 
@@ -85,19 +86,23 @@ class Memoizer:
 
     # -- as `Reuse`
 
-    def key_of(self, record: FlowRecord, args: tuple[Any, ...], kwargs: dict[str, Any]) -> CallKey | None:
+    def key_of(
+        self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], options: Options, is_app: bool
+    ) -> CallKey | None:
         """See `Reuse`. Only apps have special keywords; all those of submit() are the function's."""
         try:
-            return key_of_call(
-                record.func, args, kwargs, record.options.ignore_for_cache, SPECIAL if record.is_app else ()
-            )
+            return key_of_call(fn, args, kwargs, options.ignore_for_cache, SPECIAL if is_app else ())
         except FutureInArguments:
             if futures_in((args, kwargs)):
                 return None
             raise WrongType(
-                f"a future among what {record.func_name} closes over, or deep inside an argument, gives its call no "
+                f"a future among what {name_of(fn)} closes over, or deep inside an argument, gives its call no "
                 "key: pass the future as an argument, or call it without cache=True"
             ) from None
+
+    def find(self, key: Any) -> Any:
+        """See `Reuse`."""
+        return self._table.find(key)
 
     def begin(self, key: Any, future: AppFuture[Any]) -> Any:
         """See `Reuse`."""

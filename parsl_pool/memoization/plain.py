@@ -60,6 +60,9 @@ KINDS: dict[type, Kind] = {
     slice: _triple(b"k"),
 }
 
+ATOM_KINDS: dict[type, Kind] = {cls: KINDS[cls] for cls in ATOMS}
+"""These ask nothing of their encoder."""
+
 
 def find(value: Any) -> Kind | None:
     """The kind of a value whose type says that it is data: an Enum's member, a dataclass, a named tuple."""

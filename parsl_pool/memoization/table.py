@@ -74,15 +74,10 @@ class MemoTable:
 
     def begin(self, key: CallKey, token: Any = None) -> Hit | Running | Mine:
         """What is known of a call, or MINE: then it is under way from now on, and others get the token."""
+        data = self.find(key)
+        if data is not None:
+            return Hit(data)
         digest = key.digest
-        entry = self._done.get(digest)  # without the lock: one step, and the usual one
-        if entry is not None:
-            return self._hit(entry)
-        if self._known and digest not in self._running:
-            data = self._look_elsewhere(digest)
-            if data is not None:
-                self._keep(key, data)
-                return Hit(data)
         with self._lock:
             entry = self._done.get(digest)
             if entry is not None:
@@ -91,6 +86,21 @@ class MemoTable:
                 return Running(self._running[digest])
             self._running[digest] = token
             return MINE
+
+    def find(self, key: CallKey) -> Any:
+        """What came of a call; None if it is not known."""
+        digest = key.digest
+        entry = self._done.get(digest)  # without the lock: one step, and the usual one
+        if entry is not None:
+            if self._limit is not None:
+                self._was_used(digest)
+            return entry.data
+        if self._known and digest not in self._running:
+            data = self._look_elsewhere(digest)
+            if data is not None:
+                self._keep(key, data)
+                return data
+        return None
 
     def done(self, key: CallKey, data: Any) -> None:
         """The call was made, and this came of it. No longer under way."""
@@ -121,13 +131,11 @@ class MemoTable:
         """What the results take that are kept here."""
         return self._size
 
-    def _hit(self, entry: _Entry) -> Hit:
-        if self._limit is not None:
-            with self._lock:
-                newest = self._done.pop(entry.key.digest, None)
-                if newest is not None:  # to the end of the order: used last, forgotten last
-                    self._done[entry.key.digest] = newest
-        return Hit(entry.data)
+    def _was_used(self, digest: bytes) -> None:
+        with self._lock:
+            entry = self._done.pop(digest, None)
+            if entry is not None:  # to the end of the order: used last, forgotten last
+                self._done[digest] = entry
 
     def _look_elsewhere(self, digest: bytes) -> bytes | None:
         for known in self._known:
