@@ -266,6 +266,11 @@ class Broker:
                 return seat.name
         return None
 
+    def holds(self, name: str, task: int) -> bool:
+        """True if that manager has this task."""
+        seat = self._managers.get(name)
+        return seat is not None and task in seat.held
+
     def managers(self) -> list[tuple[str, int, int]]:
         """Name, held tasks and window of each."""
         return [(seat.name, len(seat.held), seat.window) for seat in self._managers.values()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from parsl_pool.interchange import columns, serialize, wire
+from parsl_pool.interchange.task_messages import TaskMessage
 
 
 def read_descriptor(fd: int) -> bytes:
@@ -45,3 +46,11 @@ def inline_results(results: columns.Results) -> columns.Results:
         problem = serialize.too_large("the result", size)
         return columns.result_of(task, wire.UNSENDABLE, serialize.dump_exception(problem))
     return columns.result_of(task, status, read_descriptor(results.descriptors[0]))
+
+
+def inline_message(message: TaskMessage) -> TaskMessage:
+    """The same message without descriptors."""
+    if message.descriptors:
+        body = read_descriptor(message.descriptors[0])
+        return TaskMessage(wire.FromTask(message.record.task, message.record.topic, body), None, message.delivered)
+    return message

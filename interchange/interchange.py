@@ -27,6 +27,7 @@ from parsl_pool.interchange.log_file import ProcessLog
 from parsl_pool.interchange.loop import Loop
 from parsl_pool.interchange.manager import Manager, Upward
 from parsl_pool.interchange.rubbish import Rubbish, check
+from parsl_pool.interchange.task_messages import TaskMessage
 
 INSIDE = "inside"
 
@@ -49,6 +50,7 @@ class Interchange:
         self._door: Any = None  # ManagersDoor, when managers are apart
         self._rubbish = Rubbish(lambda text: self._tell(wire.Notice(30, text)))
         self._ebb = Ebb()
+        self._undelivered: list[TaskMessage] = []  # on their way to the client
         self._stopping = False
         self._greeted = False
         self._run_dir = ""
@@ -118,6 +120,8 @@ class Interchange:
                 self._inside.kill_workers(record.signal)
             if self._door is not None:
                 self._door.broadcast(record)
+        elif isinstance(record, wire.ForTask):
+            self._to_task(record)
         elif isinstance(record, wire.Ping):
             self._tell(wire.Pong(record.number))
         elif isinstance(record, wire.Ask):
@@ -171,6 +175,22 @@ class Interchange:
         elif name is not None:
             self._door.send(name, record)
 
+    def _to_task(self, record: wire.ForTask) -> None:
+        name = self._broker.holder(record.task)
+        if self._inside is not None:
+            self._inside.messages.for_task(record)
+        elif self._door is not None and record.task == wire.NO_TASK:
+            self._door.broadcast(record)
+        elif name is not None:
+            self._door.send(name, record)
+
+    def _from_task(self, name: str, message: TaskMessage) -> None:
+        if self._broker.holds(name, message.record.task):
+            self._tell(message.record, message.descriptors)
+            self._undelivered.append(message)
+        else:
+            message.drop()
+
     def _tell(self, record: wire.Record, descriptors: list[int] | None = None) -> None:
         self._log.note(record)
         self._client.put(wire.frame(record, len(descriptors or ())), descriptors)
@@ -188,6 +208,10 @@ class Interchange:
                 return
             if self._inside is not None:
                 self._inside.release_pages()
+            if self._undelivered:
+                delivered, self._undelivered = self._undelivered, []
+                for message in delivered:
+                    message.delivered()
         if self._door is not None:
             self._door.client_has_all()
 
@@ -211,6 +235,8 @@ class Interchange:
             self._perform(effects)
         elif type(message) is columns.Tasks:
             self._perform(self._broker.tasks_returned(name, message))
+        elif isinstance(message, TaskMessage):
+            self._from_task(name, message)
         elif isinstance(message, wire.Window):
             self._perform(self._broker.window_set(name, message.tasks))
         elif isinstance(message, wire.Register):

@@ -20,6 +20,7 @@ Name = tuple[int, int]
 
 _NAME = Struct("<II")
 _MOST = 2  # the arguments, and memory for the result
+_LENDING = (wire.TASKS, wire.RESULTS, wire.KIND[wire.FromTask])
 
 
 def message(kind: int, body: bytes, descriptors: list[int]) -> bytes:
@@ -38,7 +39,7 @@ def split(data: bytes) -> tuple[int, bytes, list[Name]]:
     if not count:
         return kind, data[2:], []
     end = 2 + count * _NAME.size
-    if count > _MOST or len(data) < end or kind not in (wire.TASKS, wire.RESULTS):
+    if count > _MOST or len(data) < end or kind not in _LENDING:
         raise BadMessage(f"a message of kind {kind} with {count} names of memory")
     return kind, data[end:], [(pid, fd) for pid, fd in _NAME.iter_unpack(data[2:end])]
 

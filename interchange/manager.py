@@ -25,6 +25,7 @@ from parsl_pool.interchange.loop import Loop
 from parsl_pool.interchange.overdue import Overdue
 from parsl_pool.interchange.page import (
     OUT,
+    SAID,
     SKIP_FROM,
     SKIP_TO,
     STARTED,
@@ -37,9 +38,10 @@ from parsl_pool.interchange.post_mortem import OomCounter, facts_of
 from parsl_pool.interchange.rubbish import check
 from parsl_pool.interchange.stderr_pipe import StderrPipe
 from parsl_pool.interchange.stopped import await_ends
+from parsl_pool.interchange.task_messages import TaskMessage, TaskMessages
 from parsl_pool.interchange.worker_handle import WorkerHandle, new_worker
 
-Upward = wire.Record | columns.Results
+Upward = wire.Record | columns.Results | TaskMessage
 
 _FLUSH = wire.KIND[wire.Flush]
 _TICK_S = 0.002
@@ -83,6 +85,7 @@ class Manager:
             loop, settings, descriptors, self._from_fork_server, self._fork_server_lost, keep
         )
         self._overdue = Overdue(loop, self.core, self._workers, self._fork_server, self._warn)
+        self.messages = TaskMessages(self.core, self._workers, report, self._put)
         shortage.allow_files(8 * settings.workers + 100)
         self._fork_server.use(fork_server or launch.start_fork_server())
         loop.after_reads.append(self._flush)
@@ -133,6 +136,7 @@ class Manager:
             return
         self._stopping = True
         self.core.stop()
+        self.messages.stop_all()
         for worker in self._workers.values():
             worker.expected = True
             if now:
@@ -194,7 +198,10 @@ class Manager:
         self._ticking = False
         if STRONG_ORDER:  # else each result has been announced by a message, and a page may not be read before that
             for number in self.core.watched():
-                self._read_page(self._workers[number], 0, idle=False)
+                worker = self._workers[number]
+                if worker.page.words[SAID] != worker.heard and not worker.hung_up:
+                    self._from_worker(worker)  # what its tasks have said comes before their results
+                self._read_page(worker, 0, idle=False)
         self._perform(self.core.tick(monotonic_ns()))
         if self.core.is_crowded() and not self._ticking:
             self._ticking = True
@@ -320,7 +327,7 @@ class Manager:
         try:
             record = wire.decode(kind, body)
             check(record)
-            if descriptors and (not isinstance(record, wire.Bulk) or record.status == wire.SKIPPED):
+            if descriptors and not _may_have_memory(record, len(descriptors)):
                 raise BadMessage(f"{type(record).__name__} with descriptors")
             self._obey(worker, record, descriptors)
         except BadMessage as problem:
@@ -346,6 +353,8 @@ class Manager:
             if record.status != wire.SKIPPED:
                 self._report(columns.result_of(record.task, record.status, record.data, descriptors or None))
             self._finished(worker, [(record.task, record.status)], record.nanoseconds, False)
+        elif isinstance(record, wire.FromTask):
+            self.messages.from_task(worker, record, descriptors)
         elif isinstance(record, wire.Need):
             data = self._functions.get(record.number)
             if data is not None:
@@ -462,6 +471,12 @@ class Manager:
             facts["reason"] = reason
         record = wire.Facts(list(facts), list(facts.values()))
         return columns.result_of(task, verdict, wire.encode(record))
+
+
+def _may_have_memory(record: wire.Record, descriptors: int) -> bool:
+    if isinstance(record, wire.Bulk):
+        return record.status != wire.SKIPPED
+    return isinstance(record, wire.FromTask) and descriptors == 1 and not record.body
 
 
 def python_version() -> str:

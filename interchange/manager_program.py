@@ -17,13 +17,14 @@ from parsl_pool import portable
 from parsl_pool._version import __version__
 from parsl_pool.errors import BadMessage
 from parsl_pool.interchange import columns, curve, lent, shared_memory, wire
-from parsl_pool.interchange.inline import inline_results
+from parsl_pool.interchange.inline import inline_message, inline_results
 from parsl_pool.interchange.log_file import ProcessLog
 from parsl_pool.interchange.loop import Loop
 from parsl_pool.interchange.manager import Manager, Upward, python_version
 from parsl_pool.interchange.page import CLAIMS_NAME
 from parsl_pool.interchange.parent_death import end_with_parent
 from parsl_pool.interchange.rubbish import Rubbish, check
+from parsl_pool.interchange.task_messages import TaskMessage
 from parsl_pool.interchange.uplink import Uplink
 
 _BEAT_S = 5.0
@@ -91,6 +92,9 @@ class ManagerProgram:
                 self._link.send_shared(message)
             else:
                 self._link.send_results(inline_results(message))
+        elif isinstance(message, TaskMessage):
+            shares = self._claims >= 0 and portable.has_proc()
+            self._link.send_message(message if shares else inline_message(message))
         else:
             self._log.note(message)
             self._link.send(message)
@@ -131,6 +135,8 @@ class ManagerProgram:
             manager.forget(record.numbers)
         elif isinstance(record, wire.Kill):
             manager.kill(record)
+        elif isinstance(record, wire.ForTask):
+            manager.messages.for_task(record)
         elif isinstance(record, wire.KillWorkers):
             manager.kill_workers(record.signal)
         elif not isinstance(record, wire.Pong):

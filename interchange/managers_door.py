@@ -24,13 +24,14 @@ from parsl_pool.interchange.inline import inline_tasks
 from parsl_pool.interchange.loop import Loop
 from parsl_pool.interchange.rubbish import check
 from parsl_pool.interchange.stopped import is_there
+from parsl_pool.interchange.task_messages import TaskMessage
 from parsl_pool.interchange.uplink import is_kept
 
 # Never ask for HANDSHAKE_FAILED_PROTOCOL here: a libzmq that tells of it forgets to end the connection (4.3.5).
 _ACCEPTED, _PROVEN, _ENDED = int(zmq.Event.ACCEPTED), int(zmq.Event.HANDSHAKE_SUCCEEDED), int(zmq.Event.DISCONNECTED)
 _EVENT = Struct("<HI")
 
-Message = wire.Record | columns.Tasks | columns.Results
+Message = wire.Record | columns.Tasks | columns.Results | TaskMessage
 
 _HANDSHAKE_MS = 10_000  # whoever has not proved itself by then has to go
 _ACKNOWLEDGE_S = 0.05
@@ -385,8 +386,18 @@ def _allow_many_connections() -> None:
 
 def _opened(peer: _Peer, message: Message, names: list[lent.Name]) -> Message:
     """The message with the memory that it lends; of a task whose result can't be opened, that it is lost."""
-    if not isinstance(message, columns.Results) or message.count > 1 or not peer.shares:
-        raise BadMessage("memory lent with something else than one result, or by another host")
+    if not peer.shares or not isinstance(message, (columns.Results, TaskMessage)):
+        raise BadMessage("memory lent by another host, or with something else than a result or a task's message")
+    if isinstance(message, TaskMessage):
+        if len(names) != 1 or message.record.body:
+            raise BadMessage("a task's message with more than its body in memory")
+        try:
+            message.descriptors = lent.open_named(names)
+        except OSError as problem:
+            raise BadMessage(f"a task's message can't be read: {problem}") from None
+        return message
+    if message.count > 1:
+        raise BadMessage("memory lent with more than one result")
     try:
         message.descriptors = lent.open_named(names)
     except OSError as problem:
@@ -403,4 +414,4 @@ def decode(data: bytes) -> Message:
         return columns.Tasks.decode(body)
     record = wire.decode(kind, body)
     check(record)
-    return record
+    return TaskMessage(record) if isinstance(record, wire.FromTask) else record

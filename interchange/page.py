@@ -3,7 +3,7 @@
 The worker writes down what it does *before* it does it, so that after its death the manager knows what it ran,
 and finds the results it had not yet announced. Nobody waits for anybody: each number has one writer.
 
-    words:  STARTED, TASK, SINCE, OUT (worker)   CONSUMED, SKIP_FROM, SKIP_TO (manager)   WRAP (worker)
+    words:  STARTED, TASK, SINCE, OUT, WRAP, SAID (worker)   CONSUMED, SKIP_FROM, SKIP_TO, HEARD, STOP (manager)
     ring:   records as in a RESULTS frame, from position `committed % RING_SIZE` on
 
 The claims table has two bytes for each task: the worker marks the first when it takes the task, the client
@@ -31,6 +31,11 @@ CONSUMED = 4  # bytes of the ring that may be overwritten
 SKIP_FROM = 5  # tasks with an index from SKIP_FROM up to SKIP_TO are not to be begun:
 SKIP_TO = 6  # the manager has taken them back
 WRAP = 7  # offset at which data ended when the ring last began anew
+SAID = 8  # messages of tasks (FromTask) that the worker has sent, in its life: they come before the results after them
+HEARD = 9  # how many of those need not be waited for any more: the client has them
+STOP = 10  # the id of the task that is asked to stop, or ALL
+
+ALL = (1 << 64) - 1
 
 RING_START = 4096
 RING_SIZE = 1 << 16

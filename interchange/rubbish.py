@@ -48,6 +48,12 @@ def check(record: wire.Record) -> None:
         good = record.signal in signal.valid_signals()
     elif isinstance(record, wire.Bulk):
         good = record.task >= 0 and record.status in _FROM_WORKERS
+    elif isinstance(record, wire.FromTask):
+        good = record.task > 0 and _is_topic(record.topic)
+    elif isinstance(record, wire.ForTask):
+        good = (record.task > 0 or (record.task == wire.NO_TASK and record.topic == wire.STOP)) and _is_topic(
+            record.topic
+        )
     elif isinstance(record, wire.Register):
         good = record.workers >= 0 and _is_pid(record.pid) and (record.host + record.block).isprintable()
     elif isinstance(record, wire.WorkerUp):
@@ -63,6 +69,10 @@ def check(record: wire.Record) -> None:
         )
     if not good:
         raise BadMessage(f"a {type(record).__name__} that nobody can act upon")
+
+
+def _is_topic(topic: str) -> bool:
+    return 0 < len(topic) <= 64 and topic.isprintable()
 
 
 def _is_pid(number: int) -> bool:

@@ -11,6 +11,7 @@ the client: it may have been another interchange that got them.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from struct import unpack
 from time import monotonic
 from typing import Any, Protocol
@@ -21,6 +22,7 @@ from zmq.utils.monitor import recv_monitor_message
 from parsl_pool.errors import BadMessage
 from parsl_pool.interchange import columns, curve, lent, pieces, wire
 from parsl_pool.interchange.loop import Loop
+from parsl_pool.interchange.task_messages import TaskMessage
 
 _AGAIN_S = 0.05
 _AGAIN_MOST_S = 1.0
@@ -40,6 +42,10 @@ _DOWN = {
 
 # What says how things are now. All else is kept.
 _PASSING = {wire.KIND[cls] for cls in (wire.Register, wire.Ping, wire.Pong, wire.Window, wire.Stop)}
+
+
+def _nothing() -> None:
+    """Nobody waits for this to be delivered."""
 
 
 def is_kept(kind: int) -> bool:
@@ -72,8 +78,9 @@ class Uplink:
     def __init__(self, loop: Loop, name: str, owner: Owner) -> None:
         self._loop, self._name, self._owner = loop, name, owner
         self._results: list[columns.Results] = []  # of this turn: they travel as one message
-        # Messages, the ids of the tasks whose results they are, and descriptors of memory that they lend.
-        self._kept: deque[tuple[bytes, bytes, list[int]]] = deque()
+        # Messages, the ids of the tasks whose results they are, descriptors of memory that they lend, and what is to be
+        # called once the client has them.
+        self._kept: deque[tuple[bytes, bytes, list[int], Callable[[], None]]] = deque()
         self._taken = 0  # how many of this connection's kept messages are kept no more
         self._connections = 0
         self._pause_s = _AGAIN_S
@@ -140,8 +147,8 @@ class Uplink:
         self.trouble = ""
         self._pause_s = _AGAIN_S
         self._taken = 0
-        self._owner.greet([task for _, ids, _ in self._kept for task in unpack(f"<{len(ids) // 8}Q", ids)])
-        for data, _, _ in self._kept:
+        self._owner.greet([task for _, ids, *_ in self._kept for task in unpack(f"<{len(ids) // 8}Q", ids)])
+        for data, *_ in self._kept:
             self._put(data)
 
     # -- messages
@@ -152,7 +159,7 @@ class Uplink:
         kind = wire.KIND[type(record)]
         data = bytes((kind, 0)) + wire.encode(record)
         if is_kept(kind):
-            self._kept.append((data, b"", []))
+            self._kept.append((data, b"", [], _nothing))
         self._put(data)
 
     def send_results(self, results: columns.Results) -> None:
@@ -164,7 +171,15 @@ class Uplink:
         self._flush()
         descriptors = results.descriptors or []
         data = lent.message(wire.RESULTS, results.encode(), descriptors)
-        self._kept.append((data, results.ids, descriptors))
+        self._kept.append((data, results.ids, descriptors, _nothing))
+        self._put(data)
+
+    def send_message(self, message: TaskMessage) -> None:
+        """See that this arrives, before the results that come after it."""
+        self._flush()
+        kind, descriptors = wire.KIND[wire.FromTask], message.descriptors or []
+        data = lent.message(kind, wire.encode(message.record), descriptors)
+        self._kept.append((data, b"", descriptors, message.delivered))
         self._put(data)
 
     def _flush(self) -> None:
@@ -184,7 +199,7 @@ class Uplink:
         ids = b"".join([part.ids for part in results])
         merged = columns.Results(len(ids) // 8, ids, b"".join([part.records for part in results]))
         data = bytes((wire.RESULTS, 0)) + merged.encode()
-        self._kept.append((data, ids, []))
+        self._kept.append((data, ids, [], _nothing))
         self._put(data)
 
     def _put(self, data: bytes) -> None:
@@ -223,8 +238,9 @@ class Uplink:
 
     def _let_go(self, messages: int) -> None:
         while self._taken < messages and self._kept:
-            _, _, descriptors = self._kept.popleft()
+            _, _, descriptors, delivered = self._kept.popleft()
             lent.close(descriptors)
+            delivered()
             self._taken += 1
 
     def close(self) -> None:

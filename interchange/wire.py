@@ -46,6 +46,10 @@ TIMED_OUT = 8  # the worker was ended because the task ran beyond its walltime; 
 NO_TASK = 0
 """Ids of tasks begin with 1."""
 
+STOP = "stop"
+"""The topic of a ForTask that the manager itself acts upon: it writes into the worker's page that the task is asked to
+stop."""
+
 
 class Hello(NamedTuple):
     """Client to interchange, first: who it is and how the pool is to be."""
@@ -247,6 +251,26 @@ class Ask(NamedTuple):
     number: int
 
 
+class ForTask(NamedTuple):
+    """Client to the worker that runs this task: a message of that topic. Dropped where the task is not known, or not
+    begun. The body is the topic's own business, here and in FromTask; it is opened by nobody on the way."""
+
+    task: int  # NO_TASK: all that run; only for the topic STOP
+    topic: str
+    body: bytes
+
+
+class FromTask(NamedTuple):
+    """A running task to its client: a message of that topic. Dropped where the task is not known.
+
+    A large body travels in a descriptor beside the frame, where links carry these; `body` is empty then.
+    """
+
+    task: int
+    topic: str
+    body: bytes
+
+
 class State(NamedTuple):
     """A snapshot of the interchange. `managers`: one line each, fields joined by tabs."""
 
@@ -332,9 +356,8 @@ class Bulk(NamedTuple):
 Record = (
     Hello | Settings | Ready | Function | Forget | Kill | KillWorkers | Stop | Ping | Pong | Register
     | Refused | WhoAreYou | Taken | Window | Returned | WorkerUp | WorkerGone | ManagerUp | ManagerGone | TasksLost
-    | Broken | Notice | Ask | State | Facts | Dropped | Spawn | Spawned | Exited | Up | Flush | Need
-    | InitializerFailed
-    | Bulk
+    | Broken | Notice | Ask | State | ForTask | FromTask | Facts | Dropped | Spawn | Spawned | Exited | Up | Flush
+    | Need | InitializerFailed | Bulk
 )
 
 RECORDS: dict[int, type[Any]] = {
@@ -365,6 +388,8 @@ RECORDS: dict[int, type[Any]] = {
     40: Taken,
     41: Dropped,
     42: TasksLost,
+    43: ForTask,
+    44: FromTask,
     48: Spawn,
     49: Spawned,
     50: Exited,

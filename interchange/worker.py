@@ -15,6 +15,7 @@ import signal
 import socket
 import sys
 from collections import deque
+from collections.abc import Callable
 from functools import partial
 from pickle import dumps, loads
 from struct import pack, unpack_from
@@ -43,7 +44,7 @@ from parsl_pool.interchange.page import (
     settle,
 )
 from parsl_pool.interchange.shared_memory import map_shared
-from parsl_pool.interchange.stream import receive_into_buffer
+from parsl_pool.interchange.worker_connection import Connection, StopWork
 
 _SMALL = 4096
 _pack_record = columns.RECORD.pack
@@ -61,61 +62,14 @@ class Setup(NamedTuple):
     descriptors: list[int]  # those that the initializer's arguments need
 
 
-class StopWork(Exception):
-    """The manager wants no more of us, or is gone."""
-
-
-class Connection:
-    """The worker's end of the socket to its manager."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
-        self._data = bytearray()  # deleting at its front is cheap
-        self._descriptors: deque[int] = deque()
-
-    def send(self, frame: bytes) -> None:
-        """Send a whole frame; blocks until the manager has room for it."""
-        try:
-            self._sock.sendall(frame)
-        except OSError:
-            raise StopWork from None
-
-    def send_descriptor(self, frame: bytes, fd: int) -> None:
-        """Send a frame and a descriptor beside its first byte."""
-        try:
-            sent = socket.send_fds(self._sock, [frame], [fd])
-            if sent < len(frame):
-                self._sock.sendall(frame[sent:])
-        except OSError:
-            raise StopWork from None
-
-    def _receive(self) -> None:
-        try:
-            data, descriptors = receive_into_buffer(self._sock)
-        except OSError:
-            raise StopWork from None
-        self._descriptors.extend(descriptors)
-        if not data:
-            raise StopWork  # the manager is gone
-        self._data += data
-
-    def next(self) -> tuple[int, bytes, list[int]]:
-        """The next message: kind, body, descriptors. Blocks."""
-        while True:
-            if len(self._data) >= 6:
-                size, kind, count = wire.HEAD.unpack_from(self._data)
-                if len(self._data) >= size + 4:
-                    body = bytes(self._data[6 : size + 4])
-                    del self._data[: size + 4]
-                    return kind, body, [self._descriptors.popleft() for _ in range(count)]
-            self._receive()
-
-
 class Worker:
     """The loop of one worker process."""
 
     def __init__(self, sock: socket.socket, page_fd: int, setup: Setup) -> None:
         self._connection = Connection(sock)
+        self.line: Any = None  # the TaskLine, made when a task has something to say
+        self.for_task: deque[bytes] = deque()  # ForTask that came while the task was being prepared
+        self.walltime_ms = 0  # of the tasks of this batch; 0: none
         self._map = map_shared(page_fd, PAGE_SIZE)
         self._words = memoryview(self._map)[: 8 * 16].cast("Q")
         self._max_tasks = setup.max_tasks
@@ -165,6 +119,8 @@ class Worker:
                 self._functions.pop(number, None)
         elif kind == wire.KIND[wire.Stop]:
             raise StopWork
+        elif kind == wire.KIND[wire.ForTask]:
+            return  # that task is over
         else:
             raise BadMessage(f"a worker was sent a message of kind {kind}")
 
@@ -203,6 +159,8 @@ class Worker:
             kind, body, descriptors = self._connection.next()
             if kind == wire.KIND[wire.Function]:
                 self._learn(body)
+            elif kind == wire.KIND[wire.ForTask]:
+                self.for_task.append(body)
             else:
                 self._later.append((kind, body, descriptors))
                 if kind == wire.KIND[wire.Stop]:
@@ -215,7 +173,7 @@ class Worker:
 
         The hot loop: what is usual happens right here, at little more than the price of pickling.
         """
-        count = columns.TASKS_HEAD.unpack_from(body)[2]
+        _, self.walltime_ms, count = columns.TASKS_HEAD.unpack_from(body)
         numbers = unpack_from(f"<{count}Q{2 * count}I", body, 12)
         position = 12 + 16 * count
         words, claims, cancels, functions = self._words, self._claims, self._cancels, self._functions
@@ -278,9 +236,9 @@ class Worker:
         try:
             value = call(*args, **kwargs)
         except BaseException as problem:  # the task's own error, SystemExit and KeyboardInterrupt included
-            _leave_if_forked()
+            _look_before_end()
             return wire.RAISED, _envelope(problem)
-        _leave_if_forked()
+        _look_before_end()
         return _dump_result(value, call)
 
     # -- results
@@ -345,11 +303,11 @@ def _call_plain(call: Any, payload: bytes) -> tuple[int, Any]:
     try:
         value = call(*arguments)
     except BaseException as problem:  # the task's own error, SystemExit and KeyboardInterrupt included
-        if _forked:
-            os._exit(0)
+        if before_end is not None:
+            before_end()
         return wire.RAISED, _envelope(problem)
-    if _forked:
-        os._exit(0)
+    if before_end is not None:
+        before_end()
     if type(value) in serialize.PLAIN:
         data = dumps(value, 5)
         if len(data) < _SMALL:
@@ -363,14 +321,14 @@ def _call_chunk(call: Any, calls: list[tuple[Any, ...]]) -> tuple[int, Any]:
         for args in calls:
             values.append(call(*args))
     except BaseException as problem:  # the results before it are not lost by it
-        _leave_if_forked()
+        _look_before_end()
         envelope = _envelope(problem)
         status, before = _dump_result(values, call)
         if status != wire.OK:
             return status, before
         data = serialize.join(before)
         return wire.OK, b"P" + pack("<Q", len(data)) + data + envelope
-    _leave_if_forked()
+    _look_before_end()
     return _dump_result(values, call)
 
 
@@ -409,18 +367,27 @@ def _envelope(problem: BaseException, skip_frames: int = 1) -> bytes:
         return dumps(("", [(None, name, "", f"{type(second).__name__} while it was described")]), 5)
 
 
-_forked = False
+before_end: Callable[[], None] | None = None
+"""To be called when a task's function has ended, before anybody is told: here and not for each task."""
+
+here: Worker | None = None
+"""The worker that this process is."""
 
 
 def _note_fork() -> None:
-    global _forked
-    _forked = True
+    global before_end, here
+    before_end = _leave
+    here = None  # what the task says there would break into what we say
 
 
-def _leave_if_forked() -> None:
+def _leave() -> None:
     """A child that the task forked, and that came back from it, must not go on as a second worker."""
-    if _forked:
-        os._exit(0)
+    os._exit(0)
+
+
+def _look_before_end() -> None:
+    if before_end is not None:
+        before_end()
 
 
 # ---- start
@@ -452,6 +419,7 @@ def _initialize(setup: Setup, connection: Connection) -> None:
 
 def main(worker: int, sock: socket.socket, page_fd: int, stacks_fd: int, setup: Setup) -> None:
     """Be a worker: returns when there is no more work. Runs in a process of its own, in a session of its own."""
+    global here
     os.register_at_fork(after_in_child=_note_fork)
     # A handler, not SIG_IGN: what a task starts must not inherit that Ctrl-C is ignored.
     signal.signal(signal.SIGINT, lambda signum, frame: None)
@@ -459,7 +427,8 @@ def main(worker: int, sock: socket.socket, page_fd: int, stacks_fd: int, setup: 
     os.environ["PARSL_WORKER_RANK"] = str(worker)
     try:
         _initialize(setup, Connection(sock))
-        Worker(sock, page_fd, setup).run()
+        here = Worker(sock, page_fd, setup)
+        here.run()
     except StopWork:
         pass
 

@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable
 
 from parsl_pool.interchange import shared_memory, stream
-from parsl_pool.interchange.page import PAGE_SIZE, Page
+from parsl_pool.interchange.page import HEARD, PAGE_SIZE, Page
 from parsl_pool.interchange.stderr_pipe import StderrPipe
 from parsl_pool.interchange.wire import InitializerFailed
 
@@ -19,6 +19,7 @@ class WorkerHandle:
         "condemned",
         "expected",
         "failure",
+        "heard",
         "hung_up",
         "is_gone",
         "number",
@@ -41,6 +42,7 @@ class WorkerHandle:
         self.condemned = 0  # a signal that it is to get as soon as it has a pid
         self.expected = False  # it has been told to end
         self.failure: InitializerFailed | None = None
+        self.heard = 0  # messages of its tasks that have come
         self.is_gone = False
         self.hung_up = False  # its socket has ended
         self.unreleased = False  # its ring holds results that the client may not have
@@ -61,6 +63,11 @@ class WorkerHandle:
                 os.kill(self.pid, signum)
             except ProcessLookupError:
                 return
+
+    def delivered(self, messages: int) -> None:
+        """The client has so many of its tasks' messages: it may send others."""
+        if not self.is_gone:
+            self.page.words[HEARD] = messages
 
     def close(self) -> None:
         """Let go of everything; the process is gone, and its number may be somebody else's."""

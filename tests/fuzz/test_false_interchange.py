@@ -32,7 +32,7 @@ FUZZ = rules(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.
 # What an interchange may say. Those beside it end the manager, its connection or a worker.
 ACCEPTED = {
     columns.Tasks, wire.Settings, wire.Refused, wire.WhoAreYou, wire.Ping, wire.Pong, wire.Stop, wire.Function,
-    wire.Forget, wire.Kill, wire.KillWorkers, wire.Taken,
+    wire.Forget, wire.Kill, wire.KillWorkers, wire.Taken, wire.ForTask,
 }  # fmt: skip
 OBEYED = {columns.Tasks, wire.Refused, wire.WhoAreYou, wire.Stop, wire.Function, wire.KillWorkers, wire.Taken}
 

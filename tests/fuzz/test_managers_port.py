@@ -29,7 +29,8 @@ pytestmark = pytest.mark.timeout(120)
 FUZZ = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 # What a manager may say once it has registered; others than itself it may not speak of.
-ACCEPTED = {columns.Results, columns.Tasks, wire.Window, wire.Broken, wire.Notice, wire.Ping, wire.Pong, wire.Stop}
+ACCEPTED = {columns.Results, columns.Tasks, wire.Window, wire.Broken, wire.Notice, wire.Ping, wire.Pong, wire.Stop,
+            wire.FromTask}
 OBEYED = {wire.Window, wire.Broken, wire.Stop, wire.Ping}
 MEGABYTE = 1 << 20
 names = itertools.count(1)

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from parsl_pool import ParslPoolExecutor
 from parsl_pool.errors import WorkerLost
 from parsl_pool.interchange import wire
-from parsl_pool.interchange.worker import Connection, Worker
+from parsl_pool.interchange.worker import Worker
+from parsl_pool.interchange.worker_connection import Connection
 from tests import leaks
 from tests.fuzz import rubbish
 from tests.fuzz.rubbish import Frame
@@ -26,7 +27,7 @@ from tests.recovery.ledger import note, noted
 
 FUZZ = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
-ACCEPTED = {wire.Flush, wire.Need, wire.Up, wire.Bulk}
+ACCEPTED = {wire.Flush, wire.Need, wire.Up, wire.Bulk, wire.FromTask}
 FAR = 1 << 40  # ids from here on are nobody's
 
 
@@ -87,7 +88,9 @@ def is_harmless(frame: Frame) -> bool:
     if is_bad(frame):
         return True
     record = frame.decode()
-    return isinstance(record, (wire.Up, wire.Need)) or (isinstance(record, wire.Bulk) and record.task >= FAR)
+    if isinstance(record, wire.Bulk):
+        return record.task >= FAR
+    return isinstance(record, (wire.Up, wire.Need, wire.FromTask))
 
 
 @FUZZ

@@ -12,7 +12,7 @@ import pytest
 from parsl_pool.errors import BadMessage, RemoteError, SerializationError
 from parsl_pool.interchange import serialize, wire
 from parsl_pool.interchange.page import SKIP_FROM, SKIP_TO, STARTED, TASK, mark_of
-from parsl_pool.interchange.worker import StopWork
+from parsl_pool.interchange.worker_connection import StopWork
 from tests.interchange.frames import tasks
 from tests.interchange.ring import Ring, ring
 

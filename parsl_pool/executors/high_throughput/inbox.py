@@ -52,6 +52,8 @@ class Inbox:
             manager = link.watcher.managers.get(record.manager)
             if manager is not None and link.keeper is not None:
                 link.keeper.worker_up(manager.block)
+        elif isinstance(record, wire.FromTask):
+            link.channel.arrived(record, descriptors)
         elif isinstance(record, wire.WorkerGone):
             view = link.pages.pop((record.manager, record.worker), None)
             if view is not None:

@@ -29,6 +29,7 @@ from parsl_pool.executors.high_throughput.outgoing import Outgoing
 from parsl_pool.executors.high_throughput.process import InterchangeProcess
 from parsl_pool.executors.high_throughput.pump import Pump
 from parsl_pool.executors.high_throughput.stage import Stage as Stage
+from parsl_pool.executors.high_throughput.task_channel import TaskChannel
 from parsl_pool.executors.high_throughput.tries import Tries
 from parsl_pool.executors.high_throughput.wakeup import Wakeup
 from parsl_pool.executors.high_throughput.watchdog import Watchdog
@@ -86,6 +87,7 @@ class Link:
         self.opened_at = 0.0
         self._watchdog = Watchdog(self)
         self._recovery = recovery.Recovery(self)
+        self.channel = TaskChannel(self)
         self._inbox = Inbox(self, self._recovery)
         self.pages: dict[tuple[str, int], recovery.WorkerView] = {}
         self._breaking: deque[str] = deque()  # why the pool is to break; from other threads
