@@ -1,17 +1,30 @@
-"""How Sphinx builds the documentation: `sphinx-build -W docs docs/_build/html`."""
+"""How Sphinx builds the documentation: `sphinx-build -W docs docs/_build/html`.
 
+The reference is made of the docstrings of this tree, whatever else is installed.
+"""
+
+import sys
 from pathlib import Path
 
-# Read, not imported: the docs build without the package's dependencies.
-_version: dict[str, str] = {}
-exec((Path(__file__).parents[1] / "parsl_pool" / "_version.py").read_text(), _version)
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from parsl_pool import __version__, errors  # of this tree
 
 project = "parsl_pool"
 author = "the parsl_pool developers"
 copyright = author
-version = release = _version["__version__"]
+version = release = __version__
 
-extensions = ["myst_parser"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_typehints_format = "short"
+autodoc_preserve_defaults = True
+napoleon_use_ivar = True  # attributes as a list, and not as entries of their own
+suppress_warnings = ["ref.python"]  # several classes have an attribute `stdout`: lists of attributes link to none
+default_role = "code"  # docstrings are written as the pages are
+for name in errors._LAZY:
+    getattr(errors, name)  # so that they are found there
 myst_heading_anchors = 3  # links like [...](page.md#a-heading)
 myst_enable_extensions = ["colon_fence", "deflist"]
 source_suffix = {".md": "markdown"}

@@ -194,16 +194,17 @@ class PropagatedException(DataFlowException):
     Attributes:
         dependent_exceptions_tids: pairs (exception, identifier of the future that failed).
         task_id: the task that this is about.
+        name: what people know it by: its label, or its function's name.
     """
 
     _what, _how = "did not run", "needs"
 
     def __init__(
-        self, dependent_exceptions_tids: Sequence[tuple[BaseException, str]], task_id: int | str
+        self, dependent_exceptions_tids: Sequence[tuple[BaseException, str]], task_id: int | str, name: str = ""
     ) -> None:
-        super().__init__(dependent_exceptions_tids, task_id)
+        super().__init__(dependent_exceptions_tids, task_id, name)
         self.dependent_exceptions_tids = dependent_exceptions_tids
-        self.task_id = task_id
+        self.task_id, self.name = task_id, name
 
     @property
     def root_cause(self) -> BaseException:
@@ -225,13 +226,14 @@ class PropagatedException(DataFlowException):
         return ", which ".join(path)
 
     def __str__(self) -> str:
+        task = f"task {self.task_id} ({self.name})" if self.name else f"task {self.task_id}"
         if not self.dependent_exceptions_tids:
-            return f"task {self.task_id} {self._what}: something that it {self._how} failed"
+            return f"{task} {self._what}: something that it {self._how} failed"
         root = self.root_cause
         others = len(self.dependent_exceptions_tids) - 1
         more = f" (and {others} more that it {self._how} failed)" if others > 0 else ""
         failed = f"which failed with {described(root)}"
-        return f"task {self.task_id} {self._what}: it {self._path()}, {failed}{more}"
+        return f"{task} {self._what}: it {self._path()}, {failed}{more}"
 
 
 class DependencyError(PropagatedException):

@@ -267,8 +267,11 @@ class ParslPoolExecutor(KernelFace, _stdlib.ProcessPoolExecutor):
         return mapping.gather([self.submit_with(options, fn, args, {}) for args in calls])
 
     def options(self, **changes: Any) -> PoolView:
-        """A view of this pool whose calls have these options: retries, lost_retries, priority, label, walltime,
-        executors.
+        """A view of this pool whose calls have other options. It is an Executor, too.
+
+        Args:
+            changes: retries, lost_retries, priority, label, walltime, executors, cache, ignore_for_cache,
+                retry_handler, retry_delay, join, dependency_resolver, as the guide describes them ("Submitting").
 
         Raises:
             ConfigurationError: an option that doesn't exist, or a value that can't be.

@@ -174,7 +174,7 @@ class Flow:
         record = future._record
         record.status = TaskState.dep_fail
         self.failures.told_elsewhere()
-        return DependencyFailure(record.task, causes)
+        return DependencyFailure(record.task, record.label, causes)
 
     # -- the same call has been done before, or is being done
 
@@ -244,7 +244,7 @@ class Flow:
     def _join_failed(self, future: AppFuture[Any], causes: list[Future[Any]]) -> object:
         record = future._record
         record.status = TaskState.failed
-        outcome = DependencyFailure(record.task, causes, JoinError)
+        outcome = DependencyFailure(record.task, record.label, causes, JoinError)
         self.failures.told_elsewhere()
         return outcome
 

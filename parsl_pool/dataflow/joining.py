@@ -43,4 +43,4 @@ class Joined:
 
     def open(self) -> Any:
         """The same nest of values."""
-        return with_results(self._nest, lambda future: future.result())
+        return with_results(self._nest)

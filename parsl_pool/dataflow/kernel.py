@@ -54,20 +54,20 @@ class _Task:
 class DependencyFailure:
     """The outcome of a task whose dependencies failed; the error is made when somebody asks."""
 
-    __slots__ = ("causes", "kind", "task")
+    __slots__ = ("causes", "kind", "name", "task")
     failed = True
 
     def __init__(
-        self, task: int, causes: list[Future[Any]], kind: type[PropagatedException] = DependencyError
+        self, task: int, name: str, causes: list[Future[Any]], kind: type[PropagatedException] = DependencyError
     ) -> None:
-        self.task, self.causes, self.kind = task, causes, kind
+        self.task, self.name, self.causes, self.kind = task, name, causes, kind
 
     def open(self) -> Any:
         """Raises the error."""
         for future in reversed(self._unopened()):  # those at the start of a chain first: it may be very long
             future.exception(0)
         pairs = [(_error_of(future), _name_of(future)) for future in self.causes]
-        error = self.kind(pairs, self.task)
+        error = self.kind(pairs, self.task, self.name)
         error.__cause__ = error.root_cause
         raise error
 
@@ -166,7 +166,8 @@ class Kernel:
             task.future._record = TaskRecord(number, Options(), name, 0.0)
         task.future._owner = None
         refuse = task.refuse
-        task.future.finish(refuse(task.future, causes) if refuse else DependencyFailure(number, causes))
+        label = task.future._record.label
+        task.future.finish(refuse(task.future, causes) if refuse else DependencyFailure(number, label, causes))
 
     def _launch(self, me: int, task: _Task) -> None:
         if not task.launcher.wants_payloads:

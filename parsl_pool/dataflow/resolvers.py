@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from functools import singledispatch
 from typing import Any, NamedTuple
 
-from parsl_pool.dataflow.traverse import futures_in, with_results
+from parsl_pool.dataflow.traverse import futures_in, result_of_done, with_results
 from parsl_pool.errors import SerializationError, WrongType, shown
 
 
@@ -32,7 +32,7 @@ def _shallow_futures(value: Any) -> list[Future[Any]]:
 
 
 def _shallow_value(value: Any) -> Any:
-    return value.result() if isinstance(value, Future) else value
+    return result_of_done(value) if isinstance(value, Future) else value
 
 
 @singledispatch
@@ -44,7 +44,7 @@ def deep_futures(value: Any) -> list[Future[Any]]:
 @singledispatch
 def deep_value(value: Any) -> Any:
     """The same value, with results in the futures' places. Register further types."""
-    return with_results(value, lambda future: future.result())
+    return with_results(value)
 
 
 SHALLOW_DEPENDENCY_RESOLVER = DependencyResolver(_shallow_futures, _shallow_value)

@@ -8,6 +8,8 @@ from copy import copy
 from dataclasses import fields, is_dataclass
 from typing import Any
 
+from parsl_pool.errors import DataFlowException
+
 
 def futures_in(value: Any) -> list[Future[Any]]:
     """Every future in a value: itself, or at any depth of lists, tuples, sets, dicts, dataclasses. Each once, in
@@ -43,7 +45,22 @@ def _collect(value: Any, found: dict[int, Future[Any]], seen: dict[int, bool]) -
     return seen[me]
 
 
-def with_results(value: Any, result_of: Callable[[Future[Any]], Any]) -> Any:
+def result_of_done(future: Future[Any]) -> Any:
+    """The result of a future that was waited for.
+
+    Raises:
+        DataFlowException: it is not done, so it was put there later. It may be the task's own: do not wait for it.
+        BaseException: what the future has as its error.
+    """
+    if not future.done():
+        raise DataFlowException(
+            f"{future!r} was put into an argument after the submit, so that nobody has waited for it: pass a list that "
+            "is not changed any more"
+        )
+    return future.result()
+
+
+def with_results(value: Any, result_of: Callable[[Future[Any]], Any] = result_of_done) -> Any:
     """The same value with results in the futures' places; containers without futures are left as they are."""
     found: dict[int, Future[Any]] = {}
     seen: dict[int, bool] = {}
@@ -98,7 +115,5 @@ class ObjectCall:
 
     def values(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The arguments with the futures' results in their places. Raises what their opening raises."""
-        values: tuple[tuple[Any, ...], dict[str, Any]] = with_results(
-            (self.args, self.kwargs), lambda future: future.result()
-        )
+        values: tuple[tuple[Any, ...], dict[str, Any]] = with_results((self.args, self.kwargs))
         return values

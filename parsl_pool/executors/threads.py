@@ -197,7 +197,7 @@ class ThreadPoolExecutor(ParslExecutor):
         while True:
             try:
                 if has_futures:
-                    args, kwargs = with_results((args, kwargs), lambda needed: needed.result())
+                    args, kwargs = with_results((args, kwargs))
                 value = fn(*args, **kwargs)
             except BaseException as error:  # the task's own
                 if record.failed(Fault.TASK, "", type(error).__name__, time.time()):

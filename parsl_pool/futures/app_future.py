@@ -327,14 +327,14 @@ class AppFuture(Future[T], Generic[T]):
 
     @property
     def culprit(self) -> str | None:
-        """Whose fault that is: "task", "place", "user" or "config"; None if it has a value, or may still get one."""
+        """Whose fault that is, "task", "place", "user" or "config"; None if it has a value, or may still get one."""
         from parsl_pool.futures.stories import why  # rarely needed
 
         return why(self)[1]
 
     @property
     def attempts(self) -> tuple[Attempt, ...]:
-        """The tries that failed: where, when, with what error. A single try that failed is not kept: see
+        """The tries that failed, with place, time and error. A single try that failed is not among them, but told by
         `exception()`."""
         return tuple(self._record.attempts) if self._record is not None else ()
 
