@@ -142,7 +142,7 @@ def two_budgets(kit: Kit) -> Any:
 
 
 def handler_without_number(kit: Kit) -> Any:
-    return of(kit.pool.options(retries=1, retry_handler=lambda error, record: None).submit(int, "x"))  # type: ignore[arg-type, return-value]  # the mistake
+    return of(kit.pool.options(retries=1, retry_handler=lambda error, record: None).submit(int, "x"))
 
 
 def gathers_nonsense(kit: Kit) -> Any:
@@ -201,7 +201,7 @@ TABLE: dict[str, Row] = {
         "max_workers must be a Config or a whole number, greater than 0 and at most 65,536, got {'sites': []}",
     ),
     "a dict of executors": Row(
-        E.ConfigurationError, lambda kit: Config({"label": "x"}),  # type: ignore[arg-type]  # the mistake
+        E.ConfigurationError, lambda kit: Config({"label": "x"}),  # type: ignore[dict-item]  # the mistake
         "executors must be a list of executors, such as [HighThroughputExecutor(...)], at least one, each with a label"
         " of its own, got {'label': 'x'}",
     ),
