@@ -31,13 +31,13 @@ from parsl_pool.interchange.stream import PeerGone, Stream, from_descriptor
 class ForkServer:
     """Owner of the workers of one manager, in the sense of wait(2)."""
 
-    def __init__(self, stream: Stream, setup: worker.Setup, settings: wire.Settings) -> None:
+    def __init__(self, stream: Stream, setup: worker.Setup, settings: wire.Settings, guardian: Guardian) -> None:
         self._stream = stream
         self._setup = setup
         self._settings = settings
         self._spawns = settings.start_method == "spawn" or _must_not_fork()
         self._workers: dict[int, int] = {}  # pid -> number
-        self._guardian = Guardian()
+        self._guardian = guardian
         self._wake_read, self._wake_write = _pipe()
         signal.signal(signal.SIGCHLD, lambda signum, frame: None)  # so that the wake-up descriptor is written
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
@@ -241,7 +241,8 @@ def serve(sock: socket.socket, parent: int) -> None:
         kind, body, descriptors = messages.pop(0)
         settings = wire.decode(kind, body)
         assert isinstance(settings, wire.Settings)
-        server = ForkServer(stream, prepare(settings, descriptors), settings)
+        guardian = Guardian(-1 if portable.is_linux() else descriptors.pop())  # as long as this is a small process
+        server = ForkServer(stream, prepare(settings, descriptors), settings, guardian)
         for message in messages:
             server._handle(*message)
         server.run()

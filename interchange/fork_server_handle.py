@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
+from parsl_pool import portable
 from parsl_pool.errors import BadMessage
 from parsl_pool.interchange import launch, stream, wire
 from parsl_pool.interchange.loop import Loop
@@ -32,6 +33,7 @@ class ForkServerHandle:
         self._status: int | None = None  # once it has been waited for
         self.deaths = 0  # in a row, without a worker having become ready
         self.last_words = ""  # of the last one that has ended
+        self._life = -1  # a pipe that ends with this process: see Guardian
 
     def use(self, helper: launch.Helper) -> None:
         """This is the fork server from now on. It gets the settings, and copies of what they need."""
@@ -41,6 +43,9 @@ class ForkServerHandle:
         self._stderr = StderrPipe(self._loop, helper.stderr, lambda data: self._keep(who, data))
         self._loop.add_reader(helper.sock.fileno(), self._receive)
         copies = [os.dup(fd) for fd in self._descriptors]
+        if not portable.is_linux():
+            read, self._life = os.pipe()
+            copies.append(read)
         self._put(wire.frame(self._settings, len(copies)), copies)
 
     def start(self, worker: int, descriptors: list[int]) -> None:
@@ -52,6 +57,9 @@ class ForkServerHandle:
         if self._status is None:
             self._loop.remove(self._stream.fileno())
             self._stream.close()
+            if self._life >= 0:
+                os.close(self._life)
+                self._life = -1
             self._status = launch.wait(self.pid, patience_s, self._stderr.drain)  # exit handlers may have much to say
             self._stderr.drain()
             self.last_words = self._stderr.tail()

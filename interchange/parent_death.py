@@ -7,14 +7,17 @@ Python. Linux can in addition send a signal at the moment the parent ends, which
 from __future__ import annotations
 
 import os
+import select
 import signal
 from struct import Struct
+from time import monotonic
 
 from parsl_pool import portable
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _NUMBER = Struct("i")
 _MOST_DESCRIPTORS = 4096  # a fork server has a handful, from the first numbers
+_PATIENCE_S = 5.0  # for a fork server whose manager has ended, and its exit handlers
 
 
 def end_with_parent(parent: int) -> None:
@@ -37,26 +40,31 @@ class Guardian:
     """A small process that ends workers when the fork server has ended, where the kernel does not do that.
 
         fork server ==pipe: a worker's process id, or minus that==> guardian: at the end of the pipe, kills who is left
+        manager ==pipe: nothing ever==> guardian: a while after its end, kills the fork server, if that is still there
 
-    A worker has one thread: at a long task it can't look whether its fork server is there. All that may kill the fork
-    server together with its manager (the end of a job, say) has to leave this one: it is in a session of its own.
+    A worker has one thread: at a long task it can't look whether its fork server is there; and a fork server that has
+    been stopped (SIGSTOP) can't look whether its manager is. All that may kill the fork server together with its
+    manager (the end of a job, say) has to leave this one: it is in a session of its own.
     """
 
-    def __init__(self) -> None:
-        """In the fork server, before its first worker."""
+    def __init__(self, life: int = -1) -> None:
+        """In the fork server, before its first worker. life: a pipe that ends with the manager; it is closed here."""
         self._write = -1
         if portable.is_linux():
             return
         read, self._write = os.pipe()
+        server = os.getpid()
         between = os.fork()
         if between:
             os.close(read)
+            if life >= 0:
+                os.close(life)
             os.waitpid(between, 0)
             return
         try:
             os.setsid()
             if os.fork() == 0:  # no child of the fork server's, which waits for all it has
-                _guard(read)
+                _guard(read, life, server)
         finally:
             os._exit(0)
 
@@ -82,19 +90,46 @@ class Guardian:
             self._write = -1
 
 
-def _guard(read: int) -> None:
-    os.closerange(0, read)
-    os.closerange(read + 1, _MOST_DESCRIPTORS)
+def _guard(read: int, life: int, server: int) -> None:
+    low = 0
+    for kept in sorted({read, life, _MOST_DESCRIPTORS} - {-1}):
+        os.closerange(low, kept)
+        low = kept + 1
     workers: set[int] = set()
-    data = b""
-    while more := os.read(read, 4096):
-        data += more
-        whole = len(data) - len(data) % _NUMBER.size
-        for (number,) in _NUMBER.iter_unpack(data[:whole]):
-            workers.add(number) if number > 0 else workers.discard(-number)
-        data = data[whole:]
+    _watch(read, life, server, workers)
     for pid in workers:
         try:
             os.killpg(pid, signal.SIGKILL)
         except OSError:
             continue  # it has ended
+
+
+def _watch(read: int, life: int, server: int, workers: set[int]) -> None:
+    """Keep account of the workers until the fork server has ended; see to it that it does."""
+    poller = select.poll()
+    for fd in (read, life):
+        if fd >= 0:
+            poller.register(fd, select.POLLIN)
+    deadline: float | None = None  # once the manager has ended
+    data = b""
+    while True:
+        left_ms = None if deadline is None else max(0.0, 1000 * (deadline - monotonic()))
+        ready = [fd for fd, _ in poller.poll(left_ms)]
+        if life in ready:
+            poller.unregister(life)
+            deadline = monotonic() + _PATIENCE_S
+        if deadline is not None and monotonic() >= deadline:
+            deadline = None
+            try:
+                os.kill(server, signal.SIGKILL)  # the number is still its own: it holds the other end of `read`
+            except ProcessLookupError:
+                pass  # that has just ended, too
+        if read in ready:
+            more = os.read(read, 4096)
+            if not more:
+                return
+            data += more
+            whole = len(data) - len(data) % _NUMBER.size
+            for (number,) in _NUMBER.iter_unpack(data[:whole]):
+                workers.add(number) if number > 0 else workers.discard(-number)
+            data = data[whole:]

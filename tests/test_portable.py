@@ -167,8 +167,9 @@ def test_who_is_stopped_or_dead_is_known_without_proc(forced: None) -> None:
 
 FORK_SERVER = """
 import os, sys, time
-from parsl_pool.interchange.parent_death import Guardian
-guardian = Guardian()
+from parsl_pool.interchange import parent_death
+parent_death._PATIENCE_S = 0.2
+guardian = parent_death.Guardian(int(sys.argv[1]))
 for ends in True, False:
     pid = os.fork()
     if pid == 0:
@@ -186,15 +187,39 @@ time.sleep(1000)
 """
 
 
-def test_a_busy_worker_ends_with_its_fork_server_where_no_kernel_sees_to_that() -> None:
+@pytest.fixture
+def guarded() -> "Iterator[tuple[subprocess.Popen[str], int, int]]":
+    """A fork server, its worker, and the pipe that ends with their manager."""
     env = {**os.environ, "PYTHONPATH": str(ROOT), "PARSL_POOL_PORTABLE": "1"}
-    command = [sys.executable, "-c", FORK_SERVER]
-    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as server:
+    read, life = os.pipe()
+    command = [sys.executable, "-c", FORK_SERVER, str(read)]
+    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True, pass_fds=[read]) as server:
+        os.close(read)
         assert server.stdout is not None
         worker = int(server.stdout.readline())
         assert stopped.is_alive(worker)
+        yield server, worker, life
         server.kill()
-        eventually(lambda: not stopped.is_alive(worker))
+    os.close(life)
+
+
+def test_a_busy_worker_ends_with_its_fork_server_where_no_kernel_sees_to_that(
+    guarded: "tuple[subprocess.Popen[str], int, int]",
+) -> None:
+    server, worker, _ = guarded
+    server.kill()
+    eventually(lambda: not stopped.is_alive(worker))
+
+
+def test_stopped_ones_end_with_their_manager_too(guarded: "tuple[subprocess.Popen[str], int, int]") -> None:
+    server, worker, life = guarded
+    os.kill(server.pid, signal.SIGSTOP)
+    os.kill(worker, signal.SIGSTOP)
+    eventually(lambda: stopped._state(server.pid) == stopped._state(worker) == "T")
+    with open(os.devnull) as nothing:
+        os.dup2(nothing.fileno(), life)  # closed, but for the number
+    assert server.wait(30) == -signal.SIGKILL
+    eventually(lambda: not stopped.is_alive(worker))
 
 
 # ---- Windows

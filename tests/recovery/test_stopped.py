@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from parsl_pool import ParslPoolExecutor, portable
+from parsl_pool import ParslPoolExecutor
 from parsl_pool.errors import InterchangeLost, ManagerLost, WorkerLost
 from parsl_pool.executors.high_throughput import recovery, watchdog
 from tests.eventually import eventually
@@ -182,7 +182,6 @@ def test_a_shutdown_ends_though_a_process_is_stopped(arrangement: Arrangement, p
     eventually(lambda: not [process for process in processes if process.is_running()], within=10)
 
 
-@pytest.mark.skipif(not portable.is_linux(), reason="open: a stopped fork server outlives its interchange there")
 def test_a_stopped_pool_can_be_killed(arrangement: Arrangement, tmp_path: Path) -> None:
     with arrangement.pool(2) as pool:
         futures = [pool.submit(noted_sleep, tmp_path / "ledger", task, 30) for task in range(4)]
