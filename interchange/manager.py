@@ -84,7 +84,7 @@ class Manager:
         self._fork_server = ForkServerHandle(
             loop, settings, descriptors, self._from_fork_server, self._fork_server_lost, keep
         )
-        self._overdue = Overdue(loop, self.core, self._workers, self._fork_server, self._warn)
+        self._overdue = Overdue(loop, self.core, self._workers, self._fork_server, self._warn, self._read_unasked)
         self.messages = TaskMessages(self.core, self._workers, report, self._put)
         shortage.allow_files(8 * settings.workers + 100)
         self._fork_server.use(fork_server or launch.start_fork_server())
@@ -105,7 +105,11 @@ class Manager:
         self._functions[record.number] = record.data
         for worker in self._wanted.pop(record.number, ()):
             if worker in self._workers:
-                self._put(self._workers[worker], wire.frame(record))
+                self._send_function(self._workers[worker], record)
+
+    def _send_function(self, worker: WorkerHandle, record: wire.Function) -> None:
+        worker.functions.add(record.number)
+        self._put(worker, wire.frame(record))
 
     def forget(self, numbers: list[int]) -> None:
         """These functions will not be named again."""
@@ -114,6 +118,7 @@ class Manager:
         self.core.forget(numbers)
         frame = wire.frame(wire.Forget(numbers))
         for worker in self._workers.values():
+            worker.functions.difference_update(numbers)
             self._put(worker, frame)
 
     def kill(self, record: wire.Kill) -> None:
@@ -358,7 +363,7 @@ class Manager:
         elif isinstance(record, wire.Need):
             data = self._functions.get(record.number)
             if data is not None:
-                self._put(worker, wire.frame(wire.Function(record.number, data)))
+                self._send_function(worker, wire.Function(record.number, data))
             else:
                 self._wanted.setdefault(record.number, []).append(worker.number)
         elif isinstance(record, wire.Up):
@@ -385,6 +390,9 @@ class Manager:
             self._report(columns.Results(len(ids) // 8, ids, records))
         if done or idle:
             self._finished(worker, done, nanoseconds, idle)
+
+    def _read_unasked(self, worker: WorkerHandle) -> None:
+        self._read_page(worker, 0, idle=False)
 
     def _finished(self, worker: WorkerHandle, done: list[tuple[int, int]], nanoseconds: int, idle: bool) -> None:
         self._perform(self.core.finished(worker.number, done, nanoseconds, idle, monotonic_ns()))
@@ -432,6 +440,8 @@ class Manager:
             self._broken = True
             self._report(wire.Broken("initializer", worker.failure.text, worker.failure.traceback_text))
         running, started = worker.page.words[TASK], worker.page.words[STARTED]
+        if self._overdue.waits_for_function(worker, running):
+            running, started = 0, started - 1
         self._last_end = launch.describe_status(status)
         del self._workers[number]
         expected = worker.expected or self._stopping or self.core.is_leaving(number)

@@ -420,6 +420,12 @@ class ManagerCore:
                 return number
         return None
 
+    def function_of(self, worker: int, task: int) -> int | None:
+        """The number of the function that a worker's task calls; None if it does not hold that task."""
+        seat = self.seats.get(worker)
+        held = seat.held.get(task) if seat is not None else None
+        return unpack_from("<I", held[0].functions, 4 * held[1])[0] if held is not None else None
+
     def is_leaving(self, worker: int) -> bool:
         """True if a worker has run as many tasks as it may: its end is no news."""
         seat = self.seats.get(worker)

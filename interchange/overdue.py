@@ -30,9 +30,11 @@ class Overdue:
         workers: dict[int, WorkerHandle],
         fork_server: ForkServerHandle,
         warn: Callable[[str], None],
+        read: Callable[[WorkerHandle], None],
     ) -> None:
         self._loop, self._core, self._workers, self._fork_server = loop, core, workers, fork_server
         self._warn = warn
+        self._read = read  # takes the results from a worker's page
         self._patience = Patience()
         self._silent: dict[int, tuple[tuple[int, ...], int]] = {}  # worker -> how it is, and for how many looks
         self._watching = False
@@ -81,18 +83,21 @@ class Overdue:
             self.watch_needed()
 
     def _silent_workers(self) -> list[WorkerHandle]:
-        """Those that have tasks but are at none, or have sent half a message, and that for ten looks.
+        """Those that have tasks but are at none, or whose question for a function has not come, and that for ten looks.
 
         A task can do that to its worker, when it writes into the socket to us, or takes from it what is not its own.
+        The task that runs after it is not to pay for that, and goes on to its end.
         """
         before, self._silent = self._silent, {}
         found = []
-        for number, seat in self._core.seats.items():
+        for number, seat in list(self._core.seats.items()):  # what is read may end in another worker's start
             worker = self._workers.get(number)
             if worker is None or not seat.held or worker.hung_up:
                 continue
             words, half = worker.page.words, worker.stream.bytes_of_half_a_frame
-            if words[TASK] and not half:
+            if words[TASK] and (not half or self._core.function_of(number, words[TASK]) in worker.functions):
+                if half and STRONG_ORDER:
+                    self._read(worker)  # what was done before it has been announced in vain
                 continue
             # Large arguments may be on their way to it for long: what waits to be sent shrinks meanwhile.
             state = (next(iter(seat.held)), words[STARTED], words[TASK], half, worker.stream.bytes_waiting)
@@ -103,6 +108,16 @@ class Overdue:
                 worker.verdict = (words[TASK] or state[0], wire.LOST, "what it has for its manager does not arrive")
                 found.append(worker)
         return found
+
+    def waits_for_function(self, worker: WorkerHandle, task: int) -> bool:
+        """True if it stands at this task, and has not begun it: it has never been sent the function.
+
+        Another task may have swallowed its question, by half a frame that it wrote to us.
+        """
+        if worker.verdict is not None and worker.verdict[0] == task and worker.verdict[1] != wire.LOST:
+            return False  # the user's own will
+        function = self._core.function_of(worker.number, task)
+        return function is not None and function not in worker.functions
 
     def _needed(self) -> dict[int, WorkerHandle | None]:
         """Process ids of the workers that have tasks, and of the fork server (None) if it owes us an answer."""

@@ -19,6 +19,7 @@ class WorkerHandle:
         "condemned",
         "expected",
         "failure",
+        "functions",
         "heard",
         "hung_up",
         "is_gone",
@@ -42,6 +43,7 @@ class WorkerHandle:
         self.condemned = 0  # a signal that it is to get as soon as it has a pid
         self.expected = False  # it has been told to end
         self.failure: InitializerFailed | None = None
+        self.functions: set[int] = set()  # those that it has been sent: a task of another one has not begun
         self.heard = 0  # messages of its tasks that have come
         self.is_gone = False
         self.hung_up = False  # its socket has ended

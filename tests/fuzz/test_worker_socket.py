@@ -4,6 +4,7 @@ import os
 import pickle
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
@@ -20,10 +21,12 @@ from parsl_pool.interchange import wire
 from parsl_pool.interchange.worker import Worker
 from parsl_pool.interchange.worker_connection import Connection
 from tests import leaks
+from tests.eventually import eventually
 from tests.fuzz import rubbish
 from tests.fuzz.rubbish import Frame
 from tests.recovery.arrangement import Arrangement, Parts
 from tests.recovery.ledger import note, noted
+from tests.recovery.test_stopped import noted_sleep
 
 FUZZ = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -149,8 +152,6 @@ def test_bytes_that_are_no_frames_cost_the_worker_and_the_task_that_wrote_them(f
 
 
 def write_and_stay(data: bytes) -> None:
-    import time
-
     write(data)
     time.sleep(100)
 
@@ -186,11 +187,51 @@ def take_what_comes() -> None:
     threading.Thread(target=take, daemon=True).start()
 
 
+def write_later(data: bytes, path: Path) -> None:
+    """A task that leaves a thread behind, which writes to its worker's socket as soon as that file is gone."""
+    to = connection()
+
+    def write_it() -> None:
+        while path.exists():
+            time.sleep(0.01)
+        to.send(data)
+        path.with_suffix(".done").touch()
+
+    threading.Thread(target=write_it, daemon=True).start()
+
+
+class Spoiled:
+    """A pool of one worker, whose connection a task that is over will spoil by half a frame."""
+
+    def __init__(self, sign: Path, manager_inside: bool) -> None:
+        self.pool = ParslPoolExecutor(1, manager_inside=manager_inside, retries=0, lost_retries=0)
+        self._sign = sign
+        sign.touch()
+        self.pool.submit(write_later, HALF, sign).result(60)
+
+    def spoil(self) -> None:
+        self._sign.unlink()
+        eventually(self._sign.with_suffix(".done").exists)
+
+
+def test_a_task_of_the_past_that_wrote_half_a_frame_costs_no_other_task(tmp_path: Path) -> None:
+    """Neither one whose worker asks for its function in vain, nor one that runs already."""
+    ledger = tmp_path / "ledger"
+    pools = [Spoiled(tmp_path / f"sign{number}", manager_inside=number > 0) for number in range(3)]
+    with pools[0].pool, pools[1].pool, pools[2].pool:
+        runs = pools[2].pool.submit(noted_sleep, ledger, 2, 12)
+        eventually(lambda: noted(ledger), within=60)
+        for pool in pools:
+            pool.spoil()
+        asks = [pools[number].pool.submit(noted_sleep, ledger, number, 0) for number in range(2)]
+        assert [future.result(60) for future in (*asks, runs)] == [0, 1, 2]
+    assert noted(ledger) == {0: 1, 1: 1, 2: 1}
+
+
 def test_a_worker_whose_messages_do_not_arrive_is_ended(arrangement: Arrangement, tmp_path: Path) -> None:
     """What it writes is taken for the rest of a frame that a task began, or what it should read is read by another."""
     ledger = tmp_path / "ledger"
-    with arrangement.pool(5) as pool:
-        stays = pool.submit(write_and_stay, HALF)
+    with arrangement.pool(4) as pool:
         small = pool.submit(write_and_return, HALF, ledger, 5)
         large = pool.submit(write_and_return, HALF, ledger, 1 << 20)
         taken = pool.submit(take_what_comes)
@@ -198,9 +239,8 @@ def test_a_worker_whose_messages_do_not_arrive_is_ended(arrangement: Arrangement
         assert [other.result(60) for other in others] == [2**n for n in range(500)]
         assert taken.result(60) is None
         assert small.result(60) == bytes(5), "it stands in the page"
-        for lost in (stays, large):
-            with pytest.raises(WorkerLost, match="does not arrive"):
-                lost.result(60)
+        with pytest.raises(WorkerLost, match="does not arrive"):
+            large.result(60)
     assert noted(ledger) == {5: 1, 1 << 20: 1}
 
 
