@@ -24,7 +24,7 @@ from struct import Struct
 from typing import Any
 
 from parsl_pool import portable
-from parsl_pool.errors import RemoteError, SerializationError, described
+from parsl_pool.errors import RemoteError, SerializationError, bounded, described
 from parsl_pool.interchange import shared_memory
 
 Payload = bytes | memoryview
@@ -419,7 +419,7 @@ def dump_exception(error: BaseException, skip_frames: int = 0) -> bytes:
     for _ in range(skip_frames):
         frames = frames.tb_next if frames is not None and frames.tb_next is not None else frames
     try:
-        text = "".join(traceback.format_exception(type(error), error, frames))
+        text = bounded("".join(traceback.format_exception(type(error), error, frames)))
     except BaseException as problem:  # a __str__ of the user's: say so in place of the traceback
         text = f"(the traceback of a {type(error).__name__} can't be formatted: {described(problem)})"
     links: list[tuple[bytes | None, str, str, str]] = []
@@ -437,7 +437,7 @@ def _dump_link(error: BaseException) -> tuple[bytes | None, str, str, str]:
     cls = type(error)
     name = cls.__qualname__ if cls.__module__ in ("builtins", "__main__") else f"{cls.__module__}.{cls.__qualname__}"
     try:
-        text = str(error)
+        text = bounded(str(error))
     except BaseException as problem:  # a __str__ of the user's
         text = f"(str() of it raises {type(problem).__name__})"
     try:

@@ -6,7 +6,15 @@ import os
 from collections.abc import Callable, Sequence
 from typing import IO, Any
 
-from parsl_pool.errors import AppBadFormatting, BadStdStreamFile, BashAppNoReturn, BashExitFailure, MissingOutputs
+from parsl_pool.errors import (
+    AppBadFormatting,
+    BadStdStreamFile,
+    BashAppNoReturn,
+    BashExitFailure,
+    MissingOutputs,
+    described,
+    shown,
+)
 
 _TAIL = 2048  # bytes of standard error that an error tells
 
@@ -43,10 +51,11 @@ def run_command(
     try:
         command = function(*args, **kwargs)
     except Exception as error:  # the user's
-        text = f"bash app {name} failed to make up its command line: {type(error).__name__}: {error}"
+        text = f"bash app {name} failed to make up its command line: {described(error)}"
         raise AppBadFormatting(text) from error
     if not isinstance(command, str):
-        raise BashAppNoReturn(f"bash app {name} must return its command line as a text, and returned {command!r:.200}")
+        text = f"bash app {name} must return its command line as a text, and returned {shown(command, 200)}"
+        raise BashAppNoReturn(text)
     code, words = _in_shell(command, stdout, stderr)
     if code:
         raise BashExitFailure(name, code, words)

@@ -22,7 +22,7 @@ from struct import pack, unpack_from
 from time import monotonic_ns
 from typing import Any
 
-from parsl_pool.errors import BadMessage, SerializationError, described
+from parsl_pool.errors import BadMessage, SerializationError, bounded, described
 from parsl_pool.interchange import columns, main_names, serialize, wire
 from parsl_pool.interchange.named_tuple import NamedTuple
 from parsl_pool.interchange.page import (
@@ -412,7 +412,7 @@ def _initialize(setup: Setup, connection: Connection) -> None:
         import traceback
 
         logging.getLogger("concurrent.futures").critical("Exception in initializer:", exc_info=True)
-        text = traceback.format_exc()
+        text = bounded(traceback.format_exc())
         connection.send(wire.frame(wire.InitializerFailed(described(problem), text)))
         raise StopWork from None
 

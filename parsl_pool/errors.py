@@ -223,6 +223,8 @@ class PropagatedException(DataFlowException):
             if not isinstance(cause, PropagatedException):
                 break
             error = cause
+        if len(path) > 12:  # of a long way both ends
+            path[6:-5] = [f"(after {len(path) - 11:,} more) {path[-6]}"]
         return ", which ".join(path)
 
     def __str__(self) -> str:
@@ -384,7 +386,7 @@ class SubmitException(ExecutionProviderException):
     def __str__(self) -> str:
         return (
             f"could not submit {self.job_name} by {self.command!r} (exit code {self.exit_code}): "
-            f"{(self.stderr or self.stdout).strip()}"
+            f"{bounded((self.stderr or self.stdout).strip(), 8000)}"
         )
 
 
@@ -429,6 +431,14 @@ def shown(value: object, limit: int = 120) -> str:
         if isinstance(value, int):
             text = f"a number of {value.bit_length():,} bits"  # newer Pythons refuse to write these out
     return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def bounded(text: str, limit: int = 64_000) -> str:
+    """A text of bearable length: of a longer one its two ends, for what an error says stands at one of them."""
+    if len(text) <= limit:
+        return text
+    half = limit // 2
+    return f"{text[:half]}\n... ({len(text) - 2 * half:,} characters left out) ...\n{text[-half:]}"
 
 
 def described(problem: BaseException, limit: int = 2000) -> str:

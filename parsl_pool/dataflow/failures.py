@@ -42,13 +42,17 @@ class Failures:
         unread, self._seen = self.count - self._seen, self.count
         if unread > 0 and self._unread:
             task, story = next(iter(self._unread.items()))
-            tasks = "1 task" if unread == 1 else f"{unread} tasks"
-            warnings.warn(
-                f"{tasks} of pool {self._name} failed, and nobody looked at the results. One of them was task {task} "
-                f"({story})",
-                RuntimeWarning,
-                stacklevel=5,
-            )
+            warn_of_unread(unread, f"pool {self._name}", task, story, stacklevel=6)
+
+
+def warn_of_unread(unread: int, of: str, task: int, story: str, stacklevel: int) -> None:
+    """So many tasks failed, that one among them, and nobody looked."""
+    tasks = "1 task" if unread == 1 else f"{unread} tasks"
+    warnings.warn(
+        f"{tasks} of {of} failed, and nobody looked at the results. One of them was task {task}: {story}",
+        RuntimeWarning,
+        stacklevel=stacklevel,
+    )
 
 
 class Known:
@@ -85,6 +89,7 @@ def error_in(outcome: Any) -> BaseException:
 
 
 def summary_of(outcome: Any) -> str:
+    """The error of a failed try in a line, without opening it where that can be avoided."""
     try:
         text = str(outcome.summary()) if hasattr(outcome, "summary") else repr(error_in(outcome))
         return text.split("\n", 1)[0][:200]

@@ -8,8 +8,9 @@ from typing import Any
 
 from parsl_pool.errors import WrongType, shown
 from parsl_pool.files import File, as_file
-from parsl_pool.futures.app_future import AppFuture, Failure, has_failed
+from parsl_pool.futures.app_future import AppFuture, has_failed
 from parsl_pool.futures.lifted import Lifted
+from parsl_pool.futures.outcome import Failure
 
 
 class DataFuture(AppFuture[File]):

@@ -135,3 +135,32 @@ def test_a_long_chain_of_failed_dependencies_can_be_shown_and_pickled() -> None:
         error = errors.DependencyError([(error, f"task {number}")], number + 1)
     assert isinstance(error, errors.DependencyError) and "ValueError: why" in str(error)
     assert str(pickle.loads(pickle.dumps(error))) == str(error)
+
+
+def test_a_text_of_any_length_has_a_bounded_form_with_both_ends() -> None:
+    assert errors.bounded("short") == "short" and errors.bounded("x" * 100, 100) == "x" * 100
+    short = errors.bounded("a" * 1000 + "b" * 1000, 100)
+    assert short == "a" * 50 + "\n... (1,900 characters left out) ...\n" + "b" * 50
+
+
+def test_a_long_way_to_the_failure_is_told_by_its_ends() -> None:
+    def at_the_end_of(length: int) -> str:
+        error: BaseException = ValueError("the root")
+        for number in range(length):
+            error = errors.DependencyError([(error, f"task {number}")], number + 1)
+        return str(error)
+
+    assert at_the_end_of(3) == (
+        "task 3 did not run: it needs task 2, which needs task 1, which needs task 0, "
+        "which failed with ValueError: the root"
+    )
+    text = at_the_end_of(5000)
+    assert text.startswith("task 5000 did not run: it needs task 4999, which needs task 4998")
+    assert "(after 4,989 more) needs task 5" in text and text.endswith("which failed with ValueError: the root")
+    assert len(text) < 500
+
+
+def test_of_what_a_scheduler_says_at_length_the_ends_are_told() -> None:
+    error = errors.SubmitException("job", "sbatch job.sh", 1, "", "first" + "x" * 100_000 + "last")
+    assert len(error.stderr) > 100_000 and len(str(error)) < 10_000
+    assert "first" in str(error) and "last" in str(error)

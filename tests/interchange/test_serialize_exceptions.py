@@ -282,3 +282,32 @@ def test_a_group_comes_back_with_its_members_or_described(inner: Exception, kind
 def test_a_summary_does_not_open_the_error() -> None:
     assert serialize.summary_of_exception(serialize.dump_exception(EndsTheProgram("why")))[1] == "why"
     assert serialize.summary_of_exception(serialize.dump_exception(ValueError("why"))) == ("ValueError", "why")
+
+
+class Verbose(Exception):
+    """Little to carry, and much to say."""
+
+    def __str__(self) -> str:
+        return "begin " + "x" * 5_000_000 + " end"
+
+
+def test_of_a_huge_text_the_two_ends_travel_and_the_error_itself_is_whole() -> None:
+    error = raised(lambda: fail(Verbose()))
+    assert len(serialize.dump_exception(error)) < 200_000
+    got = there_and_back(error)
+    assert str(got) == str(Verbose()), "its own"
+    (text,) = got.__cause__.args  # type: ignore[union-attr]  # the traceback
+    assert "in fail" in text and "begin xxx" in text and text.endswith("xxx end\n")
+    assert len(text) < 70_000 and "characters left out" in text
+    with_arguments = there_and_back(ValueError("y" * 5_000_000))
+    assert with_arguments.args == ("y" * 5_000_000,)
+
+
+def test_of_the_huge_text_of_an_error_that_cannot_travel_the_two_ends_do() -> None:
+    class Stays(Verbose):
+        def __reduce__(self) -> Any:
+            raise TypeError("no")
+
+    got = there_and_back(Stays())
+    assert isinstance(got, RemoteError)
+    assert got.text.startswith("begin xxx") and got.text.endswith("xxx end") and len(got.text) < 70_000

@@ -6,7 +6,6 @@ import os
 import socket
 import sys
 import threading
-import warnings
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from pickle import dumps
@@ -16,6 +15,7 @@ from typing import Any
 from weakref import WeakSet
 
 from parsl_pool import checks, portable
+from parsl_pool.dataflow.failures import warn_of_unread
 from parsl_pool.dataflow.kernel import Kernel
 from parsl_pool.dataflow.record import Options, TaskRecord
 from parsl_pool.errors import ConfigurationError, SerializationError
@@ -219,13 +219,7 @@ class HighThroughputExecutor(ParslExecutor):
         unread, tries.seen = tries.failed - tries.seen, tries.failed
         if unread > 0 and tries.first_failures:
             task, failure = next(iter(tries.first_failures.items()))
-            tasks = "1 task" if unread == 1 else f"{unread} tasks"
-            warnings.warn(
-                f"{tasks} of {self.label} failed, and nobody looked at the results. "
-                f"One of them was task {task}: {failure.summary()}",
-                RuntimeWarning,
-                stacklevel=4,
-            )
+            warn_of_unread(unread, self.label, task, failure.summary(), stacklevel=5)
 
     @property
     def broken(self) -> BaseException | None:  # type: ignore[override]  # an attribute there

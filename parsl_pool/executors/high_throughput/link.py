@@ -13,15 +13,14 @@ from __future__ import annotations
 import logging
 import os
 import threading
-import weakref
 from collections import deque
 from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
 from parsl_pool.dataflow.record import Options
-from parsl_pool.errors import BadMessage, PoolBroken, StartError
-from parsl_pool.executors.high_throughput import recovery
+from parsl_pool.errors import BadMessage, PoolBroken, StartError, described
+from parsl_pool.executors.high_throughput import forked, recovery
 from parsl_pool.executors.high_throughput.claims import Claims
 from parsl_pool.executors.high_throughput.functions import Functions
 from parsl_pool.executors.high_throughput.inbox import Inbox
@@ -40,8 +39,6 @@ log = logging.getLogger("parsl_pool.interchange")
 
 _SLICE_S = 1.0
 _TELL_S = 10.0  # a shutdown says so often what it waits for
-
-_links: weakref.WeakSet[Link] = weakref.WeakSet()
 
 
 class Link:
@@ -94,7 +91,7 @@ class Link:
         self.explain: Callable[[], str] = lambda: ""
         self.on_closed: Callable[[], None] = lambda: None
         self._owner_pid = os.getpid()
-        _links.add(self)
+        forked.watch(self)
         self.is_awaited: Callable[[], bool] = lambda: False
         """True while tasks that are not here yet will come: they wait for others."""
 
@@ -102,6 +99,11 @@ class Link:
         """In a forked child: the pool is the parent's. Its descriptors here would hide the parent's end."""
         owner = self._owner_pid
         self._lock = threading.Lock()  # another thread may have held it
+        if self.stage is Stage.NEW:  # it can be used here as well as there
+            self._wakeup.disown()
+            self._wakeup = Wakeup()  # the parent would take our wake-ups from a shared one
+        if self.stage in (Stage.NEW, Stage.CLOSED):
+            return
         self.broken = PoolBroken(f"this pool belongs to process {owner}; after a fork, make one of your own")
         self.stage = Stage.CLOSED
         self._closed = threading.Event()
@@ -270,14 +272,8 @@ class Link:
             hello = self._apart.hello()
         else:
             hello = wire.Hello(wire.PROTOCOL, os.getpid(), 1, "", "", "", "", "")
-        out = self._process.stream
-        out.put(wire.frame(hello))
-        out.put(wire.frame(settings, 1 + len(descriptors)), [os.dup(self.claims.fd), *descriptors])
-        try:
-            out.flush()  # now: should we be killed next, it knows of the run directory, and removes it
-        except stream.PeerGone:
-            pass  # its end is read, and handled, where we read
-        self._pump.use(out)
+        self._process.greet(hello, settings, [os.dup(self.claims.fd), *descriptors])
+        self._pump.use(self._process.stream)
 
     def begin_shutdown(self, kill: bool = False) -> None:
         """Take no more tasks; end when those that are there are done. kill: end at once."""
@@ -325,7 +321,7 @@ class Link:
                 self._turn(0.0 if self._pump.nap() else None)
         except BaseException as problem:  # a bug of ours: nobody must wait for ever because of it
             log.exception("the I/O thread of pool %s failed", self.label)
-            self.broken = PoolBroken(f"the I/O thread failed: {type(problem).__name__}: {problem}")
+            self.broken = PoolBroken(f"the I/O thread failed: {described(problem)}")
             error = self.broken
             if self._process is not None:
                 self._process.kill()
@@ -500,16 +496,3 @@ class Link:
         if self.stage not in (Stage.OPEN, Stage.DRAINING) or threading.get_ident() == self._io_ident:
             return None
         return self._inbox.ask(next(self._ids), timeout)
-
-
-def _after_fork_in_child() -> None:
-    for link in list(_links):
-        link._lock = threading.Lock()  # another thread may have held it
-        if link.stage is Stage.NEW:
-            link._wakeup.disown()
-            link._wakeup = Wakeup()  # the parent would take our wake-ups from a shared one
-        elif link.stage is not Stage.CLOSED:
-            link.disown()
-
-
-os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -9,7 +9,15 @@ from concurrent.futures.process import _RemoteTraceback  # CPython's tests ask f
 from typing import Any
 
 from parsl_pool.dataflow.failures import Known as Known
-from parsl_pool.errors import AppTimeout, DeserializationError, RemoteError, WorkerKilled, WorkerLost, described
+from parsl_pool.errors import (
+    AppTimeout,
+    DeserializationError,
+    RemoteError,
+    WorkerKilled,
+    WorkerLost,
+    bounded,
+    described,
+)
 from parsl_pool.executors.high_throughput.warm_memory import WarmMemory
 from parsl_pool.interchange import serialize, wire
 
@@ -104,7 +112,7 @@ class Failed:
         if self.status in (wire.LOST, wire.KILLED, wire.TIMED_OUT):
             return str(self.error())
         name, text = serialize.summary_of_exception(self.data)
-        return f"{name}: {text}"
+        return f"{name}: {bounded(text, 2000)}"
 
     def error(self) -> BaseException:
         """The error as the user sees it."""

@@ -10,7 +10,7 @@ from time import monotonic
 
 from parsl_pool import portable
 from parsl_pool.errors import StartError
-from parsl_pool.interchange import launch, shared_memory, shortage, stream
+from parsl_pool.interchange import launch, shared_memory, shortage, stream, wire
 from parsl_pool.interchange.standard_streams import copy_of_stderr
 
 _LAST_WORDS = 2000  # bytes
@@ -57,6 +57,15 @@ class InterchangeProcess:
         arguments: list[object] = [theirs, os.getpid(), arrangement, self._words, stderr]
         self.command = shlex.join(launch.helper_command("interchange", arguments))
         self.pid = launch.spawn_helper("interchange", arguments, descriptors, stderr=self._words)
+
+    def greet(self, hello: wire.Hello, settings: wire.Settings, descriptors: list[int]) -> None:
+        """Tell it what it is to be; the descriptors are closed once they are sent."""
+        self.stream.put(wire.frame(hello))
+        self.stream.put(wire.frame(settings, len(descriptors)), descriptors)
+        try:
+            self.stream.flush()  # now: should we be killed next, it knows of the run directory, and removes it
+        except stream.PeerGone:
+            pass  # its end is read, and handled, where the client reads
 
     def last_words(self) -> str:
         """What it said on stderr before it could start, or the error that ended it; "" if that is not known."""

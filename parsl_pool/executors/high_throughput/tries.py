@@ -16,6 +16,7 @@ from struct import Struct
 from typing import Any
 
 from parsl_pool import futures
+from parsl_pool.dataflow.failures import summary_of
 from parsl_pool.dataflow.record import Fault, Options, TaskRecord
 from parsl_pool.errors import BadMessage, DeserializationError, InternalError
 from parsl_pool.executors.high_throughput import outcomes
@@ -205,7 +206,7 @@ class Tries:
             record = future._record = TaskRecord(
                 future._tid, self.options, self._name_of(future._fn), time.time()
             )
-        error = _first_line(failure) if fault is not Fault.NONE else ""
+        error = summary_of(failure) if fault is not Fault.NONE else ""
         if not record.failed(fault, host, error, time.time()):
             return False
         self.retried += fault is not Fault.NONE
@@ -260,13 +261,6 @@ _LONE_RESULT = Struct("<IBBIQQIB")  # the frame of one result, without its paylo
 def _close(descriptors: list[int]) -> None:
     for fd in descriptors:  # of results that came too late
         os.close(fd)
-
-
-def _first_line(failure: Any) -> str:
-    try:
-        return str(failure.summary()).split("\n", 1)[0][:200]
-    except Exception as problem:  # a __str__ of the user's; the try is still to be noted
-        return f"an error that can't be shown ({type(problem).__name__})"
 
 
 def frames_of(batch: list[AppFuture[Any]], singly: bool) -> list[tuple[bytes, list[int] | None]]:
