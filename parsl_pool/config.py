@@ -43,7 +43,7 @@ class Config:
         dependency_resolver: tells what calls wait for; None: for all futures among their arguments, at any depth.
         exit_mode: what leaving `with parsl_pool.load(...)` does: "cleanup" (end the pool when all tasks are done),
             "wait" (the same; not after an exception: then what has not begun is cancelled), or "skip" (nothing).
-        garbage_collect: whether what is known of a task is let go when it is done.
+        garbage_collect: whether a task's record, which handlers get, lets go of the call when the task is done.
         initialize_logging: whether there is a log file in the run's directory.
         internal_tasks_max_threads: threads of this process for join apps, retry handlers and the like.
         lost_retries: how often a task is tried again whose place was lost.

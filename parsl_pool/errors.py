@@ -248,6 +248,22 @@ class JoinError(PropagatedException):
     _what, _how = "has no result", "joined"
 
 
+class DependencyCycle(DataFlowException):
+    """A join app has returned a future that waits, through others, for the join app itself.
+
+    Attributes:
+        path: tasks each of which waits for the next, and the last one for the first.
+    """
+
+    def __init__(self, path: Sequence[str]) -> None:
+        super().__init__(path)
+        self.path = path
+
+    def __str__(self) -> str:
+        way = ", which waits for ".join([*self.path[1:10], *(["..."] if len(self.path) > 10 else []), *self.path[:1]])
+        return f"{self.path[0]} would never end: it waits for {way}"
+
+
 # ---- memoization
 
 

@@ -282,6 +282,11 @@ class ParslPoolExecutor(KernelFace, _stdlib.ProcessPoolExecutor):
 
     def check_options(self, options: Options) -> Options:
         """The same options, if this pool has the executors that they name. Raises ConfigurationError."""
+        if options.join and options.walltime is not None:
+            raise ConfigurationError(
+                f"walltime must be None for a join, which runs in this process and can't be stopped, got "
+                f"{options.walltime:g}: give it to the calls that the join makes"
+            )
         for label in options.executors:
             if label not in self._backends:
                 known = ", ".join(repr(other) for other in self._backends)

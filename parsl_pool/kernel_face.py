@@ -141,6 +141,7 @@ class KernelFace:
 
         config = self.config
         flow = Flow(self._backend.label, config.internal_tasks_max_threads)
+        flow.keeps_records = not config.garbage_collect
         if config.app_cache:
             flow.make_reuse = self._make_memory
         return flow

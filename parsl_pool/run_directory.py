@@ -7,7 +7,6 @@ user finds it: a live run holds a lock on a file in its directory, which ends wi
 from __future__ import annotations
 
 import fcntl
-import logging
 import os
 import shutil
 import stat
@@ -15,8 +14,9 @@ import tempfile
 import threading
 
 from parsl_pool.errors import ConfigurationError
+from parsl_pool.loggers import careful_logger
 
-log = logging.getLogger(__name__)
+log = careful_logger("parsl_pool.run_directory")
 
 _PREFIX = "parsl-pool-"
 _LOCK = "in-use"

@@ -27,11 +27,12 @@ PACKAGES = {
 
 # A room is a folder of parsl_pool, or a module beside them; `errors`, `portable` and `_version` are open to all.
 # `lost` is the part of `errors` that is loaded late.
-OPEN_TO_ALL = {"errors", "lost", "portable", "_version"}
+OPEN_TO_ALL = {"errors", "loggers", "lost", "portable", "_version"}
 MAY_USE: dict[str, set[str]] = {
     "_version": set(),
     "errors": set(),
     "lost": set(),
+    "loggers": set(),
     "portable": set(),
     "interchange": set(),
     "checks": set(),

@@ -76,6 +76,8 @@ class AppBase:
         cache: bool = False,
         ignore_for_cache: Sequence[str] | None = None,
     ) -> None:
+        self._binds: Any = type(func) if isinstance(func, (classmethod, staticmethod)) else None
+        func = getattr(func, "__func__") if self._binds else func  # noqa: B009  # checkers take it for a function
         if not callable(func):
             raise WrongType(f"an app is made of a function, got {shown(func)}")
         if inspect.isgeneratorfunction(func) or inspect.isasyncgenfunction(func):
@@ -119,7 +121,14 @@ class AppBase:
     def _options(self, pool: ParslPoolExecutor, special: dict[str, Any]) -> Options:
         walltime = keywords.walltime_of(special)
         options = self._usual_options(pool)
-        return options if walltime is None else options._replace(walltime=walltime)
+        if walltime is not None and not (options.join and self._taken.may_pass("walltime")):  # that's for what it calls
+            options = pool.check_options(options._replace(walltime=walltime))
+        resources = keywords.resources_of(special)
+        if resources:
+            executors = pool.executors
+            for label in options.executors or executors:  # any of them may be the one that gets it
+                executors[label].check_resources(resources)
+        return options
 
     def _submit(
         self,
@@ -132,8 +141,10 @@ class AppBase:
         raise NotImplementedError
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
-        """As a method: the object is the first argument."""
-        return self if instance is None else partial(self, instance)
+        """As a method: the object, or the class, is the first argument."""
+        if self._binds is classmethod:
+            return partial(self, type(instance) if owner is None else owner)
+        return self if instance is None or self._binds else partial(self, instance)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {name_of(self.func)}>"
@@ -145,7 +156,10 @@ class AppBase:
             found = module != "__main__" and _app_named(module, name) is self
         except (ImportError, AttributeError):
             found = False
-        return (_app_named, (module, name)) if found else (_app_made, (type(self), self.func, self._own_arguments()))
+        if found:
+            return _app_named, (module, name)
+        func = self._binds(self.func) if self._binds else self.func
+        return _app_made, (type(self), func, self._own_arguments())
 
     def _own_arguments(self) -> dict[str, Any]:
         return {"executors": self.executors, "cache": self.cache, "ignore_for_cache": self.ignore_for_cache}

@@ -16,20 +16,22 @@ from functools import partial
 from typing import Any
 
 from parsl_pool.dataflow.call import Call
+from parsl_pool.dataflow.cycles import CycleWatch
 from parsl_pool.dataflow.failures import Failures
 from parsl_pool.dataflow.flow_task import Backend, FlowTask
 from parsl_pool.dataflow.flow_tries import FlowTries
 from parsl_pool.dataflow.helpers import Helpers
 from parsl_pool.dataflow.joining import joined, joined_futures
-from parsl_pool.dataflow.kernel import DependencyFailure, Kernel
+from parsl_pool.dataflow.kernel import DependencyFailure, Kernel, name_of
 from parsl_pool.dataflow.record import FlowRecord, Options
 from parsl_pool.dataflow.resolvers import ResolvedCall
 from parsl_pool.dataflow.reuse import Key, NoReuse, Reuse
 from parsl_pool.dataflow.traverse import ObjectCall
-from parsl_pool.errors import JoinError
+from parsl_pool.errors import DependencyCycle, JoinError
 from parsl_pool.futures import FINISHED, AppFuture, Failure, LiftingFuture, Value, frameless, has_failed
 from parsl_pool.futures.data_future import DataFuture
 from parsl_pool.futures.states import TaskState
+from parsl_pool.interchange import shell
 
 
 class Flow:
@@ -49,6 +51,8 @@ class Flow:
         self._is_closing = self._is_abandoned = False
         self._tries = FlowTries(self, self._lock, self.helpers)
         self.failures = Failures(name)
+        self.keeps_records = False  # what a record tells of a call stays in it when the task is over
+        self._cycles = CycleWatch(self.helpers, self._joining, self._refuse_cycle)
 
     @property
     def reuse(self) -> Reuse:
@@ -107,6 +111,10 @@ class Flow:
                 raise problem
             if not self._is_known(task):
                 self._prepare(task)
+        except KeyboardInterrupt:  # Ctrl-C, and not the call's own fault: nobody will know this future
+            future.kill()
+            self.take_back(task)
+            raise
         except BaseException as error:  # what can't be pickled, or has no key
             self._fail(task, error)
         return future
@@ -188,7 +196,10 @@ class Flow:
             task.is_first = True
             return False
         if isinstance(found, AppFuture):
+            task.follows = found
             found.add_done_callback(partial(self._same_call_ended, task))
+            if found._record.options.join:
+                self._cycles.look_soon()
         else:
             self._remembered(task, found)
         return True
@@ -221,7 +232,10 @@ class Flow:
 
     def _run_join(self, task: FlowTask) -> None:
         record = task.record
-        record.status = TaskState.launched
+        with self._lock:
+            if task.is_over:
+                return
+            record.status = TaskState.launched  # from here on cancel() says no
         record.try_time_launched = time.time()
         try:
             args, kwargs = task.call.values()
@@ -235,11 +249,12 @@ class Flow:
         record.status = TaskState.joining
         record.joins = value
         if not futures:
-            self.succeed(task, Value(value))
+            self._join_ended(task, Value(value))
         elif task.future in futures:
             self._fail(task, TypeError(f"the join app {record.label} has returned its own future: it would never end"))
         else:
             self._kernel.submit(task.future, value, futures, _Joiner(self), self._join_failed)
+            self._cycles.look_soon()
 
     def _join_failed(self, future: AppFuture[Any], causes: list[Future[Any]]) -> object:
         record = future._record
@@ -248,6 +263,22 @@ class Flow:
         self.failures.told_elsewhere()
         return outcome
 
+    def _joining(self) -> list[AppFuture[Any]]:
+        with self._lock:
+            return [task.future for task in self._tasks.values() if task.record.status is TaskState.joining]
+
+    def _refuse_cycle(self, cycle: list[Future[Any]]) -> bool:
+        """End one of the join apps in it, and so the rest."""
+        for place, future in enumerate(cycle):
+            with self._lock:
+                task = self._tasks.get(id(future))
+            if task is not None and task.record.status is TaskState.joining and self._kernel.cancel(task.future):
+                path = [name_of(other) for other in (*cycle[place:], *cycle[:place])]
+                task.future._owner = self
+                self._fail(task, DependencyCycle(path))
+                return True
+        return False
+
     def joined(self, future: AppFuture[Any], value: Any) -> None:
         """What a join app has returned is there."""
         future._owner = self
@@ -255,10 +286,19 @@ class Flow:
             task = self._tasks.get(id(future))
         if task is None:
             return
-        if isinstance(value, Future) and not isinstance(value, AppFuture):
-            self.succeed(task, Value(value.result()))
+        is_foreign = isinstance(value, Future) and not isinstance(value, AppFuture)
+        self._join_ended(task, Value(value.result()) if is_foreign else joined(value))
+
+    def _join_ended(self, task: FlowTask, outcome: object) -> None:
+        if task.record.outputs:
+            self.in_helper(task, partial(self._see_outputs, outcome=outcome))  # file systems may be slow
         else:
-            self.succeed(task, joined(value))
+            self.succeed(task, outcome)
+
+    def _see_outputs(self, task: FlowTask, outcome: object) -> None:
+        """The files of a join app are those of the apps that it has called."""
+        shell.check_outputs(task.record.label, [output.file_obj for output in task.record.outputs])
+        self.succeed(task, outcome)
 
     # -- ends
 
@@ -297,7 +337,8 @@ class Flow:
             record.status = TaskState.cancelled
         if task.is_first:
             self.reuse.ended(task.key)
-        record.let_go()
+        if not self.keeps_records:
+            record.let_go()
         task.call = task.runs_as = None
         if last and self._is_closing:
             self._nothing_left()
@@ -355,6 +396,7 @@ class Flow:
         """End the threads, when no task is left. They start again if one comes after all. wait: see `Helpers`."""
         self._kernel.close()
         self.helpers.close(wait)
+        self._cycles.stop()
 
     def let_go(self, wait: bool = True) -> None:
         """The pool has ended: write what is to be written, and close what is open. wait: see `Helpers`."""
@@ -405,6 +447,12 @@ class Flow:
                 task.is_over = not running
                 return not running
         return inner.cancel()
+
+    def needs_of(self, future: AppFuture[Any]) -> list[Future[Any]]:
+        """The same call, which is under way, if it waits for that."""
+        with self._lock:
+            task = self._tasks.get(id(future))
+            return [task.follows] if task is not None and task.follows is not None else []
 
     def kill(self, future: AppFuture[Any]) -> bool:
         """Stop the try that runs."""

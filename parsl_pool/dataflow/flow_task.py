@@ -44,13 +44,16 @@ class FlowTask:
         call: what the executor has prepared; None before.
         key: under which its result is kept, once known.
         is_first: of all calls with that key: the others wait for it.
+        follows: the future of that first one, for one of the others.
     """
 
-    __slots__ = ("__weakref__", "backend", "call", "future", "inner", "is_first", "is_over", "key", "record", "runs_as")
+    __slots__ = ("__weakref__", "backend", "call", "follows", "future", "inner", "is_first", "is_over", "key", "record",
+                 "runs_as")  # fmt: skip
 
     def __init__(self, future: AppFuture[Any], record: FlowRecord, backend: Backend, runs_as: Any = None) -> None:
         self.future, self.record, self.backend, self.runs_as = future, record, backend, runs_as
         self.call: Any = None
         self.key: Any = None
+        self.follows: AppFuture[Any] | None = None
         self.inner: AppFuture[Any] | None = None
         self.is_over = self.is_first = False

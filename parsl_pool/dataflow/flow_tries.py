@@ -105,9 +105,8 @@ class FlowTries:
         elif record.options.retry_handler is not None:
             self._flow.in_helper(task, partial(self._decide, outcome=outcome))
         else:
-            record.fail_cost += 1.0
-            decides_here = record.options.retry_delay or record.options.join
-            if decides_here and record.fail_cost <= record.options.retries:
+            goes_on = record.charge(1.0)
+            if goes_on and (record.options.retry_delay or record.options.join):
                 self._try_again(task)
             else:
                 self._flow.end_failed(task, outcome)
@@ -122,8 +121,7 @@ class FlowTries:
                 problem.__cause__ = problem.__cause__ or error
             self._flow.end_failed(task, Failure(frameless(problem)))
             return
-        task.record.fail_cost += cost
-        if task.record.fail_cost <= task.record.options.retries:
+        if task.record.charge(cost):
             self._try_again(task)
         else:
             self._flow.end_failed(task, outcome)

@@ -6,14 +6,15 @@ The threads that bring results must never run it: it may wait for such a result.
 from __future__ import annotations
 
 import heapq
-import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from time import monotonic
 
-log = logging.getLogger("parsl_pool.dataflow")
+from parsl_pool.loggers import careful_logger
+
+log = careful_logger("parsl_pool.dataflow")
 
 Job = Callable[[], object]
 

@@ -66,7 +66,7 @@ class DependencyFailure:
         """Raises the error."""
         for future in reversed(self._unopened()):  # those at the start of a chain first: it may be very long
             future.exception(0)
-        pairs = [(_error_of(future), _name_of(future)) for future in self.causes]
+        pairs = [(_error_of(future), name_of(future)) for future in self.causes]
         error = self.kind(pairs, self.task, self.name)
         error.__cause__ = error.root_cause
         raise error
@@ -241,9 +241,9 @@ class Kernel:
         lines = []
         for task in some:
             missing = [future for future in task.futures if not future.done()]
-            names = ", ".join(map(_name_of, missing[:3]))
+            names = ", ".join(map(name_of, missing[:3]))
             more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
-            lines.append(f"{_name_of(task.future)} waits for {len(missing)} of its dependencies: {names}{more}")
+            lines.append(f"{name_of(task.future)} waits for {len(missing)} of its dependencies: {names}{more}")
         return lines
 
     def close(self) -> None:
@@ -264,6 +264,12 @@ class Kernel:
                 return False
             del self._tasks[id(future)]
         return True
+
+    def needs_of(self, future: AppFuture[Any]) -> list[Future[Any]]:
+        """What it waits for."""
+        with self._lock:
+            task = self._tasks.get(id(future))
+        return list(task.futures) if task is not None else []
 
     def functions(self) -> set[int]:
         """The numbers of the functions that waiting tasks will call."""
@@ -342,7 +348,8 @@ def _error_of(future: Future[Any]) -> BaseException:
         return error.with_traceback(None)  # our caller will have it in a variable: a cycle of frames
 
 
-def _name_of(future: Future[Any]) -> str:
+def name_of(future: Future[Any]) -> str:
+    """What people know the task by, whose ever it is."""
     if not isinstance(future, AppFuture):
         return repr(future)
     record, owner = future._record, future._owner

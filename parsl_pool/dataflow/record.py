@@ -79,7 +79,9 @@ class FlowRecord(TaskRecord):
         status: a TaskState.
         depends: futures that it waits for, or has waited for.
         fail_count, fail_cost, fail_history: failed tries, what they cost of the budget, and their errors as text.
+        retries_left: what is left of the budget.
         memoize, hashsum, from_memo: whether its result is kept, under which key, and whether it comes from there.
+        ignore_for_cache: names of arguments that make no difference for that.
         stdout, stderr, outputs: what the future has under these names.
         join, joins: whether it is a join app, and the futures that it has returned.
         time_invoked, time_returned, try_time_launched, try_time_returned: `time.time()` seconds.
@@ -141,6 +143,18 @@ class FlowRecord(TaskRecord):
     def memoize(self) -> bool:
         """True if its result is kept for the same call."""
         return self.options.cache
+
+    @property
+    def ignore_for_cache(self) -> tuple[str, ...]:
+        """Names of arguments that make no difference for the key."""
+        return self.options.ignore_for_cache
+
+    def charge(self, cost: float) -> bool:
+        """A try has failed, which costs so much of the budget. True: there may be another one."""
+        self.fail_cost += cost
+        left = self.options.retries - self.fail_cost
+        self.retries_left = int(min(max(left, 0.0), self.options.retries))  # a cost may be infinite, or below 0
+        return left >= 0
 
     @property
     def join(self) -> bool:

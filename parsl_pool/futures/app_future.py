@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 from parsl_pool import checks
 from parsl_pool.errors import InternalError
 from parsl_pool.futures.outcome import Failure, Value, opened_outcome
+from parsl_pool.loggers import tell_of
 
 if TYPE_CHECKING:
     from parsl_pool.futures.states import Attempt
@@ -351,7 +352,7 @@ class AppFuture(Future[T], Generic[T]):
             try:
                 callback(self)
             except BaseException:  # SystemExit and Ctrl-C too; logged where the standard library logs it
-                _LOGGER.exception("exception calling callback for %r", self)
+                tell_of(_LOGGER, "exception calling callback for %r", self)
 
     def set_result(self, result: Any) -> None:
         """End with a value; as in the base class, for executors and tests."""

@@ -71,6 +71,10 @@ class _Owner:
         parent = getattr(future, "parent", None)
         return isinstance(parent, AppFuture) and parent.kill()
 
+    def needs_of(self, future: AppFuture[Any]) -> list[Future[Any]]:
+        """The task."""
+        return [future.parent] if isinstance(future, DataFuture) else []
+
     def is_running(self, future: AppFuture[Any]) -> bool:
         """As the task."""
         return isinstance(future, DataFuture) and future.parent.running()

@@ -37,6 +37,11 @@ class _LiftedOwner:
         """There is nothing to stop."""
         return False
 
+    def needs_of(self, future: Any) -> list[Future[Any]]:
+        """Its parent."""
+        outcome = future._data  # None once it is cancelled
+        return [outcome._parent] if outcome is not None else []
+
     def is_running(self, future: Any) -> bool:
         """It takes no time."""
         return False
@@ -63,12 +68,13 @@ def lift(future: Any, parent: Any, kind: str, key: Any) -> None:
     """
     future._tid = parent.tid
     future._owner = _OWNER
+    outcome = future._data = Lifted(parent, kind, key)
 
     def ended(_: Future[Any]) -> None:
         if parent.cancelled():
             future._become_cancelled()
         else:
-            future.finish(Lifted(parent, kind, key))
+            future.finish(outcome)
 
     parent.add_done_callback(ended)
 

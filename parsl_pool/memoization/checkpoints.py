@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import threading
 import time
@@ -14,13 +13,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from parsl_pool.errors import BadCheckpoint, ConfigurationError
+from parsl_pool.loggers import careful_logger
 from parsl_pool.memoization.keys import CallKey
 from parsl_pool.memoization.rows import FILE_NAME, FOLDER, Result, place_of, place_to_write
 
 if TYPE_CHECKING:
     from parsl_pool.memoization.store import Store
 
-log = logging.getLogger("parsl_pool.checkpoints")
+log = careful_logger("parsl_pool.checkpoints")
 
 MODES = (None, "task_exit", "periodic", "dfk_exit", "manual")
 

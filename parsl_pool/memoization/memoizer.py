@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +13,7 @@ from parsl_pool.dataflow.traverse import futures_in
 from parsl_pool.errors import DataFlowException, WrongType
 from parsl_pool.futures import AppFuture, FutureInArguments, Value
 from parsl_pool.interchange import serialize
+from parsl_pool.loggers import careful_logger
 from parsl_pool.memoization.functions import name_of
 from parsl_pool.memoization.keys import SPECIAL, CallKey, explain_miss, id_for_memo, key_of_call
 from parsl_pool.memoization.table import Hit, MemoTable, Running
@@ -21,7 +21,7 @@ from parsl_pool.memoization.table import Hit, MemoTable, Running
 if TYPE_CHECKING:
     from parsl_pool.memoization.checkpoints import Checkpointer, Loaded
 
-log = logging.getLogger("parsl_pool.memoization")
+log = careful_logger("parsl_pool.memoization")
 
 _PATIENCE_S = 60.0
 

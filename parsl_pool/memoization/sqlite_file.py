@@ -7,7 +7,6 @@ holds on it (fcntl(2): locks are the process's, not the descriptor's).
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -15,8 +14,9 @@ from urllib.parse import quote
 
 from parsl_pool import portable
 from parsl_pool.errors import BadCheckpoint
+from parsl_pool.loggers import careful_logger
 
-log = logging.getLogger("parsl_pool.checkpoints")
+log = careful_logger("parsl_pool.checkpoints")
 
 APPLICATION = int.from_bytes(b"PPck", "big")
 """SQLite's `application_id` of a checkpoint; file(1) and we know it by this."""

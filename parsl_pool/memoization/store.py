@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import logging
 import os
 import sqlite3
 import threading
@@ -25,11 +24,12 @@ from sqlalchemy.pool import NullPool
 from sqlalchemy.sql.dml import Delete
 
 from parsl_pool.errors import BadCheckpoint
+from parsl_pool.loggers import careful_logger
 from parsl_pool.memoization import sqlite_file
 from parsl_pool.memoization.keys import CallKey
 from parsl_pool.memoization.rows import Result, is_url, packed, unpacked
 
-log = logging.getLogger("parsl_pool.checkpoints")
+log = careful_logger("parsl_pool.checkpoints")
 
 _METADATA = sql.MetaData()
 RESULTS = sql.Table(

@@ -14,8 +14,9 @@ from time import monotonic
 from typing import Any
 
 from parsl_pool.errors import ExecutionProviderException, describe_fields, described
+from parsl_pool.loggers import careful_logger
 
-log = logging.getLogger("parsl_pool.blocks")
+log = careful_logger("parsl_pool.blocks")
 
 _FAST_S = 0.1
 _CALM_S = 30.0

@@ -1,14 +1,16 @@
 """`@join_app`."""
 
+import pickle
 import sys
 import threading
 from concurrent.futures import Future, wait
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from parsl_pool import ParslPoolExecutor, join_app, python_app
-from parsl_pool.errors import DependencyError, JoinError
+from parsl_pool import File, ParslPoolExecutor, join_app, python_app
+from parsl_pool.errors import ConfigurationError, DependencyCycle, DependencyError, JoinError, MissingOutputs
 
 pytestmark = pytest.mark.timeout(90)
 
@@ -103,6 +105,78 @@ def test_its_own_future_is_refused(pool: ParslPoolExecutor) -> None:
     box.append(future)
     ready.set()
     assert "has returned its own future" in str(future.exception(20))
+
+
+def later(box: dict[str, Any], name: str) -> Any:
+    """A join app's future, of what will be in the box."""
+    ready = threading.Event()
+    box[f"{name} is there"] = ready
+
+    def wait_for_it() -> Any:
+        ready.wait(20)
+        return [box[name]]
+
+    return returns(wait_for_it)
+
+
+def test_a_join_that_waits_for_itself_is_found(pool: ParslPoolExecutor) -> None:
+    box: dict[str, Any] = {}
+    first, second = later(box, "first"), later(box, "second")
+    box["first"], box["second"] = second, add(first["part"], 1)
+    apart = later(box, "apart")
+    never: Future[int] = Future()
+    box["apart"] = never
+    for name in ("first", "second", "apart"):
+        box[f"{name} is there"].set()
+    errors = [future.exception(20) for future in (first, second)]
+    found = next(error for error in errors if isinstance(error, DependencyCycle))
+    begun = str(found.path[0])
+    assert str(found) == f"{begun} would never end: it waits for {', which waits for '.join([*found.path[1:], begun])}"
+    assert len(found.path) == 4 and "(returns)" in begun and any("(add)" in name for name in found.path)
+    assert str(pickle.loads(pickle.dumps(found))) == str(found)
+    assert all(error is found or getattr(error, "root_cause", None) is found for error in errors)
+    assert not apart.done() and apart.cancel()
+    assert not pool._flow().is_busy()
+
+
+def test_a_join_that_makes_the_same_call_again(pool: ParslPoolExecutor) -> None:
+    """A call that is under way is not made twice: this one would wait for itself."""
+    PRESENT["view"] = pool.options(join=True, cache=True)
+    try:
+        assert isinstance(PRESENT["view"].submit(again).exception(20), DependencyCycle)
+    finally:
+        PRESENT.clear()
+
+
+PRESENT: dict[str, Any] = {}
+
+
+def again() -> Any:
+    return PRESENT["view"].submit(again)
+
+
+def test_its_outputs_are_looked_for(pool: ParslPoolExecutor, tmp_path: Path) -> None:
+    there, missing = File(tmp_path / "there"), File(tmp_path / "missing")
+    (tmp_path / "there").touch()
+    future = returns(lambda: add(1), outputs=[there])
+    assert (future.result(), future.outputs[0].result()) == (1, there)
+    error = returns(lambda: add(1), outputs=[there, missing]).exception()
+    assert isinstance(error, MissingOutputs) and str(tmp_path / "missing") in str(error)
+    assert isinstance(returns(lambda: [], outputs=[missing]).exception(), MissingOutputs)
+
+
+@join_app
+def passes_on(walltime: float) -> Any:
+    return add(int(walltime), walltime=walltime)
+
+
+def test_a_walltime_is_refused_where_it_would_do_nothing(pool: ParslPoolExecutor) -> None:
+    text = "walltime must be None for a join, which runs in this process .*, got 3: give it to the calls"
+    with pytest.raises(ConfigurationError, match=text):
+        returns(lambda: add(1), walltime=3)
+    with pytest.raises(ConfigurationError, match=text):
+        pool.options(walltime=3).options(join=True)
+    assert passes_on(walltime=7).result() == 7
 
 
 def test_while_it_waits_it_can_be_cancelled(pool: ParslPoolExecutor) -> None:

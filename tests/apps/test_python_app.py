@@ -13,7 +13,14 @@ import pytest
 import parsl_pool
 from parsl_pool import DataFuture, File, ParslPoolExecutor, python_app
 from parsl_pool.apps import AppBase, PythonApp
-from parsl_pool.errors import AppTimeout, ConfigurationError, DependencyError, MissingOutputs, NoDataFlowKernelError
+from parsl_pool.errors import (
+    AppTimeout,
+    ConfigurationError,
+    DependencyError,
+    InvalidResourceSpecification,
+    MissingOutputs,
+    NoDataFlowKernelError,
+)
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -70,6 +77,26 @@ class Model:
     def times(self, x: int) -> int:
         return self.factor * x
 
+    @classmethod
+    @python_app
+    def below_class(cls, x: int) -> int:
+        return cls.factor + x
+
+    @python_app
+    @classmethod
+    def above_class(cls, x: int) -> int:
+        return cls.factor + x
+
+    @staticmethod
+    @python_app
+    def below_static(x: int) -> int:
+        return x
+
+    @python_app
+    @staticmethod
+    def above_static(x: int) -> int:
+        return x
+
 
 def test_a_call_is_a_future_and_runs_elsewhere(pool: ParslPoolExecutor, kind: str) -> None:
     future = double(4)
@@ -89,6 +116,20 @@ def test_an_app_keeps_what_its_function_says_of_itself() -> None:
     assert (double.__name__, double.__doc__, double.__module__) == ("double", "Twice as much.", __name__)
     assert double.func(4) == 8
     assert repr(double) == "<PythonApp double>"
+
+
+def test_on_methods_of_classes(pool: ParslPoolExecutor) -> None:
+    for name in ("below_class", "above_class", "below_static", "above_static"):
+        calls = [getattr(Model, name)(1), getattr(Model(), name)(1)]
+        assert [call.result() for call in calls] == [6 if "class" in name else 1] * 2
+
+
+def test_a_resource_specification_that_no_executor_takes_is_refused(pool: ParslPoolExecutor) -> None:
+    assert double(1, parsl_resource_specification={}).result() == 2
+    with pytest.raises(InvalidResourceSpecification, match="takes no resource_specification, got {'cores': 1}"):
+        double(1, parsl_resource_specification={"cores": 1})
+    with pytest.raises(TypeError, match="parsl_resource_specification must be a dict, or None, got 5"):
+        double(1, parsl_resource_specification=5)
 
 
 def test_on_methods_partials_and_library_functions(pool: ParslPoolExecutor) -> None:

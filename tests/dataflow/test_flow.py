@@ -6,12 +6,13 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from parsl_pool import Config, ParslPoolExecutor, ThreadPoolExecutor
+from parsl_pool import Config, HighThroughputExecutor, ParslPoolExecutor, ThreadPoolExecutor, id_for_memo
 from parsl_pool.dataflow.flow import Flow
 from parsl_pool.dataflow.record import FlowRecord
 from parsl_pool.errors import DependencyError, WorkerLost
@@ -98,6 +99,54 @@ def test_a_handler_that_waits_for_the_pool(pool: ParslPoolExecutor, tmp_path: Pa
         return float(pool.submit(abs, -1).result(20))
 
     assert pool.options(retries=2, retry_handler=handler).submit(fails_at_first, tmp_path / "a", 2).result(20) == 3
+
+
+def test_what_a_handler_is_told(tmp_path: Path) -> None:
+    left: list[tuple[int, float]] = []
+
+    def handler(error: BaseException, record: FlowRecord) -> float:
+        left.append((record["retries_left"], record["fail_cost"]))
+        assert record["ignore_for_cache"] == ("items",) and record["memoize"]
+        return 1.5
+
+    with ParslPoolExecutor(1) as pool:
+        view = pool.options(retries=3, retry_handler=handler, cache=True, ignore_for_cache=["items"])
+        assert view.submit(fails_at_first, tmp_path / "a", 9).exception() is not None
+    assert left == [(3, 0.0), (1, 1.5), (0, 3.0)]
+
+
+def test_odd_costs(tmp_path: Path) -> None:
+    with ParslPoolExecutor(Config([ThreadPoolExecutor()])) as pool:
+        for cost in (float("inf"), float("-inf"), -7):
+            view = pool.options(retries=3, retry_handler=lambda *_, cost=cost: cost)
+            future = view.submit(fails_at_first, tmp_path / f"{cost}", 5)
+            assert (future.exception() is not None) is (cost > 0)
+
+
+@pytest.mark.parametrize("collects", [True, False])
+def test_what_is_known_of_a_task_is_let_go_or_kept(tmp_path: Path, collects: bool) -> None:
+    records: list[FlowRecord] = []
+    with ParslPoolExecutor(Config([ThreadPoolExecutor()], garbage_collect=collects)) as pool:
+        view = pool.options(retry_handler=lambda error, record: float(records.append(record) is None))  # type: ignore[func-returns-value]
+        assert view.submit(int, "x").exception() is not None
+    assert (records[0].func, records[0].args) == ((None, ()) if collects else (int, ("x",)))
+
+
+@pytest.mark.parametrize("executor", [ThreadPoolExecutor, partial(HighThroughputExecutor, max_workers_per_node=1)])
+def test_ctrl_c_in_a_submit_is_the_users(executor: Any) -> None:
+    with ParslPoolExecutor(Config([executor()])) as pool:
+        with pytest.raises(KeyboardInterrupt):
+            pool.options(cache=True).submit(abs, Interrupts())
+        assert not pool._flow().is_busy()
+        assert pool.submit(abs, -1).result() == 1
+
+
+class Interrupts:
+    """As if Ctrl-C came while its key is made."""
+
+@id_for_memo.register
+def _(_: Interrupts, output_ref: bool = False) -> bytes:
+    raise KeyboardInterrupt
 
 
 def test_back_off_doubles(pool: ParslPoolExecutor, tmp_path: Path) -> None:

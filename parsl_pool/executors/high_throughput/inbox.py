@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections import deque
 from typing import Any
@@ -10,8 +9,9 @@ from typing import Any
 from parsl_pool.errors import BadMessage, InitializerError, PoolBroken
 from parsl_pool.executors.high_throughput.recovery import Recovery, WorkerView
 from parsl_pool.interchange import wire
+from parsl_pool.loggers import careful_logger
 
-log = logging.getLogger("parsl_pool.interchange")
+log = careful_logger("parsl_pool.interchange")
 
 
 class Inbox:

@@ -10,7 +10,6 @@ one, pump.py lets the thread that waits do the plain part of the I/O thread's wo
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 from collections import deque
@@ -34,8 +33,9 @@ from parsl_pool.executors.high_throughput.wakeup import Wakeup
 from parsl_pool.executors.high_throughput.watchdog import Watchdog
 from parsl_pool.futures import OVER, AppFuture
 from parsl_pool.interchange import shortage, stream, wire
+from parsl_pool.loggers import careful_logger
 
-log = logging.getLogger("parsl_pool.interchange")
+log = careful_logger("parsl_pool.interchange")
 
 _SLICE_S = 1.0
 _TELL_S = 10.0  # a shutdown says so often what it waits for

@@ -21,8 +21,9 @@ from parsl_pool.futures import AppFuture
 from parsl_pool.interchange import columns, wire
 from parsl_pool.interchange.page import CONSUMED, OUT, SINCE, TASK, Page, split_records
 from parsl_pool.interchange.stopped import await_ends, is_alive
+from parsl_pool.loggers import careful_logger
 
-log = logging.getLogger("parsl_pool.interchange")
+log = careful_logger("parsl_pool.interchange")
 
 _RESTARTS = 3
 _REUNION_S = 10.0

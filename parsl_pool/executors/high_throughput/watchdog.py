@@ -7,8 +7,9 @@ from time import monotonic
 from typing import Any
 
 from parsl_pool.interchange import wire
+from parsl_pool.loggers import careful_logger
 
-log = logging.getLogger("parsl_pool.stall")
+log = careful_logger("parsl_pool.stall")
 
 PING_S = 5.0
 """After so long without a message the interchange is asked whether it is there."""
