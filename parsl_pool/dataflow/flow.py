@@ -219,7 +219,10 @@ class Flow:
             self.in_helper(task, self._instead_of_cancelled)
         else:
             task.record.attempts = first._record.attempts
-            self.end_failed(task, first._data)
+            task.record.status = TaskState.failed
+            self.failures.told_elsewhere()
+            task.future._owner = None  # to look at this one is not to look at the other
+            task.future.finish(first._data)
 
     def _instead_of_cancelled(self, task: FlowTask) -> None:
         if not self._is_known(task):
