@@ -21,7 +21,7 @@ from parsl_pool.dataflow.failures import Failures
 from parsl_pool.dataflow.flow_task import Backend, FlowTask
 from parsl_pool.dataflow.flow_tries import FlowTries
 from parsl_pool.dataflow.helpers import Helpers
-from parsl_pool.dataflow.joining import joined, joined_futures
+from parsl_pool.dataflow.joining import Joiner, joined, joined_futures
 from parsl_pool.dataflow.kernel import DependencyFailure, Kernel, name_of
 from parsl_pool.dataflow.record import FlowRecord, Options
 from parsl_pool.dataflow.resolvers import ResolvedCall
@@ -256,7 +256,7 @@ class Flow:
         elif task.future in futures:
             self._fail(task, TypeError(f"the join app {record.label} has returned its own future: it would never end"))
         else:
-            self._kernel.submit(task.future, value, futures, _Joiner(self), self._join_failed)
+            self._kernel.submit(task.future, value, futures, Joiner(self), self._join_failed)
             self._cycles.look_soon()
 
     def _join_failed(self, future: AppFuture[Any], causes: list[Future[Any]]) -> object:
@@ -491,20 +491,3 @@ class Flow:
             if deadline is not None and time.monotonic() >= deadline:
                 return True
         return True
-
-
-class _Joiner:
-    """Where the kernel reports that joined futures are done."""
-
-    wants_payloads = False
-
-    def __init__(self, flow: Flow) -> None:
-        self._flow = flow
-
-    def launch(self, future: AppFuture[Any], arguments: Any, results: list[Any]) -> None:
-        """They have values."""
-        self._flow.joined(future, arguments)
-
-    def name_of(self, future: AppFuture[Any]) -> str:
-        """As the flow."""
-        return self._flow.name_of(future)

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, Protocol
 
 from parsl_pool.dataflow.traverse import futures_in, with_results
 from parsl_pool.futures import AppFuture
+
+
+class Joins(Protocol):
+    """A flow, as far as joins go."""
+
+    def joined(self, future: AppFuture[Any], value: Any) -> None: ...
+
+    def name_of(self, future: AppFuture[Any]) -> str: ...
+
 
 _CONTAINERS = (list, tuple, set, frozenset, dict)
 
@@ -44,3 +53,20 @@ class Joined:
     def open(self) -> Any:
         """The same nest of values."""
         return with_results(self._nest)
+
+
+class Joiner:
+    """Where the kernel reports that joined futures are done."""
+
+    wants_payloads = False
+
+    def __init__(self, flow: Joins) -> None:
+        self._flow = flow
+
+    def launch(self, future: AppFuture[Any], arguments: Any, results: list[Any]) -> None:
+        """They have values."""
+        self._flow.joined(future, arguments)
+
+    def name_of(self, future: AppFuture[Any]) -> str:
+        """As the flow."""
+        return self._flow.name_of(future)
