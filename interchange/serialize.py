@@ -408,7 +408,11 @@ def _load_with_results(view: memoryview) -> Any:
 # ---- exceptions
 
 
-def dump_exception(error: BaseException, skip_frames: int = 0) -> bytes:
+Place = tuple[str, int, float, float]
+"""Where and when something was raised: host, process id, when the task began, and now; `time()` seconds."""
+
+
+def dump_exception(error: BaseException, skip_frames: int = 0, place: Place | None = None) -> bytes:
     """An exception with its traceback text and its chain of causes, so that reading it can't fail.
 
     Each link is pickled by itself and read back once, here: one that doesn't survive becomes a `RemoteError`.
@@ -430,7 +434,7 @@ def dump_exception(error: BaseException, skip_frames: int = 0) -> bytes:
         links.append(_dump_link(link))
         cause = link.__cause__
         link = link.__context__ if cause is None and not link.__suppress_context__ else cause  # it may be false
-    return dumps((text, links), 5)
+    return dumps((text, links, place), 5)
 
 
 def _dump_link(error: BaseException) -> tuple[bytes | None, str, str, str]:
@@ -454,7 +458,7 @@ def _dump_link(error: BaseException) -> tuple[bytes | None, str, str, str]:
 
 def load_exception(envelope: Payload, wrap: Callable[[str], BaseException]) -> BaseException:
     """The exception in an envelope, its `__cause__` being `wrap(traceback text)`, the user's chain behind that."""
-    text, links = loads(envelope)
+    text, links, _ = loads(envelope)
     chain = [_load_link(link, text) for link in links]
     error = chain[0]
     cause = wrap(text)
@@ -463,10 +467,10 @@ def load_exception(envelope: Payload, wrap: Callable[[str], BaseException]) -> B
     return error
 
 
-def summary_of_exception(envelope: Payload) -> tuple[str, str]:
-    """Class name and text of the error in an envelope; the error itself is not rebuilt."""
-    _, links = loads(envelope)
-    return links[0][1], links[0][2]
+def summary_of_exception(envelope: Payload) -> tuple[str, str, Place | None]:
+    """Class name and text of the error in an envelope, and its place; the error itself is not rebuilt."""
+    _, links, place = loads(envelope)
+    return links[0][1], links[0][2], place
 
 
 def _load_link(link: tuple[bytes | None, str, str, str], traceback_text: str) -> BaseException:

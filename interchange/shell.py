@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from collections.abc import Callable, Sequence
-from typing import IO, Any
+from contextlib import suppress
+from typing import IO, TYPE_CHECKING, Any
 
+from parsl_pool import portable
 from parsl_pool.errors import (
     AppBadFormatting,
+    AppTimeout,
     BadStdStreamFile,
     BashAppNoReturn,
     BashExitFailure,
@@ -19,6 +24,59 @@ from parsl_pool.errors import (
 _TAIL = 2048  # bytes of standard error that an error tells
 
 Stream = str | tuple[str, str] | None
+
+if TYPE_CHECKING:
+    import subprocess
+
+
+class Children:
+    """The shell commands of a task that runs in a thread, so that another thread can end them. Each has a process
+    group of its own, which takes what it has started with it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # guards what follows
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self._is_over = False
+
+    def start(self, *command: Any, **options: Any) -> subprocess.Popen[bytes]:
+        """As Popen. Raises AppTimeout after `kill`."""
+        import subprocess  # only where there are shell commands
+
+        with self._lock:
+            if self._is_over:
+                raise AppTimeout("its time was over before its command began")
+            shell = subprocess.Popen(*command, **options, start_new_session=True)
+            self._running.add(shell)
+            return shell
+
+    def wait(self, shell: subprocess.Popen[bytes]) -> int:
+        """Its exit code, when it has ended."""
+        if not portable.has(os, "waitid"):
+            code = shell.wait()
+            with self._lock:
+                self._running.discard(shell)
+            return code
+        os.waitid(os.P_PID, shell.pid, os.WEXITED | os.WNOWAIT)  # its number is still its own, and its group's
+        with self._lock:
+            self._running.discard(shell)
+            return shell.wait()
+
+    def kill(self) -> None:
+        """End those that run, and start no more."""
+        with self._lock:
+            self._is_over = True
+            for shell in self._running:
+                with suppress(ProcessLookupError, PermissionError):  # PermissionError: it is another user's by now
+                    os.killpg(shell.pid, signal.SIGKILL)
+
+
+class _ChildrenOfThisThread(threading.local):
+    are: Children | None = None
+
+
+children_of_this_thread = _ChildrenOfThisThread()
+"""Those of the task that runs in this thread, if it has a walltime there. In a worker process there are none: it is
+ended with all that it has started."""
 
 
 def run_command(
@@ -90,11 +148,16 @@ def _in_shell(command: str, stdout: Stream, stderr: Stream) -> tuple[int, str]:
         _close(out)
         raise
     try:
-        # In our own process group: whoever ends the worker, as for a walltime, ends all of the command with it.
-        shell = subprocess.Popen(
-            command, shell=True, executable=_SHELL, stdin=subprocess.DEVNULL, stdout=out, stderr=err, close_fds=True
-        )
-        code = shell.wait()
+        options: dict[str, Any] = {
+            "shell": True, "executable": _SHELL, "stdin": subprocess.DEVNULL, "stdout": out, "stderr": err,
+            "close_fds": True,
+        }  # fmt: skip
+        children = children_of_this_thread.are
+        if children is not None:
+            code = children.wait(children.start(command, **options))
+        else:
+            # In our own process group: whoever ends the worker, as for a walltime, ends all of the command with it.
+            code = subprocess.Popen(command, **options).wait()
     finally:
         _close(out)
         _close(err)

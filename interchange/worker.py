@@ -19,7 +19,7 @@ from collections.abc import Callable
 from functools import partial
 from pickle import dumps, loads
 from struct import pack, unpack_from
-from time import monotonic_ns
+from time import monotonic_ns, time
 from typing import Any
 
 from parsl_pool.errors import BadMessage, SerializationError, bounded, described
@@ -72,6 +72,8 @@ class Worker:
         self.walltime_ms = 0  # of the tasks of this batch; 0: none
         self._map = map_shared(page_fd, PAGE_SIZE)
         self._words = memoryview(self._map)[: 8 * 16].cast("Q")
+        global _words
+        _words = self._words
         self._max_tasks = setup.max_tasks
         if setup.claims >= 0:
             table = memoryview(map_shared(setup.claims, CLAIMS_SIZE))
@@ -359,12 +361,21 @@ def _name_of(call: Any) -> str:
         return type(call).__name__
 
 
+_words: Any = None  # of our page: when the task began is only asked for when it fails
+
+
+def _place() -> serialize.Place:
+    now = time()
+    began = now if _words is None else now - (monotonic_ns() - _words[SINCE]) / 1e9
+    return os.uname().nodename, os.getpid(), began, now
+
+
 def _envelope(problem: BaseException, skip_frames: int = 1) -> bytes:
     try:
-        return serialize.dump_exception(problem, skip_frames)
+        return serialize.dump_exception(problem, skip_frames, _place())
     except BaseException as second:  # the user's exception defends itself: its name must do
         name = type(problem).__name__
-        return dumps(("", [(None, name, "", f"{type(second).__name__} while it was described")]), 5)
+        return dumps(("", [(None, name, "", f"{type(second).__name__} while it was described")], _place()), 5)
 
 
 before_end: Callable[[], None] | None = None

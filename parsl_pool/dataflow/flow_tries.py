@@ -86,7 +86,7 @@ class FlowTries:
         record.try_time_returned = time.time()
         with self._lock:
             task.inner = record.exec_fu = None
-        for attempt in inner._record.attempts if inner._record is not None else ():
+        for attempt in inner.attempts:
             record.attempts.append(attempt._replace(number=len(record.attempts)))
         if inner.cancelled():
             self._flow.take_back(task)

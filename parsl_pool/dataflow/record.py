@@ -55,11 +55,18 @@ class TaskRecord:
         self.attempts: list[Attempt] = []
         self.dependencies: Any = None  # what it waits for, until it is sent
 
-    def failed(self, fault: Fault, host: str, error: str, now: float) -> bool:
-        """Note that a try failed. True: there is to be another one."""
+    def failed(
+        self, fault: Fault, host: str, error: str, now: float, *, worker: str = "", began: float | None = None
+    ) -> bool:
+        """Note that a try failed. True: there is to be another one.
+
+        Args:
+            began: when; None: the last one's end, or the task's beginning.
+        """
         if fault is Fault.NONE:
             return True
-        self.attempts.append(Attempt(len(self.attempts), host, self.began, now, error))
+        began = self.began if began is None else began
+        self.attempts.append(Attempt(len(self.attempts), host, began, now, error, worker))
         self.began = now
         if fault is Fault.TASK:
             self.retries_left -= 1

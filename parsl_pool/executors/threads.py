@@ -15,8 +15,10 @@ from parsl_pool import checks
 from parsl_pool.dataflow.kernel import Kernel
 from parsl_pool.dataflow.record import Fault, Options, TaskRecord
 from parsl_pool.dataflow.traverse import ObjectCall, futures_in, with_results
+from parsl_pool.errors import AppTimeout, described
 from parsl_pool.executors.base import ParslExecutor
-from parsl_pool.futures import PENDING, RUNNING, AppFuture
+from parsl_pool.executors.walltimes import Walltimes
+from parsl_pool.futures import PENDING, RUNNING, AppFuture, Failure
 
 
 class ThreadPoolExecutor(ParslExecutor):
@@ -29,7 +31,9 @@ class ThreadPoolExecutor(ParslExecutor):
         storage_access, working_dir: for file staging.
         retries: how often a task that fails is tried again; None: what the pool says.
 
-    A task that runs cannot be stopped: `future.kill()` only cancels what has not begun.
+    A task that runs cannot be stopped: `future.kill()` only cancels what has not begun. At its walltime its future
+    fails, and the shell commands that it has started are ended; but its thread runs on until the function returns, does
+    no other task meanwhile, and is waited for at the end.
     """
 
     wants_payloads = False
@@ -57,6 +61,7 @@ class ThreadPoolExecutor(ParslExecutor):
         self._closing = False
         self._empty = threading.Condition(self._lock)
         self._is_held: Callable[[], bool] = lambda: False
+        self._walltimes = Walltimes(f"{self._prefix}-walltimes", self._expired)
         self._ids = count(1)
         self._done = self._failed = self._retried = 0
 
@@ -86,6 +91,7 @@ class ThreadPoolExecutor(ParslExecutor):
                 return False
         if self._threads is not None:
             self._threads.shutdown(wait=True)
+        self._walltimes.close()
         self.kernel.close()
         return True
 
@@ -195,20 +201,38 @@ class ThreadPoolExecutor(ParslExecutor):
         fn, args, kwargs = call
         record: TaskRecord = future._record
         while True:
+            record.began = time.time()
+            limit = self._walltimes.begin(future, record.options.walltime) if record.options.walltime else None
             try:
                 if has_futures:
                     args, kwargs = with_results((args, kwargs))
                 value = fn(*args, **kwargs)
             except BaseException as error:  # the task's own
-                if record.failed(Fault.TASK, "", type(error).__name__, time.time()):
+                if limit is not None and not self._walltimes.end(limit):
+                    del future
+                    return
+                if self._has_failed(record, described(error)):
                     self._retried += 1
                     continue
                 self._failed += 1
                 future.set_exception(error)
                 del future
             else:
-                future.set_result(value)
+                if limit is None or self._walltimes.end(limit):
+                    future.set_result(value)
             return
+
+    def _has_failed(self, record: TaskRecord, error: str) -> bool:
+        """Note the failed try. True: there is to be another one."""
+        worker = threading.current_thread().name
+        return record.failed(Fault.TASK, os.uname().nodename, error.split("\n", 1)[0][:200], time.time(), worker=worker)
+
+    def _expired(self, future: AppFuture[Any]) -> None:
+        record: TaskRecord = future._record
+        error = AppTimeout(f"it ran longer than its walltime of {record.options.walltime:g} s")
+        self._failed += 1
+        record.failed(Fault.TASK, os.uname().nodename, described(error), time.time())
+        future.finish(Failure(error))
 
     def _forget(self, future: Future[Any]) -> None:
         with self._empty:

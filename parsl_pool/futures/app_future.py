@@ -277,9 +277,11 @@ class AppFuture(Future[T], Generic[T]):
 
     @property
     def attempts(self) -> tuple[Attempt, ...]:
-        """The tries that failed, with place, time and error. A single try that failed is not among them, but told by
-        `exception()`."""
-        return tuple(self._record.attempts) if self._record is not None else ()
+        """The tries that failed: where, when, with what error."""
+        if self._record is not None:
+            return tuple(self._record.attempts)
+        attempt = getattr(self._data, "attempt", None)
+        return () if attempt is None else (attempt,)
 
     @property
     def stdout(self) -> str | None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from parsl_pool.errors import InternalError, SerializationError, bounded, described
+
+if TYPE_CHECKING:
+    from parsl_pool.futures.states import Attempt
 
 
 class Unopened(Protocol):
@@ -22,12 +25,12 @@ class Unopened(Protocol):
 
 
 class Failure:
-    """An outcome that is an error."""
+    """An outcome that is an error, and what is known of the only try, if there was one and nobody else knows."""
 
-    __slots__ = ("error",)
+    __slots__ = ("attempt", "error")
 
-    def __init__(self, error: BaseException) -> None:
-        self.error = error
+    def __init__(self, error: BaseException, attempt: Attempt | None = None) -> None:
+        self.error, self.attempt = error, attempt
 
 
 class Value:
@@ -76,7 +79,7 @@ def opened_outcome(data: Any) -> tuple[Value | Failure, BaseException | None]:
             if isinstance(error, KeyboardInterrupt) and not getattr(error, "__cause__", None):
                 raise  # Ctrl-C while opening: nothing is known yet
             # Without our frames: they have the error among their variables: a cycle.
-            return Failure(error.with_traceback(None)), None
+            return Failure(error.with_traceback(None), getattr(data, "attempt", None)), None
     try:
         return Value(_open_bytes(data) if type(data) is bytes else data.open()), None
     except SerializationError as error:

@@ -56,10 +56,18 @@ MOVES: dict[TaskState, frozenset[TaskState]] = {
 
 
 class Attempt(NamedTuple):
-    """One try, as it ended. Times are `time.time()` seconds."""
+    """One try that has failed, as it ended.
+
+    Attributes:
+        number: from 0 on.
+        host, worker: what ran it: the host's name, "process PID" or a thread's name; "" if that is not known.
+        began, ended: `time.time()` seconds, of that host's clock; 0.0 if that is not known.
+        error: class and text.
+    """
 
     number: int
     host: str
     began: float
     ended: float
     error: str
+    worker: str = ""

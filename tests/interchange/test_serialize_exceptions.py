@@ -281,7 +281,9 @@ def test_a_group_comes_back_with_its_members_or_described(inner: Exception, kind
 
 def test_a_summary_does_not_open_the_error() -> None:
     assert serialize.summary_of_exception(serialize.dump_exception(EndsTheProgram("why")))[1] == "why"
-    assert serialize.summary_of_exception(serialize.dump_exception(ValueError("why"))) == ("ValueError", "why")
+    place = ("here", 12, 1.0, 2.0)
+    summary = serialize.summary_of_exception(serialize.dump_exception(ValueError("why"), 0, place))
+    assert summary == ("ValueError", "why", place)
 
 
 class Verbose(Exception):

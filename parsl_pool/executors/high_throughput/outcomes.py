@@ -6,6 +6,7 @@ import os
 import pickle
 from collections.abc import Callable
 from concurrent.futures.process import _RemoteTraceback  # CPython's tests ask for it
+from time import time
 from typing import Any
 
 from parsl_pool.dataflow.failures import Known as Known
@@ -19,6 +20,7 @@ from parsl_pool.errors import (
     described,
 )
 from parsl_pool.executors.high_throughput.warm_memory import WarmMemory
+from parsl_pool.futures.states import Attempt
 from parsl_pool.interchange import serialize, wire
 
 
@@ -96,12 +98,13 @@ _DESCRIPTORS = 64  # results that may keep theirs until they are opened; beyond,
 class Failed:
     """A try that did not return: the status, and what came with it."""
 
-    __slots__ = ("data", "describe", "status")
+    __slots__ = ("_ended", "data", "describe", "status")
     failed = True
 
     def __init__(self, status: int, data: bytes, describe: Callable[[], dict[str, str]]) -> None:
         self.status, self.data = status, data
         self.describe = describe  # facts about the task, for the text of a WorkerLost
+        self._ended = time()
 
     def open(self) -> Any:
         """Raises the error."""
@@ -111,8 +114,25 @@ class Failed:
         """The error in words, without opening it: that would run the user's code."""
         if self.status in (wire.LOST, wire.KILLED, wire.TIMED_OUT):
             return str(self.error())
-        name, text = serialize.summary_of_exception(self.data)
+        name, text, _ = serialize.summary_of_exception(self.data)
         return f"{name}: {bounded(text, 2000)}"
+
+    @property
+    def attempt(self) -> Attempt | None:
+        """The try, as the first of its task; None: that can't be read."""
+        try:
+            return self._attempt()
+        except Exception:  # from a worker whose memory is damaged; opening the outcome tells
+            return None
+
+    def _attempt(self) -> Attempt:
+        if self.status in (wire.LOST, wire.KILLED, wire.TIMED_OUT):
+            facts = facts_in(self.data)
+            worker = f"process {facts['pid']}" if "pid" in facts else ""
+            return Attempt(0, facts.get("host", ""), 0.0, self._ended, _first_line(self.summary()), worker)
+        name, text, place = serialize.summary_of_exception(self.data)
+        host, pid, began, ended = place or ("", 0, 0.0, self._ended)
+        return Attempt(0, host, began, ended, _first_line(f"{name}: {text}"), f"process {pid}" if pid else "")
 
     def error(self) -> BaseException:
         """The error as the user sees it."""
@@ -130,6 +150,10 @@ class Failed:
             told.__cause__ = error
             return told
         return error
+
+
+def _first_line(text: str) -> str:
+    return text.split("\n", 1)[0][:200]
 
 
 def _remote_traceback(text: str) -> BaseException:

@@ -174,7 +174,7 @@ class Tries:
         facts = outcomes.facts_in(data) if status in (wire.LOST, wire.KILLED, wire.TIMED_OUT) else {}
         fault = Fault.PLACE if facts.get("cause") == "place" else Fault.TASK
         failure = outcomes.Failed(status, data, self._describer(future))
-        if status in (wire.KILLED, wire.TIMED_OUT) or not self._again(future, fault, facts.get("host", ""), failure):
+        if not self._again(future, fault, "", failure, is_last=status in (wire.KILLED, wire.TIMED_OUT)):
             self._fail(future, failure)
 
     def _fail(self, future: AppFuture[Any], failure: Any) -> None:
@@ -197,17 +197,16 @@ class Tries:
 
         return describe
 
-    def _again(self, future: AppFuture[Any], fault: Fault, host: str, failure: Any) -> bool:
+    def _again(self, future: AppFuture[Any], fault: Fault, host: str, failure: Any, is_last: bool = False) -> bool:
         """Note the failed try, and begin another one if a budget has room."""
         record = future._record
         if record is None:
-            if fault is Fault.TASK and not self.options.retries:
-                return False
+            if is_last or (fault is Fault.TASK and not self.options.retries):
+                return False  # the only try: the outcome knows as much of it as we
             record = future._record = TaskRecord(
                 future._tid, self.options, self._name_of(future._fn), time.time()
             )
-        error = summary_of(failure) if fault is not Fault.NONE else ""
-        if not record.failed(fault, host, error, time.time()):
+        if not _noted(record, fault, host, failure) or is_last:
             return False
         self.retried += fault is not Fault.NONE
         self._send(future)
@@ -261,6 +260,15 @@ _LONE_RESULT = Struct("<IBBIQQIB")  # the frame of one result, without its paylo
 def _close(descriptors: list[int]) -> None:
     for fd in descriptors:  # of results that came too late
         os.close(fd)
+
+
+def _noted(record: TaskRecord, fault: Fault, host: str, failure: Any) -> bool:
+    """Put the failed try on record. True: another one may follow."""
+    attempt = getattr(failure, "attempt", None)
+    if attempt is None or fault is Fault.NONE:
+        return record.failed(fault, host, summary_of(failure) if fault is not Fault.NONE else "", time.time())
+    _, host, began, ended, error, worker = attempt
+    return record.failed(fault, host, error, ended, worker=worker, began=began or None)
 
 
 def frames_of(batch: list[AppFuture[Any]], singly: bool) -> list[tuple[bytes, list[int] | None]]:
