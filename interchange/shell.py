@@ -35,10 +35,10 @@ class Children:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()  # guards what follows
-        self._running: set[subprocess.Popen[bytes]] = set()
+        self._running: set[subprocess.Popen[Any]] = set()
         self._is_over = False
 
-    def start(self, *command: Any, **options: Any) -> subprocess.Popen[bytes]:
+    def start(self, *command: Any, **options: Any) -> subprocess.Popen[Any]:
         """As Popen. Raises AppTimeout after `kill`."""
         import subprocess  # only where there are shell commands
 
@@ -49,7 +49,7 @@ class Children:
             self._running.add(shell)
             return shell
 
-    def wait(self, shell: subprocess.Popen[bytes]) -> int:
+    def wait(self, shell: subprocess.Popen[Any]) -> int:
         """Its exit code, when it has ended."""
         if not portable.has(os, "waitid"):
             code = shell.wait()
