@@ -53,8 +53,8 @@ class Interchange:
         self._undelivered: list[TaskMessage] = []  # on their way to the client
         self._stopping = False
         self._greeted = False
-        self._run_dir = ""
-        self._remove_run_dir = False
+        self._to_remove: list[str] = []
+        self._is_heir = False  # the client could not remove them
         self._settings: wire.Settings | None = None
         self._log = ProcessLog("interchange")
         loop.add_reader(client.fileno(), self._from_client)
@@ -141,7 +141,7 @@ class Interchange:
         if self._greeted:
             raise BadMessage("a second Hello")
         self._greeted = True
-        self._run_dir = hello.run_dir
+        self._to_remove = hello.remove
         if not hello.inside:
             from parsl_pool.interchange.managers_door import ManagersDoor  # zmq only where it is needed
 
@@ -307,7 +307,7 @@ class Interchange:
 
     def _client_gone(self) -> None:
         self._loop.remove(self._client.fileno())
-        self._remove_run_dir = True
+        self._is_heir = True
         self._log.write("the client is gone")
         self._stop(now=True)
 
@@ -330,11 +330,23 @@ class Interchange:
                 select.select([], [self._client], [], 0.05)
         except stream.PeerGone:
             pass
-        if self._remove_run_dir and self._run_dir:
-            import shutil  # only when the client could not do it
-
-            shutil.rmtree(self._run_dir, ignore_errors=True)
+        if self._is_heir:
+            for path in self._to_remove:
+                _remove(path)
         self._loop.stop()
+
+
+def _remove(path: str) -> None:
+    """A file, or a directory with what is in it."""
+    import shutil  # only when the client could not do it
+
+    if os.path.isdir(path):
+        shutil.rmtree(path, ignore_errors=True)
+        return
+    try:
+        os.unlink(path)
+    except OSError:
+        return  # as above
 
 
 class _Words:

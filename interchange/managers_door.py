@@ -1,4 +1,4 @@
-"""Where managers of other processes and hosts come in: a zmq ROUTER with CURVE.
+"""Where managers of other processes and hosts come in: a zmq ROUTER with CURVE, on a unix socket or a TCP port.
 
 zmq tells nobody when a peer ends. So a manager on this host is watched by its process, the others by heartbeats.
 Each connection of a manager has a name of its own, `manager/number`; uplink.py says why.
@@ -37,6 +37,7 @@ _HANDSHAKE_MS = 10_000  # whoever has not proved itself by then has to go
 _ACKNOWLEDGE_S = 0.05
 _LOOK_S = 0.25
 _ACKNOWLEDGE_BYTES = 1 << 20
+_IPC = "ipc://"
 
 
 class _Connection:
@@ -99,13 +100,7 @@ class ManagersDoor:
         curve.secure_server(self._socket, hello.server_secret, hello.server_public)
         self._monitor: Any = self._socket.get_monitor_socket(_ACCEPTED | _PROVEN | _ENDED)
         self._unproven: dict[int, None] = {}  # descriptors of libzmq's, of peers that have not proved themselves
-        try:
-            self._socket.bind(hello.bind)
-        except zmq.ZMQError:
-            # Somebody else has got the port that the last interchange had. Managers read their ticket again.
-            self._socket.bind(hello.bind.rpartition(":")[0] + ":*")
-        endpoint = self._socket.getsockopt(zmq.LAST_ENDPOINT)
-        self.address = endpoint.decode() if isinstance(endpoint, bytes) else str(endpoint)
+        self.address = _bind(self._socket, hello.bind)
         # These descriptors tell of changes only: whoever uses the sockets must look again before sleeping.
         loop.add_reader(int(self._socket.getsockopt(zmq.FD)), self._serve)
         loop.add_reader(self._gatekeeper.socket.fd, self._serve)
@@ -373,6 +368,28 @@ class ManagersDoor:
             self._socket.disable_monitor()
             self._socket.close()
             stopped()
+
+
+def _bind(socket: Any, addresses: list[str]) -> str:
+    """Listen at the first address that is free. Returns which that is.
+
+    Somebody else may have got the port that the last interchange had: managers read their ticket again.
+
+    Raises:
+        OSError: none is.
+    """
+    problem: Exception | None = None
+    for address in addresses:
+        try:
+            socket.bind(address)
+        except zmq.ZMQError as error:
+            problem = error
+            continue
+        if address.startswith(_IPC):
+            os.chmod(address[len(_IPC) :], 0o600)  # whatever the umask is
+        endpoint = socket.getsockopt(zmq.LAST_ENDPOINT)
+        return endpoint.decode() if isinstance(endpoint, bytes) else str(endpoint)
+    raise OSError(f"cannot listen at {', '.join(addresses[:3])}{', ...' * (len(addresses) > 3)}: {problem}")
 
 
 def _allow_many_connections() -> None:

@@ -57,11 +57,11 @@ class Hello(NamedTuple):
     protocol: int
     client_pid: int
     inside: int  # 1: the manager is to be inside the interchange; the rest is empty then
-    bind: str  # where managers are to connect: an address with a port, or one to choose a port for
+    bind: list[str]  # where managers are to connect: the first address that is free, a port of * being any
     server_secret: str  # keys for CURVE (z85): the interchange's own ...
     server_public: str
     manager_public: str  # ... and the one that every manager of this run has
-    run_dir: str  # a temporary directory to remove when the client is killed; "" for none
+    remove: list[str]  # files and directories that are to be removed when the client is killed
 
 
 class Settings(NamedTuple):

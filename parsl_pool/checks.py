@@ -287,6 +287,27 @@ def _module(value: Any) -> str:
     return plain
 
 
+def _ipv4(value: Any) -> str:
+    import socket  # only when one is given
+
+    if not isinstance(value, str):
+        raise TypeError
+    try:
+        number = socket.inet_pton(socket.AF_INET, value)
+    except (OSError, ValueError):  # ValueError: it has characters that no address has
+        raise ValueError from None
+    if number == bytes(4):
+        raise ValueError("nobody can connect to that")
+    return str.__str__(value)
+
+
+def _port_range(value: Any) -> tuple[int, int]:
+    numbers = [_item(_port, position, item) for position, item in enumerate(_items(value))]
+    if len(numbers) != 2 or numbers[0] > numbers[1]:
+        raise ValueError
+    return numbers[0], numbers[1]
+
+
 def reject_unknown(names: Iterable[str], known: Collection[str], what: str) -> None:
     """Raise ConfigurationError for the first name that is not known."""
     for name in names:
@@ -294,6 +315,8 @@ def reject_unknown(names: Iterable[str], known: Collection[str], what: str) -> N
             raise ConfigurationError(f"there is no {what} {shown(name)}; there are: {', '.join(known)}")
 
 
+_port = whole(least=1, most=65535)
+ipv4 = Rule("a text", "an IPv4 address such as '192.168.0.7'", _ipv4)
 any_text = Rule("a text", "", _any_text)
 name = Rule("a text", f"1 to {_LONGEST_NAME} printable characters", _name)
 short_text = Rule("a text", f"at most {_LONGEST_NAME} printable characters", _short)
@@ -306,5 +329,6 @@ module_names = list_of(Rule("the name of a module", "", _module), "a list of mod
 budget = whole(least=0)
 seconds = number(above=0, most=_LONGEST_S, kind="a number of seconds")
 workers = whole(above=0, most=MOST_WORKERS)
+port_range = Rule("a pair of ports", "the first one and the last one, such as (54000, 55000)", _port_range)
 size = whole(above=0, most=sys.maxsize, limits="greater than 0")
 timeout = Rule("a number of seconds, or None", "", lambda value: None if value is None else _deadline_seconds(value))

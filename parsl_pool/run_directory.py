@@ -31,8 +31,11 @@ class RunDirectory:
         is_temporary: it is removed at the end.
     """
 
-    def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
-        """Make it: below `path` as 000, 001, ..., or somewhere temporary if that is None.
+    def __init__(self, path: str | os.PathLike[str] | None = None, *, below: str | None = None) -> None:
+        """Make it: below `path` as 000, 001, ..., or, if that is None, a temporary one.
+
+        Args:
+            below: where a temporary one is to be; None: in the usual place.
 
         Raises:
             ConfigurationError: it can't be made; the text has the path and the system's reason.
@@ -41,9 +44,9 @@ class RunDirectory:
         try:
             where = "a temporary directory" if path is None else os.fspath(path)
             if path is None:
-                where = tempfile.gettempdir()
-                _sweep()
-                self.path = tempfile.mkdtemp(prefix=_PREFIX)
+                where = below or tempfile.gettempdir()
+                _sweep(where)
+                self.path = tempfile.mkdtemp(prefix=_PREFIX, dir=where)
             else:
                 self.path = _numbered(where)
             try:
@@ -133,10 +136,10 @@ def _make_private(path: str) -> None:
             raise
 
 
-def _sweep() -> None:
-    """Remove what runs of this user have left that were killed with all their processes."""
+def _sweep(where: str) -> None:
+    """Remove what runs of this user have left there that were killed with all their processes."""
     try:
-        entries = list(os.scandir(tempfile.gettempdir()))
+        entries = list(os.scandir(where))
     except OSError:
         return
     for entry in entries:

@@ -7,12 +7,28 @@ import threading
 from tests.eventually import eventually
 
 
+def connection_to(address: str, timeout: float | None = None) -> socket.socket:
+    """To where an interchange listens: ipc://PATH or tcp://HOST:PORT. Raises OSError."""
+    kind, _, place = address.partition("://")
+    if kind == "tcp":
+        host, _, port = place.rpartition(":")
+        return socket.create_connection((host, int(port)), timeout)
+    sock = socket.socket(socket.AF_UNIX)
+    sock.settimeout(timeout)
+    try:
+        sock.connect(place)
+    except BaseException:  # passed on; nobody else would close it
+        sock.close()
+        raise
+    return sock
+
+
 class Network:
     """Passes on what managers and interchange say to each other, until it is cut."""
 
     def __init__(self) -> None:
         self._door = socket.create_server(("127.0.0.1", 0))
-        self._goal = ("", 0)
+        self._goal = ""
         self._ways: dict[socket.socket, socket.socket] = {}  # each end, and the other
         self._managers: set[socket.socket] = set()  # the ends that are managers'
         self._silent: set[socket.socket] = set()  # nothing is taken from these
@@ -23,8 +39,7 @@ class Network:
         self._thread.start()
 
     def address_instead_of(self, address: str) -> str:
-        host, _, port = address.removeprefix("tcp://").rpartition(":")
-        self._goal = (host, int(port))
+        self._goal = address
         return f"tcp://127.0.0.1:{self._door.getsockname()[1]}"
 
     def cut(self) -> None:
@@ -81,7 +96,7 @@ class Network:
     def _connect(self) -> None:
         here, _ = self._door.accept()
         try:
-            there = socket.create_connection(self._goal)
+            there = connection_to(self._goal)
         except OSError:
             here.close()
             return

@@ -22,6 +22,8 @@ from parsl_pool.interchange import curve
 from tests import leaks
 from tests.eventually import eventually
 from tests.fuzz.zmq_peers import Peer, registration
+from tests.network import connection_to
+from tests.recovery.arrangement import Arrangement, listening, names_of_sockets
 
 LARGE = 3 << 20
 
@@ -131,6 +133,10 @@ def write(path: str) -> None:
         file.write(b"x")
 
 
+def call_at(address: str) -> None:
+    connection_to(address).close()
+
+
 def knock(ticket: curve.Ticket) -> bool:
     """Has it been let in? It knows everything but the secret key."""
     public, secret = (key.decode() for key in zmq.curve_keypair())
@@ -205,34 +211,45 @@ def test_no_process_can_be_signalled(stranger: Stranger, target: Target) -> None
 
 
 @needs_proc
-def test_no_socket_of_a_pool_has_a_name(target: Target) -> None:
+def test_no_socket_of_a_pool_has_a_name_but_one_in_its_directory(target: Target) -> None:
     """What has no name cannot be connected to. Neither has shared memory."""
+    found = set()
     for process in target.processes:
-        assert [each.laddr for each in process.net_connections("unix") if each.laddr] == []
+        found |= names_of_sockets(process)
         for fd in os.listdir(f"/proc/{process.pid}/fd"):
             assert not os.readlink(f"/proc/{process.pid}/fd/{fd}").startswith("/dev/shm/")
+    assert found == (set() if target.ticket is None else {str(target.run_dir / "managers")})
 
 
-def test_only_managers_apart_have_a_port_and_that_is_a_local_one(target: Target) -> None:
-    ports = [
-        each.laddr
-        for process in target.processes
-        for each in process.net_connections("inet")
-        if each.status == psutil.CONN_LISTEN
-    ]
-    expected = [] if target.ticket is None else [target.ticket.address.removeprefix("tcp://")]
-    assert [f"{address.ip}:{address.port}" for address in ports] == expected
-    assert all(address.ip == "127.0.0.1" for address in ports)
+def test_no_process_has_a_port(target: Target) -> None:
+    assert not any(map(listening, target.processes))
 
 
 @needs_root
-def test_whoever_has_not_the_key_is_turned_away_at_the_port(stranger: Stranger, target: Target) -> None:
+def test_the_managers_socket_is_in_a_directory_that_the_stranger_cannot_enter(
+    stranger: Stranger, target: Target
+) -> None:
+    """It costs the pool nothing: it does not hear of it. The open path to the directory is another test's."""
     if target.ticket is None:
-        pytest.skip("there is no port")
+        pytest.skip("there is no such socket")
     before = target.pool._backend.link.ask(30).dropped_frames
-    assert stranger.does(knock, target.ticket) is False
+    connection_to(target.ticket.address).close()  # we can
     eventually(lambda: target.pool._backend.link.ask(30).dropped_frames == before + 1)
-    assert target.pool.submit(abs, -1).result(30) == 1
+    for _ in range(5):
+        assert is_denied(stranger.does(call_at, target.ticket.address))
+    assert target.pool._backend.link.ask(30).dropped_frames == before + 1
+    assert stat.S_IMODE(os.stat(target.run_dir / "managers").st_mode) == 0o600
+
+
+@needs_root
+def test_whoever_has_not_the_key_is_turned_away_at_a_port(stranger: Stranger) -> None:
+    with Arrangement(inside=False, address="127.0.0.1").pool(1) as pool:
+        ticket = curve.read_ticket(pool._backend.link._apart._ticket)
+        assert ticket.address.startswith("tcp://127.0.0.1:")
+        before = pool._backend.link.ask(30).dropped_frames
+        assert stranger.does(knock, ticket) is False
+        eventually(lambda: pool._backend.link.ask(30).dropped_frames == before + 1)
+        assert pool.submit(abs, -1).result(30) == 1
 
 
 # ---- whatever the umask says

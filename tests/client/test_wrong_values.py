@@ -153,6 +153,11 @@ TABLE: dict[tuple[type, str], dict[str, Wrong]] = {
         "preload": PRELOAD,
         "manager_inside": Wrong(NO_FLAG, []),
         "provider": Wrong(["local", 5, LocalProvider, SimpleLauncher()], []),
+        "address": Wrong([*NO_TEXT, 2130706433], ["", "host", "0.0.0.0", "127.0.0.1:80", "::1", "1.2.3", "1\0", "é"]),
+        "worker_port_range": Wrong(
+            [5, "54000-55000", abs, ["54000", 55000], [54000.0, 55000]],
+            [[], [54000], [55000, 54000], [0, 1], [1, 65536], [1, 2, 3]],
+        ),
         "run_dir": PATH,
         "heartbeat_period": Wrong(SECONDS.types, [0, -1, NAN, INF, HUGE, 20]),
         "heartbeat_threshold": Wrong(SECONDS.types, [0, -1, NAN, INF, HUGE, 5]),

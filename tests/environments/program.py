@@ -2,7 +2,8 @@
 
 It is run as a file, from a zip, by `-c` and so on. CASE, in the environment, is JSON: `say` is the descriptor for the
 report, `path` makes the project importable (as if it were installed), `before` is code that runs first, `arrangements`
-says which, `extra` is an expression about `pool` that has to be true.
+says which ("inside", "apart", or "by a port", apart and linked by TCP), `extra` is an expression about `pool` that has
+to be true.
 """
 
 import json
@@ -69,12 +70,19 @@ def left() -> list[str]:
     return [path for path in paths if os.stat(path).st_uid == os.getuid()]
 
 
+def new_pool(arrangement: str) -> Any:
+    from parsl_pool import Config, HighThroughputExecutor, ParslPoolExecutor
+
+    if arrangement != "by a port":
+        return ParslPoolExecutor(2, manager_inside=arrangement == "inside")
+    executor = HighThroughputExecutor(max_workers_per_node=2, manager_inside=False, address="127.0.0.1")
+    return ParslPoolExecutor(Config([executor]))
+
+
 def main() -> None:
     for arrangement in CASE["arrangements"]:
         try:
-            from parsl_pool import ParslPoolExecutor
-
-            with ParslPoolExecutor(2, manager_inside=arrangement == "inside") as pool:
+            with new_pool(arrangement) as pool:
                 outcome = use(pool)
         except Exception as error:
             outcome = f"{type(error).__name__}: {error}"

@@ -5,6 +5,8 @@ import socket
 import threading
 from collections.abc import Callable
 
+from tests.network import connection_to
+
 GREETING = 64
 LONG, COMMAND = 2, 4
 
@@ -49,7 +51,7 @@ class Relay:
     def __init__(self, spoil: Spoiler) -> None:
         self._spoil = spoil
         self._door = socket.create_server(("127.0.0.1", 0))
-        self._goal = ("", 0)
+        self._goal = ""
         self._ways: dict[socket.socket, _Way] = {}
         self._end, self._ender = socket.socketpair()
         self.numbers = {True: 0, False: 0}  # frames so far, up and down
@@ -58,8 +60,7 @@ class Relay:
         self._thread.start()
 
     def address_instead_of(self, address: str) -> str:
-        host, _, port = address.removeprefix("tcp://").rpartition(":")
-        self._goal = (host, int(port))
+        self._goal = address
         return f"tcp://127.0.0.1:{self._door.getsockname()[1]}"
 
     def close(self) -> None:
@@ -82,7 +83,7 @@ class Relay:
     def _connect(self) -> None:
         here, _ = self._door.accept()
         try:
-            there = socket.create_connection(self._goal)
+            there = connection_to(self._goal)
         except OSError:
             here.close()
             return

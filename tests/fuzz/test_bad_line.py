@@ -115,7 +115,7 @@ def test_whatever_is_done_to_the_line_each_task_runs_once_and_gives_its_result(
     meddler = Meddler(meddle, up)
     line = relay(meddler)
     ledger = tmp_path / "ledger"
-    with Arrangement(inside=False).new_pool(2, lost_retries=0) as pool:
+    with Arrangement(inside=False, address="127.0.0.1").new_pool(2, lost_retries=0) as pool:
         pool._backend.heartbeat_period = 0.2  # what is left out is missed with the next message
         assert pool.submit(os.getpid).result(30) != os.getpid()
         door = Door(pool)

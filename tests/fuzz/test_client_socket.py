@@ -119,7 +119,7 @@ def recorded(arrangement: Arrangement) -> list[Frame]:
 
         spied.put = note
         apart = link._apart
-        hello = wire.Hello(1, os.getpid(), 1, "", "", "", "", "") if apart is None else apart.hello()
+        hello = wire.Hello(1, os.getpid(), 1, [], "", "", "", []) if apart is None else apart.hello()
         how, _ = pool._backend._settings()
         assert list(pool.map(abs, [-1, -2])) == [1, 2]
         assert pool.submit(lambda: 3).result() == 3

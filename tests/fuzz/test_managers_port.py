@@ -1,26 +1,22 @@
-"""Rubbish on the port where managers connect: from peers without keys, and from peers that have those of the run."""
+"""Rubbish where managers connect, from peers that have the keys of the run. test_strangers.py: from all others."""
 
-import contextlib
 import itertools
 import os
 import pickle
-import resource
-import socket
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-import zmq
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from parsl_pool.interchange import columns, curve, pieces, wire
+from parsl_pool.interchange import columns, wire
 from tests import leaks
 from tests.eventually import eventually
 from tests.fuzz import rubbish
 from tests.fuzz.rubbish import Frame
-from tests.fuzz.zmq_peers import PATIENCE_MS, Door, Peer, false_manager, registration
+from tests.fuzz.zmq_peers import Door, Peer, false_manager, registration
 from tests.interchange.frames import results, tasks
 from tests.recovery.arrangement import Arrangement
 
@@ -38,7 +34,8 @@ names = itertools.count(1)
 
 @pytest.fixture(scope="module")
 def door() -> Iterator[Door]:
-    with leaks.keeping("the module's pool"), Arrangement(inside=False).new_pool(2) as pool:
+    tcp = Arrangement(inside=False, address="127.0.0.1")
+    with leaks.keeping("the module's pool"), tcp.new_pool(2) as pool:
         pool._backend.heartbeat_threshold = 600.0  # false managers give no signs of life
         assert pool.submit(abs, -1).result(30) == 1
         yield Door(pool)
@@ -50,186 +47,6 @@ def unharmed(door: Door) -> Iterator[None]:
     yield
     assert door.is_unharmed()
     door.check_it_works()
-
-
-# ---- without keys
-
-
-def greeting(mechanism: bytes = b"CURVE", version: bytes = b"\x03\x00") -> bytes:
-    """The first 64 bytes of ZMTP."""
-    return b"\xff" + bytes(8) + b"\x7f" + version + mechanism.ljust(20, b"\0") + bytes(32)
-
-
-def command(name: bytes, data: bytes) -> bytes:
-    body = bytes([len(name)]) + name + data
-    return b"\x06" + len(body).to_bytes(8, "big") + body
-
-
-def a_message(data: bytes = b"\x18\0" + bytes(8)) -> bytes:
-    return bytes((0, len(data))) + data
-
-
-RAW = {
-    "nothing": b"",
-    "http": b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
-    "tls": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(500),
-    "zeros": bytes(1000),
-    "ones": b"\xff" * 1000,
-    "ZMTP 1": b"\x01\x00" + a_message(),
-    "ZMTP 2": b"\xff" + bytes(8) + b"\x7f\x01\x05\x00\x00" + a_message(),
-    "ZMTP 9": greeting(version=b"\x09\x00"),
-    "no security": greeting(b"NULL") + command(b"READY", b"\x0bSocket-Type\0\0\0\x06DEALER") + a_message(),
-    "a password": greeting(b"PLAIN") + command(b"HELLO", b"\x04root\x04root") + a_message(),
-    "half a greeting": greeting()[:30],
-    "a greeting": greeting(),
-    "a message without a handshake": greeting() + a_message(),
-    "the wrong step": greeting() + command(b"INITIATE", bytes(300)),
-    "zeros for keys": greeting() + command(b"HELLO", b"\x01\x00" + bytes(192)),
-    "ones for keys": greeting() + command(b"HELLO", b"\x01\x00" + b"\xff" * 192),
-    "more than may be": greeting() + b"\x06" + b"\x7f" + b"\xff" * 7 + bytes(1000),
-}
-
-
-def say(door: Door, data: bytes) -> None:
-    """To the port, and nothing more; returns when the other side has hung up."""
-    with socket.create_connection(door.endpoint, timeout=PATIENCE_MS / 1000) as sock:
-        try:
-            sock.sendall(data)
-            sock.shutdown(socket.SHUT_WR)
-            while sock.recv(1000):
-                pass
-        except TimeoutError:
-            raise
-        except OSError:
-            pass  # it did not listen to the end
-
-
-@pytest.mark.usefixtures("unharmed")
-@pytest.mark.parametrize("data", RAW.values(), ids=RAW.keys())
-def test_who_does_not_speak_the_protocol_is_turned_away_and_counted(door: Door, data: bytes) -> None:
-    before = door.dropped
-    for _ in range(3):
-        say(door, data)
-    eventually(lambda: door.dropped == before + 3)
-    assert door.pool.status().dropped_messages == door.dropped
-
-
-PARTS = st.one_of(st.binary(max_size=100), st.sampled_from(list(RAW.values())))
-
-
-@FUZZ
-@given(said=st.lists(st.lists(PARTS, max_size=4).map(b"".join), min_size=1, max_size=4))
-def test_random_bytes_are_turned_away_and_counted(door: Door, said: list[bytes]) -> None:
-    before = door.dropped
-    for data in said:
-        say(door, data)
-    eventually(lambda: door.dropped == before + len(said))
-    assert door.is_unharmed()
-
-
-@pytest.mark.usefixtures("unharmed")
-def test_who_has_no_keys_can_take_no_memory(door: Door) -> None:
-    """libzmq makes room for as much as it is told will come."""
-    interchange = door.interchange
-    before, rss = door.dropped, interchange.memory_info().rss
-    for _ in range(5):
-        with pytest.raises(OSError), socket.create_connection(door.endpoint, timeout=20) as sock:
-            sock.sendall(greeting() + b"\x06" + (1 << 30).to_bytes(8, "big"))
-            for _ in range(200):
-                sock.sendall(bytes(MEGABYTE))
-    eventually(lambda: door.dropped == before + 5)
-    assert interchange.memory_info().rss - rss < 20 * MEGABYTE
-
-
-@pytest.mark.usefixtures("unharmed")
-def test_many_connections_cost_little_and_keep_nobody_out_when_they_end(door: Door) -> None:
-    interchange = door.interchange
-    before, rss, had = door.dropped, interchange.memory_info().rss, interchange.num_fds()
-    idle = [socket.create_connection(door.endpoint, timeout=20) for _ in range(100)]
-    for sock in idle:
-        sock.sendall(greeting() + b"\x06" + (pieces.PIECE).to_bytes(8, "big") + bytes(pieces.PIECE - 1))
-    door.check_it_works()
-    assert interchange.memory_info().rss - rss < 30 * MEGABYTE
-    for sock in idle:
-        sock.close()
-    eventually(lambda: door.dropped == before + len(idle))
-    eventually(lambda: interchange.num_fds() <= had + 1)
-
-
-@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="the limits of another process can't be changed here")
-@pytest.mark.usefixtures("unharmed")
-def test_when_strangers_have_taken_all_descriptors_the_pool_goes_on(door: Door) -> None:
-    interchange = door.interchange
-    limits = resource.prlimit(interchange.pid, resource.RLIMIT_NOFILE)
-    assert limits[0] == limits[1], "it allows itself as many as it may have"
-    most = interchange.num_fds() + 5
-    resource.prlimit(interchange.pid, resource.RLIMIT_NOFILE, (most, limits[1]))
-    try:
-        idle = [socket.create_connection(door.endpoint, timeout=20) for _ in range(20)]
-        door.check_it_works()
-        for sock in idle:
-            sock.close()
-    finally:
-        resource.prlimit(interchange.pid, resource.RLIMIT_NOFILE, limits)
-    with Peer(door.ticket.address, door.ticket, "later/1") as peer:
-        assert peer.is_admitted()
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("unharmed")
-def test_who_says_nothing_has_to_go(door: Door) -> None:
-    before = door.dropped
-    with socket.create_connection(door.endpoint, timeout=60) as sock:
-        while sock.recv(1000):
-            pass
-    eventually(lambda: door.dropped == before + 1)
-
-
-# ---- with the wrong keys
-
-
-def with_own_key(ticket: curve.Ticket) -> curve.Ticket:
-    public, secret = (key.decode() for key in zmq.curve_keypair())
-    return ticket._replace(manager_public=public, manager_secret=secret)
-
-
-def with_another_server(ticket: curve.Ticket) -> curve.Ticket:
-    return ticket._replace(server_public=zmq.curve_keypair()[0].decode())
-
-
-def with_a_secret_that_does_not_fit(ticket: curve.Ticket) -> curve.Ticket:
-    """The public key is no secret. Whoever knows it does not have the other one."""
-    return ticket._replace(manager_secret=zmq.curve_keypair()[1].decode())
-
-
-WRONG = [with_own_key, with_another_server, with_a_secret_that_does_not_fit]
-
-
-@pytest.mark.usefixtures("unharmed")
-@pytest.mark.parametrize("change", WRONG)
-def test_who_has_not_the_keys_of_the_run_is_refused(door: Door, change: Any) -> None:
-    before, managers = door.dropped, door.managers
-    with Peer(door.ticket.address, change(door.ticket), "stranger/1") as peer:
-        with contextlib.suppress(zmq.Again):  # the connection has ended already
-            peer.tell(registration("stranger"))
-        assert not peer.is_admitted()
-    eventually(lambda: door.dropped == before + 1)
-    assert door.managers == managers
-
-
-@pytest.mark.usefixtures("unharmed")
-@pytest.mark.parametrize("options", [{}, {"plain_username": b"root", "plain_password": b"root"}], ids=str)
-def test_who_does_not_use_keys_is_refused(door: Door, options: dict[str, Any]) -> None:
-    before, managers = door.dropped, door.managers
-    with Peer(door.ticket.address, None, "stranger/1", **options) as peer:
-        with contextlib.suppress(zmq.Again):
-            peer.tell(registration("stranger"))
-        assert not peer.is_admitted()
-    eventually(lambda: door.dropped > before)
-    assert door.managers == managers
-
-
-# ---- with the right keys
 
 
 def is_bad(frame: Frame) -> bool:

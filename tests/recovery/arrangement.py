@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
-from parsl_pool import ParslPoolExecutor, portable
+from parsl_pool import Config, HighThroughputExecutor, ParslPoolExecutor, portable
 from tests.eventually import eventually
 
 ZMQ = "libzmq"
@@ -87,10 +87,13 @@ def is_fork_server(process: psutil.Process) -> bool:
 
 
 class Arrangement:
-    """Makes pools whose manager is inside the interchange, or apart from it."""
+    """Makes pools whose manager is inside the interchange, or apart from it.
 
-    def __init__(self, inside: bool) -> None:
-        self.inside = inside
+    address: where it connects then, by TCP; None: it is left to the pool, and is a unix socket.
+    """
+
+    def __init__(self, inside: bool, address: str | None = None) -> None:
+        self.inside, self.address = inside, address
 
     @contextmanager
     def pool(self, workers: int = 2, **options: Any) -> Iterator[ParslPoolExecutor]:
@@ -103,17 +106,25 @@ class Arrangement:
     @contextmanager
     def new_pool(self, workers: int = 2, **options: Any) -> Iterator[ParslPoolExecutor]:
         """A pool. Its shutdown ends, or the test fails: it must not take the other tests with it."""
-        pool = ParslPoolExecutor(workers, manager_inside=self.inside, **options)
+        pool = self._make(workers, options)
         try:
             yield pool
         finally:
             shut_down(pool)
 
+    def _make(self, workers: int, options: dict[str, Any]) -> ParslPoolExecutor:
+        if self.address is None:
+            return ParslPoolExecutor(workers, manager_inside=self.inside, **options)
+        executor = HighThroughputExecutor(
+            max_workers_per_node=workers, manager_inside=self.inside, address=self.address, **options
+        )
+        return ParslPoolExecutor(Config([executor]))
+
     def parts(self, pool: ParslPoolExecutor) -> Parts:
         return Parts(pool, self.inside)
 
     def check(self, pool: ParslPoolExecutor) -> None:
-        """Manager and interchange are one process and use no network; or two, linked by zmq."""
+        """Manager and interchange are one process; or two, linked by zmq. TCP is used only if that was asked for."""
         parts = self.parts(pool)
         server = eventually(lambda: parts.fork_server)
         interchange = parts.interchange
@@ -121,7 +132,8 @@ class Arrangement:
         assert (server.ppid() == interchange.pid) is self.inside
         assert is_program(parts.manager, "interchange" if self.inside else "manager_program")
         assert uses_zmq(interchange) is not self.inside
-        assert bool(listening(interchange)) is not self.inside
+        assert bool(names_of_sockets(interchange)) is (not self.inside and self.address is None)
+        assert bool(listening(interchange)) is (not self.inside and self.address is not None)
 
 
 def uses_zmq(process: psutil.Process) -> bool:
@@ -130,6 +142,11 @@ def uses_zmq(process: psutil.Process) -> bool:
 
 def listening(process: psutil.Process) -> list[Any]:
     return [each for each in process.net_connections("tcp") if each.status == psutil.CONN_LISTEN]
+
+
+def names_of_sockets(process: psutil.Process) -> set[str]:
+    """The paths of its unix sockets."""
+    return {str(each.laddr) for each in process.net_connections("unix") if each.laddr}
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,12 @@ from tests.recovery.load import Load
 pytestmark = [pytest.mark.kill, pytest.mark.timeout(120)]
 
 
+@pytest.fixture(scope="module")
+def arrangement(manager_inside: bool) -> Arrangement:
+    """By TCP, as to other hosts."""
+    return Arrangement(manager_inside, address="127.0.0.1")
+
+
 @pytest.fixture
 def network(manager_inside: bool, monkeypatch: pytest.MonkeyPatch) -> Iterator[Network]:
     if manager_inside:

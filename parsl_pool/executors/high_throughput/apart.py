@@ -4,35 +4,33 @@ from __future__ import annotations
 
 import os
 import shlex
-import socket
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 from parsl_pool import portable
+from parsl_pool.executors.high_throughput import arrangement
+from parsl_pool.executors.high_throughput.meeting_place import MeetingPlace
 from parsl_pool.interchange import launch, wire
 from parsl_pool.interchange.page import CLAIMS_NAME
 from parsl_pool.run_directory import RunDirectory
 from parsl_pool.scaling.blocks import BlockKeeper
-
-_CONNECT_S = 5.0
 
 
 class Apart:
     """The distributed side of one executor. Its methods are called by the I/O thread, in the order of a life."""
 
     def __init__(
-        self, label: str, provider: Any, directory: RunDirectory, give_up: Callable[[str], None],
-        is_needed: Callable[[], bool],
+        self, label: str, provider: Any, directory: RunDirectory, address: str | None, ports: tuple[int, int] | None,
+        give_up: Callable[[str], None], is_needed: Callable[[], bool],
     ) -> None:  # fmt: skip
+        """address, ports: where managers are to connect, if the user has asked for that. Raises OSError."""
         from parsl_pool.interchange import curve  # zmq only where it is needed
 
-        _check_loopback()
         self._curve = curve
         self.directory = directory
         self._keys = curve.make_keys()
         self._ticket = os.path.join(self.directory.path, "ticket")
-        self._bind = "tcp://127.0.0.1:*"
         provider.script_dir = os.path.join(self.directory.path, "blocks")
         os.makedirs(provider.script_dir, exist_ok=True)
         os.chmod(provider.script_dir, 0o700)  # whatever the umask is
@@ -40,6 +38,8 @@ class Apart:
         self.keeper = BlockKeeper(
             label, provider, provider.limits.init_blocks, self.manager_command, give_up, is_needed
         )
+        # Last: it makes what has to be closed.
+        self._place = MeetingPlace(directory, arrangement.is_on_this_host(provider), address, ports)
 
     def claims_path(self) -> str:
         """Where the claims table has to be for managers on this host to find it; "" if they find it by /proc."""
@@ -47,14 +47,15 @@ class Apart:
 
     def hello(self) -> wire.Hello:
         """What the interchange has to know. A second one gets the first one's address: managers come back to it."""
+        own = self.directory.path if self.directory.is_temporary else self._ticket
         return wire.Hello(
-            wire.PROTOCOL, os.getpid(), 0, self._bind, self._keys.server_secret, self._keys.server_public,
-            self._keys.manager_public, self.directory.path if self.directory.is_temporary else "",
+            wire.PROTOCOL, os.getpid(), 0, self._place.addresses(), self._keys.server_secret, self._keys.server_public,
+            self._keys.manager_public, [own, *self._place.left_behind()],
         )  # fmt: skip
 
     def interchange_ready(self, address: str) -> None:
         """Managers can connect now."""
-        self._bind = address
+        self._place.settled(address)
         keys = self._keys
         ticket = self._curve.Ticket(address, keys.server_public, keys.manager_public, keys.manager_secret)
         try:
@@ -71,23 +72,10 @@ class Apart:
 
     def close(self) -> None:
         """End the blocks."""
-        if self._started:
-            self.keeper.stop()
-            with suppress(FileNotFoundError):  # there was no room for it
-                os.unlink(self._ticket)  # its keys open nothing any more, but need not lie about
-
-
-def _check_loopback() -> None:
-    """Raises OSError if nobody can connect to this machine from itself: managers would try for ever."""
-    with socket.socket() as server, socket.socket() as client:
-        client.settimeout(_CONNECT_S)
         try:
-            server.bind(("127.0.0.1", 0))
-            server.listen(1)
-            client.connect(server.getsockname())
-        except OSError as problem:
-            raise OSError(
-                problem.errno,
-                f"managers that are processes of their own connect by 127.0.0.1, which does not work here: {problem}. "
-                "Is the loopback interface up? With manager_inside=True nothing needs a network",
-            ) from problem
+            if self._started:
+                self.keeper.stop()
+                with suppress(FileNotFoundError):  # there was no room for it
+                    os.unlink(self._ticket)  # its keys open nothing any more, but need not lie about
+        finally:
+            self._place.close()

@@ -20,7 +20,7 @@ from parsl_pool.dataflow.kernel import Kernel
 from parsl_pool.dataflow.record import Options, TaskRecord
 from parsl_pool.errors import ConfigurationError, SerializationError
 from parsl_pool.executors.base import ParslExecutor
-from parsl_pool.executors.high_throughput import explanation
+from parsl_pool.executors.high_throughput import arrangement, explanation
 from parsl_pool.executors.high_throughput.arguments import (
     Dependent,
     PreparedCall,
@@ -56,6 +56,9 @@ class HighThroughputExecutor(ParslExecutor):
         preload: modules that the fork server imports once for all its workers.
         manager_inside: the manager runs inside the interchange process; only on one host. None: if it can.
         provider: where blocks come from; None: this machine.
+        address: this machine's IPv4 address to which managers apart are to connect. None: they use a unix socket, in
+            a private directory, if all of them are on this machine; else 127.0.0.1.
+        worker_port_range: the first and the last port of which one may be used for that; None: any.
         run_dir: where the run's files go; None: a private temporary directory, if one is needed at all.
         heartbeat_period, heartbeat_threshold: seconds between two signs of life of managers and interchange, and
             of silence after which the other side is lost.
@@ -76,6 +79,8 @@ class HighThroughputExecutor(ParslExecutor):
         preload: Iterable[str] = (),
         manager_inside: bool | None = None,
         provider: Any = None,
+        address: str | None = None,
+        worker_port_range: tuple[int, int] | None = None,
         run_dir: str | os.PathLike[str] | None = None,
         heartbeat_period: float = 5.0,
         heartbeat_threshold: float = 20.0,
@@ -87,10 +92,12 @@ class HighThroughputExecutor(ParslExecutor):
         self.max_workers_per_node = workers or available_cores()
         self.start_method = checks.one_of(*_START_METHODS)("start_method", start_method)
         self.preload = checks.module_names("preload", preload)
-        self._provider = _checked_provider(provider)
+        self._provider = arrangement.checked_provider(provider)
         self._place = RunPlace(checks.optional(checks.path)("run_dir", run_dir))
         wanted = checks.optional(checks.flag)("manager_inside", manager_inside)
-        self.manager_inside = _choose_arrangement(wanted, provider)
+        self.manager_inside = arrangement.is_inside(wanted, provider)
+        self._address = checks.optional(checks.ipv4)("address", address)
+        self._ports = checks.optional(checks.port_range)("worker_port_range", worker_port_range)
         self.say(retries, lost_retries)
         self._initializer = checks.optional(checks.function)("initializer", initializer)
         self._initargs = checks.arguments("initargs", initargs)
@@ -147,7 +154,10 @@ class HighThroughputExecutor(ParslExecutor):
 
             self._provider = LocalProvider()
         assert self._directory is not None  # made by start()
-        return Apart(self.label, self._provider, self._directory, self.link.give_up, self.link.has_tasks)
+        link = self.link
+        return Apart(
+            self.label, self._provider, self._directory, self._address, self._ports, link.give_up, link.has_tasks
+        )
 
     def _settings(self) -> tuple[wire.Settings, list[int]]:
         if self._dumped is None:
@@ -427,27 +437,6 @@ def _authkey() -> bytes:
     return bytes(process.current_process().authkey) if process is not None else b""
 
 
-def _choose_arrangement(wanted: bool | None, provider: Any) -> bool:
-    """Whether the manager can, and is to, be inside the interchange."""
-    problem = _why_apart(provider) if provider is not None else ""
-    if wanted and problem:
-        raise ConfigurationError(f"manager_inside=True can't be: {problem}")
-    return not problem if wanted is None else wanted
-
-
-def _why_apart(provider: Any) -> str:
-    from parsl_pool.providers import LocalProvider, SimpleLauncher, SingleNodeLauncher  # only when one is given
-
-    if type(provider) is not LocalProvider:
-        return f"blocks come from a {type(provider).__name__}"
-    limits = provider.limits
-    if (limits.init_blocks, limits.min_blocks, limits.max_blocks) not in {(1, 0, 1), (1, 1, 1)}:
-        return "there is more than one block, or none"
-    if type(provider.launcher) not in (SimpleLauncher, SingleNodeLauncher):
-        return f"a {type(provider.launcher).__name__} starts it"
-    return "it has a worker_init" if provider.worker_init else ""
-
-
 def available_cores() -> int:
     """Processors that this process may use."""
     if hasattr(os, "process_cpu_count"):
@@ -461,14 +450,6 @@ def _failed(error: BaseException) -> AppFuture[Any]:
     future: AppFuture[Any] = AppFuture()
     future.finish(Failure(frameless(error)))
     return future
-
-
-def _checked_provider(provider: Any) -> Any:
-    if provider is None:
-        return None
-    from parsl_pool.providers import ExecutionProvider  # only when one is given
-
-    return checks.instance_of(ExecutionProvider, "an ExecutionProvider, or None")("provider", provider)  # type: ignore[type-abstract]  # only asked about
 
 
 def _checked_heart(period: float, threshold: float) -> tuple[float, float]:

@@ -271,7 +271,7 @@ class Link:
         if self._apart is not None:
             hello = self._apart.hello()
         else:
-            hello = wire.Hello(wire.PROTOCOL, os.getpid(), 1, "", "", "", "", "")
+            hello = wire.Hello(wire.PROTOCOL, os.getpid(), 1, [], "", "", "", [])
         self._process.greet(hello, settings, [os.dup(self.claims.fd), *descriptors])
         self._pump.use(self._process.stream)
 
