@@ -112,6 +112,15 @@ def missing_output(kit: Kit) -> Any:
 
 
 def own_future(kit: Kit) -> Any:
+    return of(joins_made_of(lambda own: own))
+
+
+def cycle(kit: Kit) -> Any:
+    return of(joins_made_of(lambda own: total(own, 1)))
+
+
+def joins_made_of(make: Callable[[Any], Any]) -> Any:
+    """A join app's future: what it returns is made of its own future."""
     box: list[Any] = []
     gate: Future[None] = Future()
 
@@ -120,9 +129,9 @@ def own_future(kit: Kit) -> Any:
         return box
 
     future = joins(own)
-    box.append(future)
+    box.append(make(future))
     gate.set_result(None)
-    return of(future)
+    return future
 
 
 def cancelled_dependency(kit: Kit) -> Any:
@@ -300,6 +309,10 @@ TABLE: dict[str, Row] = {
     ),
     "a join of itself": Row(
         TypeError, own_future, "the join app joins has returned its own future: it would never end",
+    ),
+    "a join that waits for itself": Row(
+        E.DependencyCycle, cycle,
+        "task ... (joins) would never end: it waits for task ... (total), which waits for task ... (joins)",
     ),
     "a resolver of nonsense": Row(
         E.WrongType, gathers_nonsense, "traverse_to_gather must give futures, and gave 5",
