@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,6 +11,7 @@ from parsl_pool import checks
 from parsl_pool.dataflow.resolvers import DependencyResolver
 from parsl_pool.errors import ConfigurationError
 from parsl_pool.executors.base import ParslExecutor
+from parsl_pool.loggers import careful_logger
 from parsl_pool.recipe import same
 
 _EXECUTORS = checks.list_of(
@@ -24,7 +24,7 @@ EXIT_MODES = ("cleanup", "skip", "wait")
 _PREFIX = "PARSL_POOL_"
 _WORDS = {"true": 1, "false": 0, "": 0}
 
-log = logging.getLogger("parsl_pool.usage")
+log = careful_logger("parsl_pool.usage")
 
 
 class Config:

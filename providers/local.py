@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import shlex
 from collections.abc import Sequence
@@ -12,13 +11,14 @@ from typing import Any
 
 from parsl_pool import checks
 from parsl_pool.errors import ConfigurationError, ScaleOutFailed
+from parsl_pool.loggers import careful_logger
 from parsl_pool.providers.base import BlockLimits, ExecutionProvider
 from parsl_pool.providers.launchers import LauncherLike, SingleNodeLauncher, check_launcher, launched
 from parsl_pool.providers.process_group import Ending, ProcessGroup, terminate_all
 from parsl_pool.providers.scripts import describe_failure, script_text, write_script
 from parsl_pool.providers.states import JobState, JobStatus
 
-log = logging.getLogger(__name__)
+log = careful_logger(__name__)
 
 SHELLS = ("/bin/bash", "/usr/bin/bash", "/bin/sh")
 """The first of them that is there runs the scripts: bash if possible, people write `worker_init` for it."""

@@ -328,3 +328,17 @@ def is_raised_again(handler: ast.ExceptHandler) -> bool:
     """Then everybody sees it who would have seen it anyway."""
     last = handler.body[-1]
     return isinstance(last, ast.Raise) and last.exc is None
+
+
+def test_no_logger_lets_a_handler_s_failure_into_our_threads() -> None:
+    """Handlers are the user's code. Those below only add handlers, log for others, or run in a worker."""
+    plain = {
+        module.place
+        for module in our_modules()
+        if "logging.getLogger(" in module.path.read_text() and module.room != "loggers"
+    }
+    expected = {
+        "parsl_pool/executor.py", "parsl_pool/futures/app_future.py", "parsl_pool/logs.py", "parsl_pool/run_log.py",
+        "interchange/worker.py",
+    }  # fmt: skip
+    assert plain == expected, "take it from parsl_pool.loggers"

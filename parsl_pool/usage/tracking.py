@@ -8,7 +8,6 @@ Nothing here may delay a program, or fail it: datagrams are sent without waiting
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
 import threading
@@ -17,9 +16,10 @@ import uuid
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from parsl_pool.loggers import careful_logger
 from parsl_pool.usage import messages
 
-log = logging.getLogger("parsl_pool.usage")
+log = careful_logger("parsl_pool.usage")
 
 _live: set[Tracking] = set()  # a pool may be dropped; its end is told all the same
 

@@ -4,7 +4,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -56,9 +56,19 @@ def is_well(pool: ParslPoolExecutor) -> None:
     assert pool.submit(abs, -1).result(30) == 1
     assert pool.submit(sum, [pool.submit(abs, -1), 2]).result(30) == 3
     assert pool.options(retries=1, retry_handler=lambda error, record: 1.0).submit(abs, -1).result(30) == 1
-    assert pool.options(join=True).submit(lambda: [pool.submit(abs, -1)]).result(30) == [1]
+    joined: Any = pool.options(join=True).submit(lambda: [pool.submit(abs, -1)]).result(30)
+    assert joined == [1]
     eventually(lambda: not pool._flow().is_busy())
     eventually(lambda: not any(backend.unfinished() for backend in pool.executors.values()))
+
+
+def check_in_own_thread(pool: ParslPoolExecutor, call: Callable[[], "Future[Any]"], failure: BaseException) -> None:
+    """As below, for what runs within submit(): Ctrl-C is the user's there, and ends the submit."""
+    if not isinstance(failure, KeyboardInterrupt):
+        return check(pool, call(), failure)
+    with pytest.raises(KeyboardInterrupt):
+        call()
+    is_well(pool)
 
 
 def check(pool: ParslPoolExecutor, future: "Future[Any]", failure: BaseException) -> None:
@@ -77,7 +87,7 @@ def test_a_retry_handler(pool: ParslPoolExecutor, failure: BaseException) -> Non
 
 def test_a_resolver_that_gathers(pool: ParslPoolExecutor, failure: BaseException) -> None:
     resolver = DependencyResolver(Raises(failure), lambda value: value)
-    check(pool, pool.options(dependency_resolver=resolver).submit(abs, -1), failure)
+    check_in_own_thread(pool, lambda: pool.options(dependency_resolver=resolver).submit(abs, -1), failure)
 
 
 @pytest.mark.parametrize("waits", [False, True], ids=["at once", "after a future"])
@@ -94,7 +104,13 @@ def test_a_resolver_that_unwraps(pool: ParslPoolExecutor, failure: BaseException
 def test_a_memo_key_function(pool: ParslPoolExecutor, failure: BaseException, waits: bool) -> None:
     Keyed.error = failure
     later: Future[int] = Future()
-    future = pool.options(cache=True).submit(max, Keyed(), later if waits else 1)
+
+    def call() -> "Future[Any]":
+        return pool.options(cache=True).submit(max, later if waits else 1, Keyed())
+
+    if not waits:
+        return check_in_own_thread(pool, call, failure)
+    future = call()
     later.set_result(1)
     check(pool, future, failure)
 
@@ -127,7 +143,7 @@ def test_a_callback(pool: ParslPoolExecutor, failure: BaseException, caplog: pyt
 
 def test_a_callback_of_a_task_of_several_steps(pool: ParslPoolExecutor, failure: BaseException) -> None:
     gate: Future[int] = Future()
-    joins = pool.options(join=True).submit(lambda: gate)
+    joins: Future[Any] = pool.options(join=True).submit(lambda: gate)
     remembered = pool.options(cache=True).submit(abs, gate)
     fails = pool.options(retry_handler=lambda error, record: 9.0).submit(int, gate, "x")
     for future in (joins, remembered, fails):

@@ -6,7 +6,6 @@ reached by every user of this host, at least; CURVE turns them away there, which
 
 from __future__ import annotations
 
-import logging
 import os
 import random
 import socket
@@ -16,9 +15,10 @@ from contextlib import suppress
 from typing import Any
 
 from parsl_pool.errors import ConfigurationError
+from parsl_pool.loggers import careful_logger
 from parsl_pool.run_directory import RunDirectory
 
-log = logging.getLogger("parsl_pool.interchange")
+log = careful_logger("parsl_pool.interchange")
 
 LOOPBACK = "127.0.0.1"
 _NAME = "managers"

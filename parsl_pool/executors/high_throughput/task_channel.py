@@ -5,15 +5,15 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable
 from typing import Any
 
 from parsl_pool.futures import AppFuture
 from parsl_pool.interchange import serialize, wire
+from parsl_pool.loggers import careful_logger
 
-log = logging.getLogger("parsl_pool.interchange")
+log = careful_logger("parsl_pool.interchange")
 
 Handler = Callable[[AppFuture[Any], int, bytes | memoryview], object]
 """Gets the future of the task that speaks, the number of its try, and the body. Runs in the I/O thread."""
