@@ -3,7 +3,12 @@
 import select
 import socket
 import threading
+from collections.abc import Callable
+from typing import Any
 
+import pytest
+
+from parsl_pool.executors.high_throughput.apart import Apart
 from tests.eventually import eventually
 
 
@@ -23,12 +28,35 @@ def connection_to(address: str, timeout: float | None = None) -> socket.socket:
     return sock
 
 
-class Network:
-    """Passes on what managers and interchange say to each other, until it is cut."""
+class Door:
+    """Listens in the interchange's place, from the next pool on whose managers are apart."""
 
-    def __init__(self) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._door = socket.create_server(("127.0.0.1", 0))
         self._goal = ""
+        ready: Callable[[Any, str], None] = Apart.interchange_ready
+
+        def other_ready(apart: Any, address: str) -> None:
+            self._goal = address
+            ready(apart, f"tcp://127.0.0.1:{self._door.getsockname()[1]}")
+
+        monkeypatch.setattr(Apart, "interchange_ready", other_ready)
+
+    def _both_ends(self) -> tuple[socket.socket, socket.socket] | None:
+        """One who has come, and a connection to where he wants; None if the interchange takes none."""
+        here, _ = self._door.accept()
+        try:
+            return here, connection_to(self._goal)
+        except OSError:
+            here.close()
+            return None
+
+
+class Network(Door):
+    """Passes on what managers and interchange say to each other, until it is cut."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        super().__init__(monkeypatch)
         self._ways: dict[socket.socket, socket.socket] = {}  # each end, and the other
         self._managers: set[socket.socket] = set()  # the ends that are managers'
         self._silent: set[socket.socket] = set()  # nothing is taken from these
@@ -37,10 +65,6 @@ class Network:
         self.carried = 0  # bytes, in both directions
         self._thread = threading.Thread(target=self._run, name="network")
         self._thread.start()
-
-    def address_instead_of(self, address: str) -> str:
-        self._goal = address
-        return f"tcp://127.0.0.1:{self._door.getsockname()[1]}"
 
     def cut(self) -> None:
         """Drop all connections, with whatever is under way. New ones can be made at once."""
@@ -94,14 +118,10 @@ class Network:
                 self._drop(end)
 
     def _connect(self) -> None:
-        here, _ = self._door.accept()
-        try:
-            there = connection_to(self._goal)
-        except OSError:
-            here.close()
-            return
-        self._ways[here], self._ways[there] = there, here
-        self._managers.add(here)
+        if (ends := self._both_ends()) is not None:
+            here, there = ends
+            self._ways[here], self._ways[there] = there, here
+            self._managers.add(here)
 
     def _pass_on(self, end: socket.socket) -> None:
         if end not in self._ways:

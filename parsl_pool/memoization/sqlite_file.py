@@ -45,7 +45,7 @@ def open_to_write(path: str) -> sqlite3.Connection:
     with contextlib.suppress(FileExistsError):  # results are the user's own: nobody else may read them
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
     connection = sqlite3.connect(path, timeout=BUSY_S, check_same_thread=False)
-    try:
+    with _closed_by_errors(connection):
         with _told_as_bad(path):
             is_new = not _has_tables(connection)
             if not is_new:
@@ -59,10 +59,7 @@ def open_to_write(path: str) -> sqlite3.Connection:
         # A commit is in the operating system's hands then, so that no killed process can lose it. Only a power cut
         # can, and it loses the last commits, never the file.
         connection.execute("PRAGMA synchronous = NORMAL")
-        return connection
-    except BaseException:  # passed on; nobody else has the connection
-        connection.close()
-        raise
+    return connection
 
 
 def open_to_read(path: str) -> sqlite3.Connection:
@@ -75,14 +72,11 @@ def open_to_read(path: str) -> sqlite3.Connection:
         raise BadCheckpoint(path, "there is no such file")
     with _told_as_bad(path):
         connection = _opened_somehow(path)
-        try:
+        with _closed_by_errors(connection):
             if _has_tables(connection):
                 _check_mark(connection, path)
             connection.execute("PRAGMA query_only = 1")
-            return connection
-        except BaseException:  # passed on; nobody else has the connection
-            connection.close()
-            raise
+        return connection
 
 
 def _opened_somehow(path: str) -> sqlite3.Connection:
@@ -97,9 +91,15 @@ def _opened_somehow(path: str) -> sqlite3.Connection:
 def _opened(path: str, how: str) -> sqlite3.Connection:
     where = f"file:{quote(os.path.abspath(path))}?{how}"
     connection = sqlite3.connect(where, uri=True, timeout=BUSY_S, check_same_thread=False)
-    try:
+    with _closed_by_errors(connection):
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()  # now it is really opened
-        return connection
+    return connection
+
+
+@contextlib.contextmanager
+def _closed_by_errors(connection: sqlite3.Connection) -> Iterator[None]:
+    try:
+        yield
     except BaseException:  # passed on; nobody else has the connection
         connection.close()
         raise

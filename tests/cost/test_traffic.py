@@ -4,13 +4,11 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
 
 from benchmarks import processes
 from parsl_pool import ParslPoolExecutor, portable
-from parsl_pool.executors.high_throughput.apart import Apart
 from parsl_pool.interchange.stream import Stream
 from tests.eventually import eventually
 from tests.network import Network
@@ -25,11 +23,7 @@ def network(manager_inside: bool, monkeypatch: pytest.MonkeyPatch) -> Iterator[N
     if manager_inside:
         yield None
         return
-    network = Network()
-    ready: Callable[[Any, str], None] = Apart.interchange_ready
-    monkeypatch.setattr(
-        Apart, "interchange_ready", lambda self, address: ready(self, network.address_instead_of(address))
-    )
+    network = Network(monkeypatch)
     yield network
     network.close()
 

@@ -5,7 +5,9 @@ import socket
 import threading
 from collections.abc import Callable
 
-from tests.network import connection_to
+import pytest
+
+from tests.network import Door
 
 GREETING = 64
 LONG, COMMAND = 2, 4
@@ -45,23 +47,18 @@ class _Way:
         return found
 
 
-class Relay:
-    """Listens in the interchange's place, and passes on what the spoiler makes of each frame."""
+class Relay(Door):
+    """Passes on what the spoiler makes of each frame."""
 
-    def __init__(self, spoil: Spoiler) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, spoil: Spoiler) -> None:
+        super().__init__(monkeypatch)
         self._spoil = spoil
-        self._door = socket.create_server(("127.0.0.1", 0))
-        self._goal = ""
         self._ways: dict[socket.socket, _Way] = {}
         self._end, self._ender = socket.socketpair()
         self.numbers = {True: 0, False: 0}  # frames so far, up and down
         self.connections = 0
         self._thread = threading.Thread(target=self._run, name="relay")
         self._thread.start()
-
-    def address_instead_of(self, address: str) -> str:
-        self._goal = address
-        return f"tcp://127.0.0.1:{self._door.getsockname()[1]}"
 
     def close(self) -> None:
         self._ender.close()
@@ -81,14 +78,10 @@ class Relay:
             end.close()
 
     def _connect(self) -> None:
-        here, _ = self._door.accept()
-        try:
-            there = connection_to(self._goal)
-        except OSError:
-            here.close()
-            return
-        self.connections += 1
-        self._ways[here], self._ways[there] = _Way(there, True), _Way(here, False)
+        if (ends := self._both_ends()) is not None:
+            here, there = ends
+            self.connections += 1
+            self._ways[here], self._ways[there] = _Way(there, True), _Way(here, False)
 
     def _pass_on(self, end: socket.socket) -> None:
         way = self._ways[end]

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from parsl_pool.executors.high_throughput.apart import Apart
 from tests.fuzz.relay import LONG, CutHereError, Relay, Spoiler
 from tests.fuzz.zmq_peers import Door
 from tests.recovery.arrangement import Arrangement
@@ -86,13 +85,8 @@ def relay(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Spoiler], Relay
     relays = []
 
     def make(spoil: Spoiler) -> Relay:
-        relay = Relay(spoil)
-        relays.append(relay)
-        ready: Callable[[Any, str], None] = Apart.interchange_ready
-        monkeypatch.setattr(
-            Apart, "interchange_ready", lambda self, address: ready(self, relay.address_instead_of(address))
-        )
-        return relay
+        relays.append(Relay(monkeypatch, spoil))
+        return relays[-1]
 
     yield make
     for each in relays:

@@ -2,14 +2,12 @@
 
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from parsl_pool.errors import ManagerLost
-from parsl_pool.executors.high_throughput.apart import Apart
 from tests.eventually import eventually
 from tests.network import Network
 from tests.recovery.arrangement import Arrangement, is_over
@@ -29,11 +27,7 @@ def arrangement(manager_inside: bool) -> Arrangement:
 def network(manager_inside: bool, monkeypatch: pytest.MonkeyPatch) -> Iterator[Network]:
     if manager_inside:
         pytest.skip("there is no network")
-    network = Network()
-    ready: Callable[[Any, str], None] = Apart.interchange_ready
-    monkeypatch.setattr(
-        Apart, "interchange_ready", lambda self, address: ready(self, network.address_instead_of(address))
-    )
+    network = Network(monkeypatch)
     yield network
     network.close()
 
