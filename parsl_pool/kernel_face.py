@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from weakref import ref
 
-from parsl_pool.errors import ConfigurationError
+from parsl_pool.errors import ConfigurationError, WrongType, shown
 
 TYPE_CHECKING = False  # checkers know the name; taking it from `typing` would load that
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from parsl_pool.futures import AppFuture
     from parsl_pool.memoization.memoizer import Memoizer
     from parsl_pool.run_directory import RunDirectory, RunPlace
+    from parsl_pool.status import PoolStatus
 
 
 class KernelFace:
@@ -39,6 +41,10 @@ class KernelFace:
         def _open(self) -> None: ...
 
         def _flow(self) -> Flow: ...
+
+        def shutdown(self) -> None: ...
+
+        def status(self) -> PoolStatus: ...
 
         def submit_with(
             self, options: Options, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -134,6 +140,21 @@ class KernelFace:
             flow.at_end(self._place.leave)
         return self._directory.path
 
+    # -- by Parsl's names
+
+    def cleanup(self) -> None:
+        """End, when all tasks are done: as `shutdown()`."""
+        self.shutdown()
+
+    def log_task_states(self) -> None:
+        """Write on the log how many tasks there are, by what they do."""
+        from parsl_pool.loggers import careful_logger  # loaded by ParslPoolExecutor.__init__
+
+        careful_logger("parsl_pool.dataflow").info("pool %s: %s", self._backend.label, self.status())
+
+    def wipe_task(self, task_id: int) -> None:
+        """Nothing: a task is forgotten by itself when it is done."""
+
     # -- memory
 
     def _make_flow(self) -> Flow:
@@ -143,21 +164,8 @@ class KernelFace:
         flow = Flow(self._backend.label, config.internal_tasks_max_threads)
         flow.keeps_records = not config.garbage_collect
         if config.app_cache:
-            flow.make_reuse = self._make_memory
+            flow.make_reuse = _maker_of_memory(config, self._backend.label, ref(self))
         return flow
-
-    def _make_memory(self, helpers: Helpers) -> Memoizer:
-        from parsl_pool.memoization.memoizer import Memoizer  # only for calls whose results are kept
-
-        config = self.config
-        return Memoizer(
-            self._backend.label,
-            helpers.run,
-            config.checkpoint_files,
-            config.checkpoint_mode,
-            self.run_directory,
-            config.checkpoint_period,
-        )
 
     def _memory(self) -> Memoizer:
         memory: Any = self._flow().reuse
@@ -166,13 +174,16 @@ class KernelFace:
         known: Memoizer = memory
         return known
 
-    def checkpoint(self, tasks: object = None) -> str:
+    def checkpoint(self, tasks: Iterable[Any] | None = None) -> str:
         """Write results that are not written yet; the checkpoint's directory.
+
+        Args:
+            tasks: only those of these, as futures or as handlers know them; None: all.
 
         Raises:
             DataFlowException: the pool's Config has no checkpoint_mode.
         """
-        return self._memory().checkpoint()
+        return self._memory().checkpoint(None if tasks is None else set(filter(None, map(_digest_of, tasks))))
 
     def load_checkpoints(self, paths: Sequence[str | os.PathLike[str]]) -> int:
         """Take results from these checkpoints too; how many could be loaded.
@@ -193,6 +204,36 @@ class KernelFace:
         parts = [f"task_{task:04}", _printable(name), _printable(label)]
         folder = os.path.join(self.run_directory(), "task_logs", f"{task // 10_000:04}")
         return os.path.join(folder, "_".join(filter(None, parts)) + f".{stream}")
+
+
+def _maker_of_memory(config: Config, label: str, pool: ref[KernelFace]) -> Callable[[Helpers], Memoizer]:
+    """Not a method of the pool's: the flow has this, and outlives a pool that is dropped without a shutdown."""
+
+    def run_directory() -> str:
+        known = pool()
+        assert known is not None  # who writes checkpoints has made its memory at the start
+        return known.run_directory()
+
+    def make(helpers: Helpers) -> Memoizer:
+        from parsl_pool.memoization.memoizer import Memoizer  # only for calls whose results are kept
+
+        return Memoizer(
+            label, helpers.run, config.checkpoint_files, config.checkpoint_mode, run_directory, config.checkpoint_period
+        )
+
+    return make
+
+
+def _digest_of(task: Any) -> bytes | None:
+    """What a task's result is kept under; None if it is not."""
+    from parsl_pool.dataflow.record import TaskRecord  # loaded by ParslPoolExecutor.__init__, as the next
+    from parsl_pool.futures import AppFuture
+
+    record = task._record if isinstance(task, AppFuture) else task
+    if not isinstance(record, TaskRecord | None):
+        raise WrongType(f"tasks must be futures of this pool's tasks, or their records, got {shown(task)}")
+    key = getattr(record, "hashsum", None)
+    return bytes.fromhex(key) if key is not None else None
 
 
 def _printable(text: str) -> str:

@@ -6,7 +6,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING
 
-from parsl_pool.errors import ConfigurationError, NoDataFlowKernelError
+from parsl_pool.errors import ConfigurationError, NoDataFlowKernelError, WrongType, shown
 
 if TYPE_CHECKING:
     from parsl_pool.config import Config
@@ -31,6 +31,11 @@ def load(config: Config | None = None) -> ParslPoolExecutor:
     from parsl_pool.config import Config  # `import parsl_pool` is to cost nothing, as below
     from parsl_pool.executor import ParslPoolExecutor
 
+    if isinstance(config, dict):
+        raise WrongType(
+            f"config must be a Config, got {shown(config)}: Parsl has had no dicts since 0.6, write "
+            "parsl_pool.load(Config(executors=[HighThroughputExecutor(...)]))"
+        )
     global _loaded
     with _lock:
         if _loaded is not None and not _loaded._shutdown_thread:

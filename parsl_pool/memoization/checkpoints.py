@@ -9,7 +9,8 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from parsl_pool.errors import BadCheckpoint, ConfigurationError
@@ -90,12 +91,16 @@ class Checkpointer:
             if self.mode == "task_exit" and len(self._pending) == 1:
                 self._state.notify_all()
 
-    def checkpoint(self) -> str:
-        """Write what there is; gives the checkpoint's directory. Returns when it is written, or could not be."""
+    def checkpoint(self, only: Container[bytes] | None = None) -> str:
+        """Write what there is; gives the checkpoint's directory. Returns when it is written, or could not be.
+
+        Args:
+            only: digests of the calls that this is about; None: of all.
+        """
         if self._store is None:
             log.warning("nothing was written to a checkpoint: checkpoint_mode is None")
             return self.path
-        while self._write_some():
+        while self._write_some(only):
             pass
         return self.path
 
@@ -158,12 +163,13 @@ class Checkpointer:
                 self._state.wait_for(lambda: self._is_closing or bool(self._pending))
             return not self._is_closing
 
-    def _write_some(self) -> int | None:
+    def _write_some(self, only: Container[bytes] | None = None) -> int | None:
         """Write some of what is pending: how many results, or None if that failed."""
         assert self._store is not None
         with self._writing:
             with self._state:
-                batch = [result for result, _ in zip(self._pending.values(), range(BATCH))]
+                meant = (each for digest, each in self._pending.items() if only is None or digest in only)
+                batch = list(islice(meant, BATCH))
             if not batch:
                 return 0
             try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
@@ -146,8 +146,11 @@ class Memoizer:
 
     # -- for users
 
-    def checkpoint(self) -> str:
+    def checkpoint(self, only: Container[bytes] | None = None) -> str:
         """Write what there is to be written; the checkpoint's directory.
+
+        Args:
+            only: digests of the calls that this is about; None: of all.
 
         Raises:
             DataFlowException: this pool writes none.
@@ -156,7 +159,7 @@ class Memoizer:
             raise DataFlowException("this pool writes no checkpoint: give its Config a checkpoint_mode=")
         with self._pickled:
             self._pickled.wait_for(lambda: not self._pickling)
-        return self._writer.checkpoint()
+        return self._writer.checkpoint(only)
 
     def load(self, files: Sequence[str | os.PathLike[str]]) -> int:
         """Use these checkpoints, too. How many could be loaded."""

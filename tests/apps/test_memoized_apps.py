@@ -175,6 +175,21 @@ def test_a_later_run_takes_results_from_a_checkpoint(make: Any, tmp_path: Path, 
     parsl_pool.clear()
 
 
+def test_a_checkpoint_of_some_tasks(make: Any, tmp_path: Path) -> None:
+    with make(checkpoint_mode="manual") as pool:
+        futures = [counted(tmp_path / "a", n) for n in range(3)]
+        parsl_pool.wait_for_current_tasks()
+        pool.checkpoint(tasks=[futures[1], futures[2]._record, pool.submit(abs, 1)])
+        with pytest.raises(TypeError, match="tasks must be futures of this pool's tasks, or their records, got 5"):
+            pool.checkpoint(tasks=[5])
+    parsl_pool.clear()
+    with make(checkpoint_files=get_last_checkpoint(tmp_path / "runs")):
+        again = [counted(tmp_path / "a", n) for n in range(3)]
+        parsl_pool.wait_for_current_tasks()
+        assert [future.task_status() for future in again] == ["exec_done", "memo_done", "memo_done"]
+    parsl_pool.clear()
+
+
 def test_checkpoints_that_cannot_be_loaded(make: Any, tmp_path: Path) -> None:
     with pytest.raises(BadCheckpoint, match="no such"):
         make(checkpoint_files=[tmp_path / "no such"])

@@ -1,12 +1,14 @@
 """`load`, `clear`, `dfk`, `wait_for_current_tasks`."""
 
 import contextlib
+import gc
 import io
 import logging
 import re
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -180,8 +182,31 @@ def test_wrong_options_of_a_config(options: dict[str, Any], text: str) -> None:
 
 
 def test_a_dict_in_the_place_of_a_config() -> None:
-    with pytest.raises(ConfigurationError, match="a Config or a whole number, .*got"):
+    with pytest.raises(ConfigurationError, match=r"config must be a Config, got .*no dicts since 0.6"):
         parsl_pool.load({"executors": []})  # type: ignore[arg-type]  # that is the point
+
+
+def test_a_pool_that_is_dropped_ends_with_its_tasks() -> None:
+    """Also one whose tasks took more than one step."""
+    pool = parsl_pool.ParslPoolExecutor(threads())
+    futures = [pool.options(cache=True, retry_delay=0.01).submit(abs, number) for number in range(3)]
+    gone = weakref.ref(pool)
+    del pool
+    gc.collect()
+    assert gone() is None
+    assert [future.result(10) for future in futures] == [0, 1, 2]
+
+
+def test_parsls_names(caplog: pytest.LogCaptureFixture) -> None:
+    pool = parsl_pool.load(threads())
+    assert sleep_for(0).result() == 0
+    with caplog.at_level("INFO", "parsl_pool"):
+        pool.log_task_states()
+    assert "done=1" in caplog.text
+    pool.wipe_task(1)
+    pool.cleanup()
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        pool.submit(abs, 1)
 
 
 def test_periods_and_old_names() -> None:
