@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import logging
 import multiprocessing
+import os
 import random
 import threading
 import weakref
@@ -26,7 +27,6 @@ from parsl_pool.kernel_face import KernelFace
 
 TYPE_CHECKING = False  # checkers know the name; taking it from `typing` would load that
 if TYPE_CHECKING:
-    import os
     from typing import Any, TypeVar
 
     from parsl_pool.config import Config
@@ -47,6 +47,7 @@ logging.getLogger("parsl_pool").addHandler(logging.NullHandler())  # silent unle
 _GRACE_S = 3.0
 _numbers = itertools.count(1)
 _making = threading.Lock()  # guards the making of a pool's Flow
+os.register_at_fork(after_in_child=_making._at_fork_reinit)  # type: ignore[attr-defined]  # private, made for that
 
 
 class ParslPoolExecutor(KernelFace, _stdlib.ProcessPoolExecutor):

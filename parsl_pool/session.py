@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from typing import TYPE_CHECKING
@@ -14,6 +15,17 @@ if TYPE_CHECKING:
 
 _lock = threading.Lock()  # guards _loaded
 _loaded: ParslPoolExecutor | None = None
+_left_to = 0  # the process that we are a fork of, if it had loaded a pool and used it
+
+
+def _after_fork_in_child() -> None:
+    global _loaded, _left_to
+    _lock._at_fork_reinit()  # type: ignore[attr-defined]  # private, and made for that
+    if _loaded is not None and not all(executor.is_new for executor in _loaded.executors.values()):
+        _loaded, _left_to = None, os.getppid()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def load(config: Config | None = None) -> ParslPoolExecutor:
@@ -68,6 +80,11 @@ def dfk() -> ParslPoolExecutor:
     Raises:
         NoDataFlowKernelError: there is none.
     """
+    if _loaded is None and _left_to:
+        raise NoDataFlowKernelError(
+            f"the pool that was loaded belongs to process {_left_to}, of which this one is a fork: call "
+            "parsl_pool.load() here"
+        )
     if _loaded is None:
         raise NoDataFlowKernelError("no pool is loaded: call parsl_pool.load() first, or parsl_pool.load(Config(...))")
     return _loaded

@@ -15,6 +15,7 @@ from concurrent.futures import Future, wait
 from functools import partial
 from typing import Any
 
+from parsl_pool.dataflow import foreign
 from parsl_pool.dataflow.call import Call
 from parsl_pool.dataflow.cycles import CycleWatch
 from parsl_pool.dataflow.failures import Failures
@@ -53,6 +54,7 @@ class Flow:
         self.failures = Failures(name)
         self.keeps_records = False  # what a record tells of a call stays in it when the task is over
         self._cycles = CycleWatch(self.helpers, self._joining, self._refuse_cycle)
+        foreign.watch(self)
 
     @property
     def reuse(self) -> Reuse:
@@ -62,9 +64,6 @@ class Flow:
             with self._lock:
                 self._reuse = self._reuse or made
         return self._reuse
-
-    def __len__(self) -> int:
-        return len(self._tasks)
 
     def is_busy(self) -> bool:
         """True while a task may still launch a try."""
@@ -418,15 +417,15 @@ class Flow:
 
     def wait_for_current_tasks(self) -> None:
         """Wait until all tasks are done that are there now."""
+        wait(self._futures())
+
+    def _futures(self) -> list[AppFuture[Any]]:
         with self._lock:
-            futures = [task.future for task in self._tasks.values()]
-        wait(futures)
+            return [task.future for task in self._tasks.values()]
 
     def cancel_all(self) -> None:
         """Cancel every task that has not begun."""
-        with self._lock:
-            futures = [task.future for task in self._tasks.values()]
-        for future in reversed(futures):
+        for future in reversed(self._futures()):
             future.cancel()
 
     def explain(self) -> list[str]:
@@ -435,6 +434,13 @@ class Flow:
             some = [task for _, task in zip(range(5), self._tasks.values())]
         lines = [f"task {task.record.task} ({task.record.label}) is {task.record.status.name}" for task in some]
         return lines + self._kernel.explain()
+
+    def disown(self) -> None:
+        """In a forked child: its tasks are the parent's, and so are the checkpoints, and the run's directory."""
+        error = foreign.disown(self._lock, self._tasks, self._kernel, self.helpers, self._holding)
+        if error is not None:
+            self._ends.clear()
+            self._reuse, self.make_reuse, self.failures = None, partial(foreign.refuse, error), Failures("")
 
     # -- the Owner of its futures
 

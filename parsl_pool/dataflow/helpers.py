@@ -47,6 +47,11 @@ class Helpers:
         """True in one of these threads."""
         return getattr(self._local, "is_helper", False)
 
+    def disown(self) -> None:
+        """In a forked child: the threads are the parent's."""
+        self._lock._at_fork_reinit()  # type: ignore[attr-defined]  # private, and made for that
+        self._threads = self._timer = None
+
     def _run(self, job: Job) -> None:
         self._local.is_helper = True
         try:

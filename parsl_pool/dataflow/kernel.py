@@ -246,6 +246,15 @@ class Kernel:
             lines.append(f"{name_of(task.future)} waits for {len(missing)} of its dependencies: {names}{more}")
         return lines
 
+    def disown(self, error: BaseException) -> None:
+        """In a forked child: what waits here waits in the parent."""
+        self._lock._at_fork_reinit()  # type: ignore[attr-defined]  # private, and made for that
+        self._local, self._helper, self._jobs = threading.local(), None, SimpleQueue()
+        for task in self._tasks.values():
+            task.future.disown(error)
+        self._tasks.clear()
+        self._graph = graph.Graph()
+
     def close(self) -> None:
         """End the helper thread, when nothing waits any more."""
         with self._lock:

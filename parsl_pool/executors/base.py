@@ -53,6 +53,11 @@ class ParslExecutor(Recipe, ABC):
     def is_open(self) -> bool:
         """True while it takes calls: started, not shut down, not broken."""
 
+    @property
+    def is_new(self) -> bool:
+        """True before its first call: then forked children of this process can use it, too."""
+        return False
+
     @abstractmethod
     def cancel_all(self) -> None:
         """Cancel every task that has not begun."""

@@ -11,11 +11,11 @@ from concurrent.futures import ThreadPoolExecutor as _Threads
 from itertools import count
 from typing import Any
 
-from parsl_pool import checks
+from parsl_pool import checks, forked
 from parsl_pool.dataflow.kernel import Kernel
 from parsl_pool.dataflow.record import Fault, Options, TaskRecord
 from parsl_pool.dataflow.traverse import ObjectCall, futures_in, with_results
-from parsl_pool.errors import AppTimeout, described
+from parsl_pool.errors import AppTimeout, PoolBroken, described
 from parsl_pool.executors.base import ParslExecutor
 from parsl_pool.executors.walltimes import Walltimes
 from parsl_pool.futures import PENDING, RUNNING, AppFuture, Failure
@@ -63,6 +63,8 @@ class ThreadPoolExecutor(ParslExecutor):
         self._is_held: Callable[[], bool] = lambda: False
         self._walltimes = Walltimes(f"{self._prefix}-walltimes", self._expired)
         self._ids = count(1)
+        self._owner_pid = os.getpid()
+        forked.watch(self)
         self._done = self._failed = self._retried = 0
 
     # -- life
@@ -71,6 +73,8 @@ class ThreadPoolExecutor(ParslExecutor):
         """Begin to work."""
         is_held = self._is_held()
         with self._lock:
+            if self.broken is not None:
+                raise PoolBroken(*self.broken.args)
             if self._closing and not is_held:
                 raise RuntimeError("cannot schedule new futures after shutdown")
             if self._threads is None:
@@ -99,6 +103,25 @@ class ThreadPoolExecutor(ParslExecutor):
     def is_open(self) -> bool:
         """True while it takes calls."""
         return self._threads is not None and not self._closing
+
+    @property
+    def is_new(self) -> bool:
+        """See the base class."""
+        return self._threads is None and not self._closing
+
+    def disown(self) -> None:
+        """In a forked child: there are no threads here."""
+        self._lock._at_fork_reinit()  # type: ignore[attr-defined]  # private, and made for that
+        self._empty = threading.Condition(self._lock)
+        if self.is_new:
+            return
+        self.broken = error = forked.foreign(self._owner_pid)
+        self._closing, self._threads = True, None
+        self.kernel.disown(error)
+        for future in self._pending.values():
+            future.disown(error)
+        self._pending.clear()
+        self._walltimes = Walltimes(f"{self._prefix}-walltimes", self._expired)
 
     def cancel_all(self) -> None:
         """Cancel every task that has not begun."""

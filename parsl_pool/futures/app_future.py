@@ -348,6 +348,13 @@ class AppFuture(Future[T], Generic[T]):
             self._condition.notify_all()
         self._call_back()
 
+    def disown(self, error: BaseException) -> None:
+        """In a forked child: this is a copy, whose waiters would wait for ever. Nothing is called back."""
+        if self._state not in OVER:
+            self._cond = None  # it may be locked, by a thread that is not there
+            self._data = Failure(error)
+            self._state = FINISHED
+
     def _call_back(self) -> None:
         """Run the callbacks. They run in the thread that brings everybody's results: nothing may end that."""
         for callback in self._done_callbacks:

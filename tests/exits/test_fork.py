@@ -178,3 +178,107 @@ say("done")
     script.until("done", within=60)
     assert script.ends() == 0, script
     script.check_nothing_is_left()
+
+
+WORKFLOW = """
+import parsl_pool
+from parsl_pool import Config, HighThroughputExecutor, ThreadPoolExecutor, join_app, python_app
+made = {{"threads": ThreadPoolExecutor, "processes": lambda label: HighThroughputExecutor(
+    label, max_workers_per_node=1, manager_inside=INSIDE)}}[{kind!r}]
+app = python_app(triple)
+joined = join_app(lambda x: app(x))
+path = ready_file()
+pool = parsl_pool.load(Config([made("x")], app_cache=True, checkpoint_mode="task_exit", run_dir=os.environ["SCRATCH"]))
+running = app(1)
+held = pool.options(cache=True).submit(hold, path, 2)
+wait_for(path)
+waiting = app(held)
+joining = joined(held)
+pid = os.fork()
+if not pid:
+    def tell(what, call):
+        try:
+            say(what, "done", call())
+        except BaseException as error:
+            say(what, type(error).__name__, str(error).replace(chr(10), " "))
+    {child}
+    say("end")
+    os._exit(5)
+status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+assert waiting.result(30) == joining.result(30) == 3 * held.result() and app(5).result(30) == 15
+assert os.path.exists(pool.checkpoint())
+parsl_pool.clear()
+say("status", status)
+"""
+
+USES_OF_ANOTHERS_POOL = {
+    "running": "pool.submit(triple, 1)",
+    "app": "app(1)",
+    "join": "joined(1)",
+    "step": "pool.options(cache=True).submit(triple, 1)",
+    "map": "list(pool.map(triple, [1]))",
+    "waits": "waiting.result(5)",
+    "joining": "joining.result(5)",
+    "held": "held.result(5)",
+    "checkpoint": "pool.checkpoint()",
+    "dfk": "parsl_pool.dfk()",
+}
+
+
+INSIDE_ALONE = pytest.mark.parametrize("manager_inside", [True], ids=["inside"])  # it makes no difference here
+
+
+@INSIDE_ALONE
+@pytest.mark.parametrize("kind", ["threads", "processes"])
+def test_a_forked_child_has_no_workflow_of_its_parents_and_is_told_so(run: Runner, kind: str) -> None:
+    """Whatever it calls or waits for. The parent's tasks, those that wait for others too, and its checkpoint go on."""
+    child = "; ".join(f"tell({what!r}, lambda: {call})" for what, call in USES_OF_ANOTHERS_POOL.items())
+    script = run(WORKFLOW.format(kind=kind, child=child), **SILENT)
+    for what in USES_OF_ANOTHERS_POOL:
+        error, *text = script.until(what, within=30)
+        kinds = {"dfk": "NoDataFlowKernelError", "app": "NoDataFlowKernelError", "join": "NoDataFlowKernelError"}
+        assert error == kinds.get(what, "PoolBroken"), (what, error, text)
+        assert f"belongs to process {script.process.pid}" in " ".join(text), (what, text)
+    script.until("end")
+    assert script.until("status", within=40) == ["5"]
+    assert script.ends() == 0, script
+    script.check_nothing_is_left()
+
+
+@INSIDE_ALONE
+@pytest.mark.parametrize("end", ["parsl_pool.clear()", "pool.shutdown()", "pool.kill_workers()"])
+@pytest.mark.parametrize("kind", ["threads", "processes"])
+def test_a_forked_child_can_end_its_parents_workflow_only_for_itself(run: Runner, kind: str, end: str) -> None:
+    script = run(WORKFLOW.format(kind=kind, child=end), **SILENT)
+    assert script.until("status", within=40) == ["5"]
+    assert script.ends() == 0, script
+    script.check_nothing_is_left()
+
+
+@INSIDE_ALONE
+@pytest.mark.parametrize("kind", ["threads", "processes"])
+def test_a_forked_child_can_load_a_pool_of_its_own(run: Runner, kind: str) -> None:
+    child = "own = parsl_pool.load(Config([made('own')])); say('own', app(2).result(20)); parsl_pool.clear()"
+    script = run(WORKFLOW.format(kind=kind, child=child), **SILENT)
+    assert script.until("own", within=30) == ["6"]
+    assert script.until("status", within=40) == ["5"]
+    assert script.ends() == 0, script
+    script.check_nothing_is_left()
+
+
+@INSIDE_ALONE
+def test_a_loaded_pool_that_was_not_used_can_be_used_by_both(run: Runner) -> None:
+    script = run("""
+import parsl_pool
+parsl_pool.load()
+app = parsl_pool.python_app(triple)
+pid = os.fork()
+say("parent" if pid else "child", app(1).result(20))
+parsl_pool.clear()
+if pid:
+    os.waitpid(pid, 0)
+""", **SILENT)
+    lines = {tuple(words) for _, words in zip(range(2), script.lines(20))}
+    assert lines == {("parent", "3"), ("child", "3")}
+    assert script.ends() == 0, script
+    script.check_nothing_is_left()

@@ -14,7 +14,7 @@ from types import BuiltinFunctionType, FunctionType
 from typing import Any
 from weakref import WeakSet
 
-from parsl_pool import checks, portable
+from parsl_pool import checks, forked, portable
 from parsl_pool.dataflow.failures import warn_of_unread
 from parsl_pool.dataflow.kernel import Kernel
 from parsl_pool.dataflow.record import Options, TaskRecord
@@ -123,6 +123,7 @@ class HighThroughputExecutor(ParslExecutor):
         self._is_held: Callable[[], bool] = lambda: False
         self._prepared: WeakSet[PreparedCall] = WeakSet()  # changed and read under _preparing
         self._preparing = threading.Lock()
+        forked.watch(self)
 
     # -- life
 
@@ -235,6 +236,18 @@ class HighThroughputExecutor(ParslExecutor):
     def broken(self) -> BaseException | None:  # type: ignore[override]  # an attribute there
         """Why it can't work any more; None while it can."""
         return self.link.broken
+
+    @property
+    def is_new(self) -> bool:
+        """See the base class."""
+        return self.link.stage is Stage.NEW
+
+    def disown(self) -> None:
+        """In a forked child: what waits for its arguments waits in the parent. See `Link.disown`."""
+        for lock in self._starting, self._preparing:
+            lock._at_fork_reinit()  # type: ignore[attr-defined]  # private, and made for that
+        if not self.is_new:
+            self.kernel.disown(forked.foreign(self.link.owner))
 
     @property
     def is_open(self) -> bool:

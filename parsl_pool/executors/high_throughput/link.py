@@ -17,9 +17,10 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
+from parsl_pool import forked
 from parsl_pool.dataflow.record import Options
 from parsl_pool.errors import BadMessage, PoolBroken, StartError, described
-from parsl_pool.executors.high_throughput import forked, recovery
+from parsl_pool.executors.high_throughput import recovery
 from parsl_pool.executors.high_throughput.claims import Claims
 from parsl_pool.executors.high_throughput.functions import Functions
 from parsl_pool.executors.high_throughput.inbox import Inbox
@@ -90,21 +91,20 @@ class Link:
         self._breaking: deque[str] = deque()  # why the pool is to break; from other threads
         self.explain: Callable[[], str] = lambda: ""
         self.on_closed: Callable[[], None] = lambda: None
-        self._owner_pid = os.getpid()
+        self.owner = os.getpid()
         forked.watch(self)
         self.is_awaited: Callable[[], bool] = lambda: False
         """True while tasks that are not here yet will come: they wait for others."""
 
     def disown(self) -> None:
         """In a forked child: the pool is the parent's. Its descriptors here would hide the parent's end."""
-        owner = self._owner_pid
         self._lock = threading.Lock()  # another thread may have held it
         if self.stage is Stage.NEW:  # it can be used here as well as there
             self._wakeup.disown()
             self._wakeup = Wakeup()  # the parent would take our wake-ups from a shared one
         if self.stage in (Stage.NEW, Stage.CLOSED):
             return
-        self.broken = PoolBroken(f"this pool belongs to process {owner}; after a fork, make one of your own")
+        self.broken = forked.foreign(self.owner)
         self.stage = Stage.CLOSED
         self._closed = threading.Event()
         self._closed.set()

@@ -238,9 +238,7 @@ class Tries:
         """In a forked child: these are copies, whose waiters would wait for ever. Nothing is called back."""
         self.warm.close()
         for future in self.table.values():
-            future._cond = None
-            future._data = futures.Failure(error)
-            future._state = FINISHED
+            future.disown(error)
         self.table.clear()
 
     def mark_killed(self, future: AppFuture[Any]) -> None:
