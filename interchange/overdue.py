@@ -50,7 +50,7 @@ class Overdue:
                 settle()  # the look at SINCE must not come before the one at TASK
             left_ms -= (monotonic_ns() - worker.page.words[SINCE]) / 1e6
         if left_ms <= 0:
-            worker.verdict = (task, wire.TIMED_OUT, f"it ran longer than its walltime of {limit_ms / 1000:g} s")
+            worker.verdict = (task, wire.TIMED_OUT, f"ran longer than its walltime of {limit_ms / 1000:g} s")
             worker.signal(signal.SIGKILL)
         else:
             self._loop.call_at(

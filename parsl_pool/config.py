@@ -128,7 +128,7 @@ class Config:
             if name not in RULES:
                 raise ConfigurationError(f"a Config has no option {name!r}; there are: {', '.join(RULES)}")
             if self._is_used:
-                raise ConfigurationError(f"{name} can't be changed: a pool uses this Config already")
+                raise ConfigurationError(f"{name} can't be changed: a pool uses this Config already; make a new one")
             value = RULES[name](name, value)
         object.__setattr__(self, name, value)
 
@@ -192,6 +192,20 @@ class Config:
 
     def __repr__(self) -> str:
         return f"Config({', '.join(f'{name}={getattr(self, name)!r}' for name in RULES)})"
+
+
+def _config(value: Any) -> Config:
+    if isinstance(value, dict):
+        raise TypeError("Parsl has had no dicts since 0.6, write Config(executors=[HighThroughputExecutor(...)])")
+    return _CONFIG._accept(value)
+
+
+_CONFIG = checks.instance_of(Config, "a Config")
+
+
+def checked(value: object, name: str = "config") -> Config:
+    """What is to be a Config. Raises WrongType, by the name of the argument."""
+    return checks.Rule("a Config", "", _config)(name, value)
 
 
 def usage_level(config: Config | None, environment: Mapping[str, str] = os.environ) -> int:

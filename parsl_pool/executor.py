@@ -87,13 +87,13 @@ class ParslPoolExecutor(KernelFace, _stdlib.ProcessPoolExecutor):
         progress: bool = False,
     ) -> None:
         from parsl_pool import checks  # see the top, as for the next
-        from parsl_pool.config import Config, usage_level
+        from parsl_pool.config import Config, checked, usage_level
 
-        if isinstance(max_workers, Config):
+        if isinstance(max_workers, (Config, dict)):
             if config is not None:
                 raise ConfigurationError(f"max_workers is a Config, so config must be None, got {shown(config)}")
-            max_workers, config = None, max_workers
-        config = checks.optional(checks.instance_of(Config, "a Config"))("config", config)
+            max_workers, config = None, checked(max_workers, "max_workers")
+        config = None if config is None else checked(config)
         progress = checks.flag("progress", progress)
         method = _start_method(mp_context, max_tasks_per_child)
         place = _place_of(run_dir, config)

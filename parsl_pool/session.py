@@ -7,7 +7,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING
 
-from parsl_pool.errors import ConfigurationError, NoDataFlowKernelError, WrongType, shown
+from parsl_pool.errors import ConfigurationError, NoDataFlowKernelError
 
 if TYPE_CHECKING:
     from parsl_pool.config import Config
@@ -40,23 +40,19 @@ def load(config: Config | None = None) -> ParslPoolExecutor:
     Raises:
         ConfigurationError: one is loaded already, and has not been cleared; or the Config is none.
     """
-    from parsl_pool.config import Config  # `import parsl_pool` is to cost nothing, as below
+    from parsl_pool import config as configs  # `import parsl_pool` is to cost nothing, as below
     from parsl_pool.executor import ParslPoolExecutor
 
-    if isinstance(config, dict):
-        raise WrongType(
-            f"config must be a Config, got {shown(config)}: Parsl has had no dicts since 0.6, write "
-            "parsl_pool.load(Config(executors=[HighThroughputExecutor(...)]))"
-        )
+    config = configs.Config() if config is None else configs.checked(config)
     global _loaded
     with _lock:
         if _loaded is not None and not _loaded._shutdown_thread:
-            if _in_notebook() and _loaded.config.is_same_as(Config() if config is None else config):
+            if _in_notebook() and _loaded.config.is_same_as(config):
                 return _loaded  # its cell has been run again
             raise ConfigurationError(
                 f"a pool is loaded already, {_loaded!r}: call parsl_pool.clear() first, or use it by parsl_pool.dfk()"
             )
-        _loaded = ParslPoolExecutor(Config() if config is None else config)
+        _loaded = ParslPoolExecutor(config)
         return _loaded
 
 

@@ -15,6 +15,7 @@ AUTO_LOGNAME = -1
 
 NAMES = ("inputs", "outputs", "walltime", "stdout", "stderr", "label", "parsl_resource_specification")
 
+_STREAM = checks.Rule("a path, (path, mode as for open), or AUTO_LOGNAME", "", checks.path._accept)
 _WALLTIME = checks.optional(checks.number(above=0, most=4e6, kind="a number of seconds"))
 
 
@@ -85,9 +86,9 @@ def stream_of(special: dict[str, Any], name: str, automatic: Callable[[str], Any
         if not isinstance(mode, str):
             raise BadStdStreamFile(f"{name} as a tuple is (path, mode as for open), got the mode {shown(mode)}")
     try:
-        path = checks.path(name, given)
+        path = _STREAM(name, given)
     except ValueError as problem:
-        raise BadStdStreamFile(f"{problem}, or (path, mode), or AUTO_LOGNAME") from None
+        raise BadStdStreamFile(str(problem)) from None
     return path if mode is None else (path, mode)
 
 

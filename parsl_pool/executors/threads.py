@@ -252,7 +252,8 @@ class ThreadPoolExecutor(ParslExecutor):
 
     def _expired(self, future: AppFuture[Any]) -> None:
         record: TaskRecord = future._record
-        error = AppTimeout(f"it ran longer than its walltime of {record.options.walltime:g} s")
+        name = f"task {record.task} ({record.label})"
+        error = AppTimeout(f"{name} ran longer than its walltime of {record.options.walltime:g} s")
         self._failed += 1
         record.failed(Fault.TASK, os.uname().nodename, described(error), time.time())
         future.finish(Failure(error))

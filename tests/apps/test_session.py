@@ -182,7 +182,7 @@ def test_wrong_options_of_a_config(options: dict[str, Any], text: str) -> None:
 
 
 def test_a_dict_in_the_place_of_a_config() -> None:
-    with pytest.raises(ConfigurationError, match=r"config must be a Config, got .*no dicts since 0.6"):
+    with pytest.raises(ConfigurationError, match=r"config must be a Config, got .*no dicts since 0.6, write Config\("):
         parsl_pool.load({"executors": []})  # type: ignore[arg-type]  # that is the point
 
 

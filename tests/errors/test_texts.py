@@ -205,9 +205,15 @@ class Row(NamedTuple):
 E = errors
 TABLE: dict[str, Row] = {
     # Config, load
+    "a dict to load": Row(
+        E.WrongType, lambda kit: parsl_pool.load({"sites": []}),  # type: ignore[arg-type]  # the mistake
+        "config must be a Config, got {'sites': []}: Parsl has had no dicts since 0.6, write"
+        " Config(executors=[HighThroughputExecutor(...)])",
+    ),
     "a dict": Row(
-        E.ConfigurationError, lambda kit: ParslPoolExecutor({"sites": []}),  # type: ignore[arg-type]  # the mistake
-        "max_workers must be a Config or a whole number, greater than 0 and at most 65,536, got {'sites': []}",
+        E.WrongType, lambda kit: ParslPoolExecutor({"sites": []}),  # type: ignore[arg-type]  # the mistake
+        "max_workers must be a Config, got {'sites': []}: Parsl has had no dicts since 0.6, write"
+        " Config(executors=[HighThroughputExecutor(...)])",
     ),
     "a dict of executors": Row(
         E.ConfigurationError, lambda kit: Config({"label": "x"}),  # type: ignore[dict-item]  # the mistake
@@ -233,7 +239,8 @@ TABLE: dict[str, Row] = {
         " need several)",
     ),
     "a Config changed in use": Row(
-        E.ConfigurationError, changed_config, "retries can't be changed: a pool uses this Config already",
+        E.ConfigurationError, changed_config,
+        "retries can't be changed: a pool uses this Config already; make a new one",
     ),
     "a second load": Row(
         E.ConfigurationError, lambda kit: parsl_pool.load(),
@@ -277,7 +284,7 @@ TABLE: dict[str, Row] = {
     ),
     "a bad stream": Row(
         E.BadStdStreamFile, lambda kit: shell("true", stdout=5),
-        "stdout must be a path (str or os.PathLike), got 5, or (path, mode), or AUTO_LOGNAME",
+        "stdout must be a path, (path, mode as for open), or AUTO_LOGNAME, got 5",
     ),
     "a stream that can't be opened": Row(
         E.BadStdStreamFile, lambda kit: of(shell("true", stdout=str(kit.folder))),
@@ -287,7 +294,7 @@ TABLE: dict[str, Row] = {
         E.MissingOutputs, missing_output, "app forgetful ended well, and has not written: .../a, .../b",
     ),
     "a walltime": Row(
-        E.AppTimeout, lambda kit: of(sleeps()), "it ran longer than its walltime of 0.2 s",
+        E.AppTimeout, lambda kit: of(sleeps()), "task ... (sleeps) ran longer than its walltime of 0.2 s",
     ),
     # what tasks need
     "a failed dependency": Row(

@@ -171,7 +171,7 @@ def _place_error(status: int, facts: dict[str, str]) -> BaseException:
     reason = facts.pop("reason", "")
     facts.pop("cause", None)
     if status == wire.TIMED_OUT:
-        return AppTimeout(reason or "the task ran longer than its walltime")
+        return AppTimeout(f"task {facts.get('task', '')} {reason or 'ran longer than its walltime'}")
     return (WorkerKilled if status == wire.KILLED else WorkerLost)(dict(facts), reason)
 
 
