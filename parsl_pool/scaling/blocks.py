@@ -1,7 +1,7 @@
 """Keeps the blocks of one executor: starts them, notices their end, and replaces those that are lost.
 
-One thread, one status call for all blocks. It looks often while a block is expected to register, and hardly ever
-while all are up.
+One thread, one status call for all blocks, and never sooner after the last one than the provider asks for. It looks
+rarely at blocks that are expected for long, and hardly ever while all are up.
 """
 
 from __future__ import annotations
@@ -18,10 +18,12 @@ from parsl_pool.loggers import careful_logger
 
 log = careful_logger("parsl_pool.blocks")
 
-_FAST_S = 0.1
+_SHORTEST_S = 0.1  # whatever a provider says
+_SLOW_S = 1.0
 _CALM_S = 30.0
-_START_S = 60.0
 _LATE_S = 10.0
+_TRIES = 3
+_LONG_TRIES = 2  # of blocks that each use up all their time
 
 
 class BlockStage(Enum):
@@ -64,6 +66,7 @@ class BlockKeeper:
         command: the manager's command for a block's name.
         give_up: called with a text when blocks fail again and again before their managers register, or are of use.
         is_needed: True while there are tasks.
+        start_timeout_s: how long a block's job may run until its manager registers.
     """
 
     def __init__(
@@ -74,14 +77,16 @@ class BlockKeeper:
         command: Callable[[str], str],
         give_up: Callable[[str], None],
         is_needed: Callable[[], bool],
-        tries: int = 3,
+        start_timeout_s: float = 60.0,
     ) -> None:
         self._label, self._provider, self._wanted = label, provider, wanted
-        self._command, self._give_up, self._is_needed, self._tries = command, give_up, is_needed, tries
-        self._lock = threading.Lock()  # guards blocks, _failures, _early_ends and _lost
+        self._command, self._give_up, self._is_needed = command, give_up, is_needed
+        self._start_s = start_timeout_s
+        self._lock = threading.Lock()  # guards blocks, _failures, _late, _early_ends and _lost
         self.blocks: dict[str, Block] = {}
         self._lost: dict[str, str] = {}  # blocks whose manager is gone, and why: their jobs are to be ended
         self._failures: list[str] = []  # in a row: of blocks whose managers did not register ...
+        self._late = 0  # how many of these had a job that went on running
         self._early_ends: list[str] = []  # ... and of those whose managers did, and ended before they had a worker
         self._next = 0
         self._wake = threading.Event()
@@ -111,6 +116,7 @@ class BlockKeeper:
                 if known.stage is not BlockStage.UP:
                     known.move(BlockStage.UP)
                 self._failures.clear()
+                self._late = 0
 
     def worker_up(self, block: str) -> None:
         """A worker of this block is up."""
@@ -153,14 +159,15 @@ class BlockKeeper:
             self._cancel([block for block in self.blocks.values() if block.stage is not BlockStage.ENDED])
 
     def _pause(self) -> float:
+        now = monotonic()
+        interval = max(_SHORTEST_S, float(self._provider.status_polling_interval))
         with self._lock:
-            stages = {block.stage for block in self.blocks.values()}
+            expected = [now - block.since for block in self.blocks.values() if block.is_expected]
             alive = sum(block.stage is not BlockStage.ENDED for block in self.blocks.values())
-        if not stages.isdisjoint((BlockStage.SUBMITTED, BlockStage.STARTED)):
-            return _FAST_S
-        interval = float(self._provider.status_polling_interval)
+        if expected:
+            return max(interval, min(_SLOW_S, min(expected) / 4))
         # A block that is up needs no looking after: the interchange tells when its manager is gone.
-        return interval if alive < self._wanted else max(interval, _CALM_S)
+        return max(interval, _SLOW_S if alive < self._wanted else _CALM_S)
 
     def _look(self) -> None:
         with self._lock:
@@ -180,16 +187,17 @@ class BlockKeeper:
 
     def _hopeless(self) -> str:
         """Why no block is to be started any more; "" as long as there is hope."""
-        if len(self._failures) >= self._tries:
-            return f"{self._tries} blocks in a row ended before a manager of theirs registered. {self._failures[-1]}"
-        if len(self._early_ends) >= self._tries:
-            return f"{self._tries} blocks in a row ended before a worker of theirs was up. {self._early_ends[-1]}"
+        count = len(self._failures)
+        if count >= _TRIES or self._late >= _LONG_TRIES:
+            return f"{count} blocks in a row ended before a manager of theirs registered. {self._failures[-1]}"
+        if len(self._early_ends) >= _TRIES:
+            return f"{_TRIES} blocks in a row ended before a worker of theirs was up. {self._early_ends[-1]}"
         return ""
 
     def _end_lost(self, block: Block, reason: str) -> None:
         """End the job of a manager that is gone. If it never was of use, though there are tasks, that counts."""
         is_early = (
-            not block.has_worked and self._wanted and monotonic() - block.since < _START_S and self._is_needed()
+            not block.has_worked and self._wanted and monotonic() - block.since < self._start_s and self._is_needed()
         )
         what = f"its manager has registered, and was lost before a worker of it was up: {reason}"
         if is_early:
@@ -239,9 +247,11 @@ class BlockKeeper:
         silent = monotonic() - block.since
         if block.stage is not BlockStage.STARTED:
             return  # it has come
-        if silent > _START_S:
+        if silent > self._start_s:
             self._cancel([block])
-            self._fail(block, f"its manager has not registered within {_START_S:.0f} s", status, self._failures)
+            self._fail(block, f"its manager has not registered within {self._start_s:g} s", status, self._failures)
+            with self._lock:
+                self._late += 1
         elif silent > _LATE_S and not block.is_late:
             block.is_late = True
             what = f"its job runs, and its manager has not registered for {silent:.0f} s"

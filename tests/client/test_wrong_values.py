@@ -158,6 +158,7 @@ TABLE: dict[tuple[type, str], dict[str, Wrong]] = {
             [5, "54000-55000", abs, ["54000", 55000], [54000.0, 55000]],
             [[], [54000], [55000, 54000], [0, 1], [1, 65536], [1, 2, 3]],
         ),
+        "block_start_timeout": SECONDS,
         "run_dir": PATH,
         "heartbeat_period": Wrong(SECONDS.types, [0, -1, NAN, INF, HUGE, 20]),
         "heartbeat_threshold": Wrong(SECONDS.types, [0, -1, NAN, INF, HUGE, 5]),

@@ -23,8 +23,8 @@ pytestmark = [pytest.mark.kill, pytest.mark.timeout(120)]
 
 
 @contextmanager
-def pool_on(provider: Any) -> Iterator[ParslPoolExecutor]:
-    executor = HighThroughputExecutor(max_workers_per_node=2, provider=provider, manager_inside=False)
+def pool_on(provider: Any, **options: Any) -> Iterator[ParslPoolExecutor]:
+    executor = HighThroughputExecutor(max_workers_per_node=2, provider=provider, manager_inside=False, **options)
     pool = ParslPoolExecutor(Config([executor], retries=0))
     try:
         yield pool
@@ -53,11 +53,14 @@ def test_a_block_whose_command_ends_is_told_with_its_words(code: int) -> None:
     assert "manager_program" in text, "the command"
 
 
-def test_a_block_whose_manager_never_registers_is_told_with_its_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blocks, "_START_S", 1.0)
-    with pool_on(LocalProvider(worker_init="echo waiting for a licence >&2; sleep 1000")) as pool:
+def test_a_block_whose_manager_never_registers_is_told_with_its_words(tmp_path: Path) -> None:
+    """Two such blocks are enough: each has used up all its time."""
+    count = f"echo x >> {tmp_path}/blocks"
+    provider = LocalProvider(worker_init=f"{count}; echo waiting for a licence >&2; sleep 1000")
+    with pool_on(provider, block_start_timeout=0.7) as pool:
         text = all_fail(pool)
-    assert "has not registered within 1 s" in text
+    assert (tmp_path / "blocks").read_text().count("x") == 2
+    assert "2 blocks in a row" in text and "has not registered within 0.7 s" in text
     assert "waiting for a licence" in text
     assert "manager_program" in text, "the command"
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from parsl_pool import portable
 from parsl_pool.executors.high_throughput import arrangement
+from parsl_pool.executors.high_throughput.arrangement import Wishes
 from parsl_pool.executors.high_throughput.meeting_place import MeetingPlace
 from parsl_pool.interchange import launch, wire
 from parsl_pool.interchange.page import CLAIMS_NAME
@@ -21,10 +22,10 @@ class Apart:
     """The distributed side of one executor. Its methods are called by the I/O thread, in the order of a life."""
 
     def __init__(
-        self, label: str, provider: Any, directory: RunDirectory, address: str | None, ports: tuple[int, int] | None,
+        self, label: str, provider: Any, directory: RunDirectory, wishes: Wishes,
         give_up: Callable[[str], None], is_needed: Callable[[], bool],
     ) -> None:  # fmt: skip
-        """address, ports: where managers are to connect, if the user has asked for that. Raises OSError."""
+        """Raises OSError."""
         from parsl_pool.interchange import curve  # zmq only where it is needed
 
         self._curve = curve
@@ -36,10 +37,13 @@ class Apart:
         os.chmod(provider.script_dir, 0o700)  # whatever the umask is
         self._started = False
         self.keeper = BlockKeeper(
-            label, provider, provider.limits.init_blocks, self.manager_command, give_up, is_needed
-        )
+            label, provider, provider.limits.init_blocks, self.manager_command, give_up, is_needed,
+            wishes.start_timeout_s,
+        )  # fmt: skip
         # Last: it makes what has to be closed.
-        self._place = MeetingPlace(directory, arrangement.is_on_this_host(provider), address, ports)
+        self._place = MeetingPlace(
+            directory, arrangement.is_on_this_host(provider), wishes.address, wishes.ports
+        )
 
     def claims_path(self) -> str:
         """Where the claims table has to be for managers on this host to find it; "" if they find it by /proc."""

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from parsl_pool import checks
 from parsl_pool.errors import ConfigurationError
+
+
+class Wishes(NamedTuple):
+    """What the user has said of managers apart."""
+
+    address: str | None  # where they are to connect, by a port ...
+    ports: tuple[int, int] | None  # ... from the first of these to the last
+    start_timeout_s: float  # how long a block's job may run until its manager registers
 
 
 def checked_provider(provider: Any) -> Any:

@@ -59,6 +59,8 @@ class HighThroughputExecutor(ParslExecutor):
         address: this machine's IPv4 address to which managers apart are to connect. None: they use a unix socket, in
             a private directory, if all of them are on this machine; else 127.0.0.1.
         worker_port_range: the first and the last port of which one may be used for that; None: any.
+        block_start_timeout: seconds that a block's job may run until its manager registers. Then it is replaced; after
+            two such blocks in a row the pool is broken.
         run_dir: where the run's files go; None: a private temporary directory, if one is needed at all.
         heartbeat_period, heartbeat_threshold: seconds between two signs of life of managers and interchange, and
             of silence after which the other side is lost.
@@ -81,6 +83,7 @@ class HighThroughputExecutor(ParslExecutor):
         provider: Any = None,
         address: str | None = None,
         worker_port_range: tuple[int, int] | None = None,
+        block_start_timeout: float = 60.0,
         run_dir: str | os.PathLike[str] | None = None,
         heartbeat_period: float = 5.0,
         heartbeat_threshold: float = 20.0,
@@ -96,8 +99,11 @@ class HighThroughputExecutor(ParslExecutor):
         self._place = RunPlace(checks.optional(checks.path)("run_dir", run_dir))
         wanted = checks.optional(checks.flag)("manager_inside", manager_inside)
         self.manager_inside = arrangement.is_inside(wanted, provider)
-        self._address = checks.optional(checks.ipv4)("address", address)
-        self._ports = checks.optional(checks.port_range)("worker_port_range", worker_port_range)
+        self._wishes = arrangement.Wishes(
+            checks.optional(checks.ipv4)("address", address),
+            checks.optional(checks.port_range)("worker_port_range", worker_port_range),
+            checks.seconds("block_start_timeout", block_start_timeout),
+        )
         self.say(retries, lost_retries)
         self._initializer = checks.optional(checks.function)("initializer", initializer)
         self._initargs = checks.arguments("initargs", initargs)
@@ -156,9 +162,7 @@ class HighThroughputExecutor(ParslExecutor):
             self._provider = LocalProvider()
         assert self._directory is not None  # made by start()
         link = self.link
-        return Apart(
-            self.label, self._provider, self._directory, self._address, self._ports, link.give_up, link.has_tasks
-        )
+        return Apart(self.label, self._provider, self._directory, self._wishes, link.give_up, link.has_tasks)
 
     def _settings(self) -> tuple[wire.Settings, list[int]]:
         if self._dumped is None:
