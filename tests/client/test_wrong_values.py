@@ -206,7 +206,7 @@ FREE = {
 NOT_FOR_USERS = {
     "ParslPoolExecutor.submit_with", "ParslPoolExecutor.submit_chunk", "ParslPoolExecutor.check_options",
     "ParslPoolExecutor.submit_call", "Config.is_same_as",
-    "PoolView.__init__", "PoolView.submit_chunk", "AppFuture.finish", "AppFuture.set_result",
+    "PoolView.__init__", "PoolView.submit_chunk", "AppFuture.disown", "AppFuture.finish", "AppFuture.set_result",
     "AppFuture.set_exception", "SimpleLauncher.__call__", "SingleNodeLauncher.__call__", "WrappedLauncher.__call__",
 }  # fmt: skip
 """Called by ourselves, or by executors; each with arguments that were checked on the way in."""
