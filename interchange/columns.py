@@ -160,3 +160,26 @@ class Results:
 def result_of(task: int, status: int, payload: bytes, descriptors: list[int] | None = None) -> Results:
     """One result as a frame."""
     return Results(1, pack("<Q", task), RECORD.pack(task, len(payload), status) + payload, descriptors)
+
+
+def goes_with(tasks: Tasks, first: Tasks) -> bool:
+    """True if both may travel in one frame."""
+    return tasks.priority == first.priority and not (
+        tasks.walltime_ms or first.walltime_ms or tasks.descriptors or first.descriptors
+    )
+
+
+def single(frame: Tasks, place: int) -> Tasks:
+    """One task of a frame, as a frame."""
+    lengths = unpack_from(f"<{place + 1}I", frame.lengths)
+    end = sum(lengths)
+    return Tasks(
+        frame.priority,
+        frame.walltime_ms,
+        1,
+        frame.ids[8 * place : 8 * place + 8],
+        frame.functions[4 * place : 4 * place + 4],
+        frame.lengths[4 * place : 4 * place + 4],
+        frame.payload[end - lengths[place] : end],
+        frame.descriptors,
+    )

@@ -76,7 +76,7 @@ class Manager:
         self._functions: dict[int, bytes] = {}
         self._wanted: dict[int, list[int]] = {}  # function that has not come -> workers that wait for it
         self._dirty: dict[int, WorkerHandle] = {}  # something is to be flushed
-        self._ticking = False
+        self._ticking = self._trimming = False
         self._stopping = False
         self._broken = False
         self._oom = OomCounter()
@@ -181,6 +181,9 @@ class Manager:
             elif type(effect) is core.Release:
                 for fd in effect.descriptors:
                     os.close(fd)
+            elif type(effect) is core.Retire:
+                self._workers[effect.worker].expected = True
+                self._put(self._workers[effect.worker], wire.frame(wire.Stop(0)))
             elif type(effect) is core.GiveUp:
                 by = " (perhaps its initializer ends it)" if self._settings.initializer else ""
                 self._give_up(f"{effect.reason}, the last one by {self._last_end}{by}")
@@ -211,6 +214,16 @@ class Manager:
         if self.core.is_crowded() and not self._ticking:
             self._ticking = True
             self._loop.call_at(monotonic() + _TICK_S, self._tick)
+
+    def _watch_extra(self) -> None:
+        if not self._trimming and self.core.has_extra():
+            self._trimming = True
+            self._loop.call_at(monotonic() + 1.1 * core.EXTRA_IDLE_NS / 1e9, self._trim)
+
+    def _trim(self) -> None:
+        self._trimming = False
+        self._perform(self.core.trim(monotonic_ns()))
+        self._watch_extra()
 
     def _take_back(self, effect: core.TakeBack) -> None:
         worker = self._workers[effect.worker]
@@ -366,6 +379,9 @@ class Manager:
                 self._send_function(worker, wire.Function(record.number, data))
             else:
                 self._wanted.setdefault(record.number, []).append(worker.number)
+        elif isinstance(record, wire.Waiting):
+            self._perform(self.core.waits(worker.number, bool(record.waiting), monotonic_ns()))
+            self._watch_extra()
         elif isinstance(record, wire.Up):
             self._fork_server.deaths = 0
             self._perform(self.core.worker_ready(worker.number, monotonic_ns()))

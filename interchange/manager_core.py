@@ -10,11 +10,11 @@ no task waits behind a long one while a worker is free.
 from __future__ import annotations
 
 from collections import deque
-from enum import Enum
 from struct import unpack_from
 
-from parsl_pool.interchange.columns import Tasks
+from parsl_pool.interchange.columns import Tasks, goes_with, single
 from parsl_pool.interchange.named_tuple import NamedTuple
+from parsl_pool.interchange.seat import Seat, SeatState
 from parsl_pool.interchange.wire import SKIPPED
 
 NS = 1_000_000_000
@@ -29,14 +29,9 @@ WINDOW_NS = 8_000_000
 WINDOW_MOST = 1024
 REFUSED_NS = NS  # between two tries to start a worker that the system refuses
 _REMEMBER = 512
-
-
-class SeatState(Enum):
-    """Where a worker is in its life."""
-
-    STARTING = "its process is being started and initialised"
-    READY = "it takes tasks"
-    LEAVING = "it has been told to end, or has run as many tasks as it may"
+EXTRA_LEAST = 8
+EXTRA_IDLE_NS = NS
+"""An extra worker ends when it has had nothing to do for so long."""
 
 
 class Send(NamedTuple):
@@ -67,6 +62,12 @@ class Lost(NamedTuple):
     task: int
 
 
+class Retire(NamedTuple):
+    """Tell a worker that has no tasks to end."""
+
+    worker: int
+
+
 class Release(NamedTuple):
     """Close these descriptors: the task that they were for is over."""
 
@@ -85,26 +86,7 @@ class SetWindow(NamedTuple):
     tasks: int
 
 
-Effect = Send | Start | TakeBack | Lost | Release | GiveUp | SetWindow
-
-
-class Seat:
-    """A worker, as the core sees it."""
-
-    __slots__ = ("held", "number", "progress", "sent", "skipped", "state", "taken_from", "taking_back", "to_skip")
-
-    def __init__(self, number: int, now: int) -> None:
-        self.number = number
-        self.state = SeatState.STARTING
-        # task -> its frame, its place there, and the index of the frame's first task among all that this
-        # worker was ever sent; in the order of sending
-        self.held: dict[int, tuple[Tasks, int, int]] = {}
-        self.sent = 0
-        self.skipped = 0  # of those: how many it has not run, as they were taken back
-        self.progress = now  # when it last finished something, or began to hold something
-        self.taking_back = False  # from TakeBack until the worker has reported all that it skipped
-        self.to_skip = 0  # how many of them it has not reported
-        self.taken_from = 0  # the first index of the last TakeBack
+Effect = Send | Start | Retire | TakeBack | Lost | Release | GiveUp | SetWindow
 
 
 class ManagerCore:
@@ -124,7 +106,10 @@ class ManagerCore:
         self.estimates: dict[int, int] = {}  # function -> nanoseconds that a call takes
         self._work: dict[int, tuple[int, int]] = {}  # function -> nanoseconds and tasks that it is the mean of
         self._recent = 0  # the function that was last heard of
-        self.window = workers
+        self.window = self._depth = workers
+        self.waiting = 0  # seats that wait: the window is larger by what they hold
+        self.most_extra = max(EXTRA_LEAST, 2 * workers)  # workers in the places of those that wait
+        self._sent = 0  # what all seats had been sent when that was last asked
         self.stopping = False
         self.failures = 0  # workers in a row that ended before they were ready
         self._refused_until = 0  # the system has just refused to start one
@@ -148,9 +133,10 @@ class ManagerCore:
         for seat in self.seats.values():
             alive += seat.state is not SeatState.LEAVING
             starting += seat.state is SeatState.STARTING
-        wanted = self.workers - alive
-        if not self.eager:
-            wanted = min(wanted, self.queued - starting)
+        missing = self.workers - alive
+        wanted = min(missing + min(self.waiting, self.most_extra), self.queued - starting)
+        if self.eager:
+            wanted = max(wanted, missing)
         for _ in range(wanted):
             seat = Seat(self._next, now)
             self.seats[seat.number] = seat
@@ -190,6 +176,7 @@ class ManagerCore:
         self.idle.pop(worker, None)
         if seat is None:
             return []
+        self.waiting -= seat.waits
         effects: list[Effect] = []
         if started > seat.sent:
             started = 0  # a task wrote over it
@@ -203,6 +190,52 @@ class ManagerCore:
             if self.failures >= self.start_failures:
                 return [*effects, GiveUp(f"{self.failures} workers in a row ended before they were ready")]
         return effects + self._fill(now) + self._dispatch(now)
+
+    def waits(self, worker: int, waits: bool, now: int) -> list[Effect]:
+        """What a worker runs waits for other tasks, or goes on. Meanwhile others may have its place.
+
+        When it goes on there is one more at work than there should be, until the next task is done.
+        """
+        seat = self.seats.get(worker)
+        if seat is None or seat.waits == waits or (waits and not seat.held):
+            return []
+        seat.waits = waits
+        self.waiting += 1 if waits else -1
+        return self._dispatch(now)
+
+    def trim(self, now: int) -> list[Effect]:
+        """End the extra workers that nobody has needed for a while; add one if all that there may be wait in vain."""
+        if self._is_stuck():
+            self.most_extra += 1
+            return self._fill(now)
+        alive = sum(seat.state is not SeatState.LEAVING for seat in self.seats.values())
+        extra = alive - self.workers - min(self.waiting, self.most_extra)
+        effects: list[Effect] = []
+        for number, seat in list(self.idle.items()):
+            if extra <= 0:
+                break
+            if now - seat.progress >= EXTRA_IDLE_NS:
+                extra -= 1
+                seat.state = SeatState.LEAVING
+                del self.idle[number]
+                effects.append(Retire(number))
+        return effects
+
+    def _is_stuck(self) -> bool:
+        """True if tasks wait, all workers do, too, and none has been given anything since this was last asked."""
+        before, self._sent = self._sent, sum(seat.sent for seat in self.seats.values())
+        return bool(self.queue) and before == self._sent and all(seat.waits for seat in self.seats.values())
+
+    def has_extra(self) -> bool:
+        """True while there are more workers than the manager was made for: call `trim` before long."""
+        return len(self.seats) > self.workers
+
+    def _is_full(self) -> bool:
+        """True if as many are at work as may be. Those that wait are not."""
+        return (
+            len(self.seats) > self.workers
+            and sum(bool(seat.held) and not seat.waits for seat in self.seats.values()) >= self.workers
+        )
 
     def stop(self) -> None:
         """Start nothing any more."""
@@ -229,6 +262,9 @@ class ManagerCore:
         if seat is None:
             return []
         seat.progress = now
+        if seat.waits and done:  # what waited is over, and has not said so
+            seat.waits = False
+            self.waiting -= 1
         effects: list[Effect] = []
         functions: set[int] = set()
         skipped: list[int] = []
@@ -306,12 +342,12 @@ class ManagerCore:
 
     def _dispatch(self, now: int) -> list[Effect]:
         effects: list[Effect] = []
-        while self.queue and self.idle:
+        while self.queue and self.idle and not self._is_full():
             _number, seat = self.idle.popitem()
             share = -(-self.queued // max(1, self.workers))
             effects.append(self._give(seat, self._batch(self.queue[0], share), now))
         if self.queue:
-            if self.max_tasks or len(self.seats) < self.workers:  # with max_tasks, some may be LEAVING
+            if self.max_tasks or self.waiting or len(self.seats) < self.workers:  # with max_tasks, some may be LEAVING
                 effects += self._fill(now)
             self._prefetch(effects, now)
         self._resize(effects)
@@ -325,7 +361,7 @@ class ManagerCore:
         for seat in self.seats.values():
             if not self.queue:
                 return
-            if seat.state is not SeatState.READY or seat.taking_back or self.max_tasks:
+            if seat.state is not SeatState.READY or seat.taking_back or seat.waits or self.max_tasks:
                 continue
             batch = self._batch(self.queue[0], self.queued)
             if len(seat.held) <= batch:
@@ -355,7 +391,7 @@ class ManagerCore:
         Returns the tasks, and how many of them make a batch: fewer, if slower ones have joined.
         """
         frames, total, queue = [first], first.count, self.queue
-        while total < count and queue and _goes_with(queue[0], first):
+        while total < count and queue and goes_with(queue[0], first):
             expected = self._expected(queue[0])
             if not expected or expected * (total + 1) > BATCH_NS:
                 break
@@ -369,9 +405,13 @@ class ManagerCore:
         expected = self._expected(self.queue[0]) if self.queue else self.estimates.get(self._recent, 0)
         depth = 1 if not expected else max(1, min(WINDOW_MOST, WINDOW_NS // expected))
         wanted = self.workers * (depth if depth > 4 else 1)
-        if wanted >= 2 * self.window or 2 * wanted <= self.window:
-            self.window = wanted
-            effects.append(SetWindow(wanted))
+        if wanted >= 2 * self._depth or 2 * wanted <= self._depth:
+            self._depth = wanted
+        # A third more than those that wait hold: the broker refills only when a quarter of the window is free.
+        window = self._depth + self.waiting + -(-self.waiting // 3)
+        if window != self.window:
+            self.window = window
+            effects.append(SetWindow(window))
 
     # -- taking back
 
@@ -456,25 +496,3 @@ class ManagerCore:
         for frame in self.queue:
             ids.extend(frame.task_ids())
         return ids
-
-
-def _goes_with(tasks: Tasks, first: Tasks) -> bool:
-    return tasks.priority == first.priority and not (
-        tasks.walltime_ms or first.walltime_ms or tasks.descriptors or first.descriptors
-    )
-
-
-def single(frame: Tasks, place: int) -> Tasks:
-    """One task of a frame, as a frame."""
-    lengths = unpack_from(f"<{place + 1}I", frame.lengths)
-    end = sum(lengths)
-    return Tasks(
-        frame.priority,
-        frame.walltime_ms,
-        1,
-        frame.ids[8 * place : 8 * place + 8],
-        frame.functions[4 * place : 4 * place + 4],
-        frame.lengths[4 * place : 4 * place + 4],
-        frame.payload[end - lengths[place] : end],
-        frame.descriptors,
-    )

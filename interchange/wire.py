@@ -353,11 +353,17 @@ class Bulk(NamedTuple):
     data: bytes
 
 
+class Waiting(NamedTuple):
+    """Worker to manager: my task waits for others (1), so my place is free meanwhile. Or it goes on (0)."""
+
+    waiting: int
+
+
 Record = (
     Hello | Settings | Ready | Function | Forget | Kill | KillWorkers | Stop | Ping | Pong | Register
     | Refused | WhoAreYou | Taken | Window | Returned | WorkerUp | WorkerGone | ManagerUp | ManagerGone | TasksLost
     | Broken | Notice | Ask | State | ForTask | FromTask | Facts | Dropped | Spawn | Spawned | Exited | Up | Flush
-    | Need | InitializerFailed | Bulk
+    | Need | InitializerFailed | Bulk | Waiting
 )
 
 RECORDS: dict[int, type[Any]] = {
@@ -398,6 +404,7 @@ RECORDS: dict[int, type[Any]] = {
     53: Need,
     54: InitializerFailed,
     55: Bulk,
+    56: Waiting,
 }
 """Kind -> record."""
 

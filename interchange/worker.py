@@ -66,12 +66,12 @@ class Worker:
     """The loop of one worker process."""
 
     def __init__(self, sock: socket.socket, page_fd: int, setup: Setup) -> None:
-        self._connection = Connection(sock)
+        self.connection = self._connection = Connection(sock)
         self.line: Any = None  # the TaskLine, made when a task has something to say
         self.for_task: deque[bytes] = deque()  # ForTask that came while the task was being prepared
         self.walltime_ms = 0  # of the tasks of this batch; 0: none
         self._map = map_shared(page_fd, PAGE_SIZE)
-        self._words = memoryview(self._map)[: 8 * 16].cast("Q")
+        self.words = self._words = memoryview(self._map)[: 8 * 16].cast("Q")
         global _words
         _words = self._words
         self._max_tasks = setup.max_tasks
@@ -130,6 +130,10 @@ class Worker:
         record = wire.decode(wire.KIND[wire.Function], body)
         assert isinstance(record, wire.Function)
         self._functions[record.number] = (None, record.data)
+
+    def announce(self) -> None:
+        """Others may wait for what is finished: it must not wait for us."""
+        self._flush(idle=False)
 
     def _flush(self, idle: bool) -> None:
         now = monotonic_ns()
@@ -233,15 +237,15 @@ class Worker:
         except StopWork:
             raise
         except BaseException as problem:  # told to the client; it is user code that unpickles
-            return wire.UNREADABLE, _envelope(problem, 0)
+            return wire.UNREADABLE, envelope(problem, 0)
         payload = None
         try:
             value = call(*args, **kwargs)
         except BaseException as problem:  # the task's own error, SystemExit and KeyboardInterrupt included
             _look_before_end()
-            return wire.RAISED, _envelope(problem)
+            return wire.RAISED, envelope(problem)
         _look_before_end()
-        return _dump_result(value, call)
+        return dump_result(value, call)
 
     # -- results
 
@@ -279,7 +283,7 @@ class Worker:
             except OSError:  # no shared memory left: through the socket, if that can take it
                 size = serialize.size_of(result)
                 if size > serialize.MAX_PAYLOAD:
-                    status, result = wire.UNSENDABLE, _envelope(serialize.too_large("the result", size), 0)
+                    status, result = wire.UNSENDABLE, envelope(serialize.too_large("the result", size), 0)
             else:
                 self._connection.send_descriptor(wire.frame(wire.Bulk(task, status, 0, short), 1), fd)
                 os.close(fd)
@@ -301,20 +305,20 @@ def _call_plain(call: Any, payload: bytes) -> tuple[int, Any]:
         if type(arguments) is not tuple:
             call, arguments = partial(call, **arguments[1]), arguments[0]
     except BaseException as problem:  # told to the client; it is user code that unpickles
-        return wire.UNREADABLE, _envelope(problem, 0)
+        return wire.UNREADABLE, envelope(problem, 0)
     try:
         value = call(*arguments)
     except BaseException as problem:  # the task's own error, SystemExit and KeyboardInterrupt included
         if before_end is not None:
             before_end()
-        return wire.RAISED, _envelope(problem)
+        return wire.RAISED, envelope(problem)
     if before_end is not None:
         before_end()
     if type(value) in serialize.PLAIN:
         data = dumps(value, 5)
         if len(data) < _SMALL:
             return wire.OK, data
-    return _dump_result(value, call)
+    return dump_result(value, call)
 
 
 def _call_chunk(call: Any, calls: list[tuple[Any, ...]]) -> tuple[int, Any]:
@@ -324,17 +328,18 @@ def _call_chunk(call: Any, calls: list[tuple[Any, ...]]) -> tuple[int, Any]:
             values.append(call(*args))
     except BaseException as problem:  # the results before it are not lost by it
         _look_before_end()
-        envelope = _envelope(problem)
-        status, before = _dump_result(values, call)
+        told = envelope(problem)
+        status, before = dump_result(values, call)
         if status != wire.OK:
             return status, before
         data = serialize.join(before)
-        return wire.OK, b"P" + pack("<Q", len(data)) + data + envelope
+        return wire.OK, b"P" + pack("<Q", len(data)) + data + told
     _look_before_end()
-    return _dump_result(values, call)
+    return dump_result(values, call)
 
 
-def _dump_result(value: object, call: Any) -> tuple[int, Any]:
+def dump_result(value: object, call: Any) -> tuple[int, Any]:
+    """Status and payload of what a call has returned."""
     try:
         return wire.OK, serialize.dump_value(value, "the result")
     except SerializationError as problem:
@@ -344,12 +349,12 @@ def _dump_result(value: object, call: Any) -> tuple[int, Any]:
             exit_.__context__ = exit_.__cause__ = None
             told.__cause__ = told.__context__ = None
             exit_.__cause__ = told
-            return wire.RAISED, _envelope(exit_, 0)
+            return wire.RAISED, envelope(exit_, 0)
         told.__cause__ = problem.__cause__
     except BaseException as problem:  # a KeyboardInterrupt: no signal has that effect here, so it is the object's own
         told = SerializationError(f"the result of {_name_of(call)}", "", type(problem).__name__)
         told.__cause__ = problem
-    return wire.UNSENDABLE, _envelope(told, 0)
+    return wire.UNSENDABLE, envelope(told, 0)
 
 
 def _name_of(call: Any) -> str:
@@ -370,7 +375,8 @@ def _place() -> serialize.Place:
     return os.uname().nodename, os.getpid(), began, now
 
 
-def _envelope(problem: BaseException, skip_frames: int = 1) -> bytes:
+def envelope(problem: BaseException, skip_frames: int = 1) -> bytes:
+    """The payload for a call's error."""
     try:
         return serialize.dump_exception(problem, skip_frames, _place())
     except BaseException as second:  # the user's exception defends itself: its name must do

@@ -188,6 +188,18 @@ class NoDataFlowKernelError(ParslPoolError, RuntimeError):
     """An app was called, or a kernel asked for, and none is loaded: call `parsl_pool.load()` first."""
 
 
+class PoolElsewhere(ParslPoolError, RuntimeError):
+    """A pool that was pickled was used where it can't be: it works in the process that made it, and in its tasks."""
+
+    def __init__(self, reason: str, label: str = "") -> None:
+        super().__init__(reason, label)
+        self.reason, self.label = reason, label
+
+    def __str__(self) -> str:
+        pool = f"pool {self.label}" if self.label else "the pool"
+        return f"{pool} can be used by the process that made it, and by tasks that it runs: {self.reason}"
+
+
 class PropagatedException(DataFlowException):
     """A task could not be finished because others failed.
 

@@ -34,6 +34,13 @@ class KernelFace:
     _place: RunPlace
     _directory: RunDirectory | None = None
     _config: Config | None
+    _token = ""  # by which the pool is known in its own tasks, once it was sent there
+
+    if TYPE_CHECKING:
+
+        @property
+        def size(self) -> int: ...
+
     _defaults: tuple[Options, Options] | None = None  # the executor's options, and what the Config makes of them
 
     if TYPE_CHECKING:
@@ -64,6 +71,17 @@ class KernelFace:
                 run_dir=self._place.path,
             )
         return self._config
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickles as a handle: what arrives in a task of this pool submits to it."""
+        from parsl_pool.interchange import handle  # only for pools that are sent to their tasks
+
+        if not self._token:
+            self._token = os.urandom(8).hex()
+            handle.POOLS[self._token] = self
+        for backend in self._all_backends:
+            backend.token = self._token
+        return handle.restore, (self._token, self._backend.label, self.size)
 
     @property
     def default_options(self) -> Options:

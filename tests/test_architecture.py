@@ -56,7 +56,9 @@ MAY_USE: dict[str, set[str]] = {
     "logs": set(),
     "mapping": {"checks", "executors"},
     "options": {"checks", "dataflow", "futures", "mapping"},
-    "kernel_face": {"config", "dataflow", "executors", "futures", "memoization", "run_directory", "status"},
+    "kernel_face": {
+        "config", "dataflow", "executors", "futures", "interchange", "memoization", "run_directory", "status",
+    },
     "executor": {
         "checks", "config", "dataflow", "executors", "exit_hook", "futures", "kernel_face", "mapping", "options",
         "progress", "run_directory", "status", "usage",

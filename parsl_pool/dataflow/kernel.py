@@ -172,13 +172,13 @@ class Kernel:
     def _launch(self, me: int, task: _Task) -> None:
         if not task.launcher.wants_payloads:
             if any(map(_may_raise, task.futures)):
-                self._in_helper(lambda: self._open_and_launch(me, task))
+                self.in_helper(lambda: self._open_and_launch(me, task))
             else:
                 self._hand_over(me, task, list(task.futures))
             return
         payloads = [payload_of(needed) for needed in task.futures]
         if any(payload is None for payload in payloads):
-            self._in_helper(lambda: self._pickle_and_launch(me, task))
+            self.in_helper(lambda: self._pickle_and_launch(me, task))
         else:
             self._hand_over(me, task, payloads)
 
@@ -222,7 +222,8 @@ class Kernel:
             if self._tasks.get(me) is task:  # a join app's future may wait here again already, for what it joins
                 del self._tasks[me]
 
-    def _in_helper(self, job: Callable[[], None]) -> None:
+    def in_helper(self, job: Callable[[], None]) -> None:
+        """Have the helper thread do this: it is the user's code."""
         with self._lock:
             if self._helper is None:
                 self._helper = threading.Thread(target=self._help, name="parsl-pool-kernel", daemon=True)

@@ -28,6 +28,7 @@ class ParslExecutor(Recipe, ABC):
     options: Options = Options()
     _own: tuple[int | None, int | None] = (None, None)
     broken: BaseException | None = None
+    token: str = ""  # by which the pool is known to tasks that make calls to it
     wants_payloads: bool = False  # whether launch_try() takes results as payloads, or as the futures themselves
 
     @abstractmethod

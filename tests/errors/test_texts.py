@@ -32,6 +32,7 @@ from parsl_pool import (
 )
 from parsl_pool.dataflow.resolvers import SHALLOW_DEPENDENCY_RESOLVER, DependencyResolver
 from parsl_pool.errors import ParslPoolError
+from parsl_pool.interchange import handle
 from tests.eventually import eventually
 from tests.recovery.arrangement import Arrangement
 
@@ -250,6 +251,11 @@ TABLE: dict[str, Row] = {
     "nothing loaded": Row(
         E.NoDataFlowKernelError, nothing_loaded,
         "no pool is loaded: call parsl_pool.load() first, or parsl_pool.load(Config(...))",
+    ),
+    "a pool that was sent to nobody of its own": Row(
+        E.PoolElsewhere, lambda kit: handle.restore("a token", "pool-9", 2).submit(abs, 1),
+        "pool pool-9 can be used by the process that made it, and by tasks that it runs: this process is no worker of"
+        " it; nor is one that a task has forked",
     ),
     "a label that nobody has": Row(
         E.ConfigurationError, lambda kit: python_app(executors=["gpu"])(abs)(-1),

@@ -30,7 +30,7 @@ from tests.recovery.test_stopped import noted_sleep
 
 FUZZ = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
-ACCEPTED = {wire.Flush, wire.Need, wire.Up, wire.Bulk, wire.FromTask}
+ACCEPTED = {wire.Flush, wire.Need, wire.Up, wire.Bulk, wire.FromTask, wire.Waiting}
 FAR = 1 << 40  # ids from here on are nobody's
 
 
@@ -93,7 +93,7 @@ def is_harmless(frame: Frame) -> bool:
     record = frame.decode()
     if isinstance(record, wire.Bulk):
         return record.task >= FAR
-    return isinstance(record, (wire.Up, wire.Need, wire.FromTask))
+    return isinstance(record, (wire.Up, wire.Need, wire.FromTask, wire.Waiting))
 
 
 @FUZZ

@@ -9,7 +9,8 @@ from enum import Enum, auto
 
 from parsl_pool.interchange import manager_core as core
 from parsl_pool.interchange.columns import Tasks
-from parsl_pool.interchange.manager_core import ManagerCore, SeatState
+from parsl_pool.interchange.manager_core import ManagerCore
+from parsl_pool.interchange.seat import SeatState
 from parsl_pool.interchange.wire import OK, SKIPPED
 
 

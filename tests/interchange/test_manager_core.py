@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from parsl_pool.interchange import manager_core as core
+from parsl_pool.interchange.columns import single
 from parsl_pool.interchange.manager_core import (
     REFUSED_NS,
     GiveUp,
@@ -20,6 +21,7 @@ from parsl_pool.interchange.manager_core import (
     Start,
     TakeBack,
 )
+from parsl_pool.interchange.seat import SeatState
 from parsl_pool.interchange.wire import CANCELLED, OK, RAISED, SKIPPED
 from tests.interchange.drawn import Drawn, run_until_all_is_drawn
 from tests.interchange.frames import tasks
@@ -166,7 +168,7 @@ def test_one_worker_that_became_ready_forgives_the_failures_before() -> None:
 def test_a_worker_is_replaced_after_as_many_tasks_as_it_may_run(most: int) -> None:
     manager = running(1, most)
     assert len(sent(manager.tasks_arrived(tasks(range(1, 20)), 0))[0]) <= most
-    while 0 in manager.seats and manager.seats[0].state is core.SeatState.READY:
+    while 0 in manager.seats and manager.seats[0].state is SeatState.READY:
         done = [(task, OK) for task in manager.seats[0].held]
         effects = manager.finished(0, done, SHORT_NS, True, 1)
     assert manager.seats[0].sent == most
@@ -238,7 +240,7 @@ def test_a_worker_that_has_run_its_last_task_does_not_keep_another_from_starting
 @pytest.mark.parametrize("place", [0, 1, 2])
 def test_a_single_task_of_a_frame_is_the_same_task(place: int) -> None:
     frame = tasks([5, 6, 7], [1, 2, 3], -4, [b"a", b"", b"ccc"])
-    one = core.single(frame, place)
+    one = single(frame, place)
     assert (one.priority, one.task_ids(), one.function_numbers()) == (-4, (5 + place,), {1 + place})
     assert one.payload == [b"a", b"", b"ccc"][place]
 
@@ -304,7 +306,7 @@ class CoreMachine(RuleBasedStateMachine):
         seat = self.core.seats.get(number)
         if seat is None:
             return f"unknown, {queue}"
-        if seat.state is not core.SeatState.READY:
+        if seat.state is not SeatState.READY:
             return f"{seat.state.name.lower()}, {queue}"
         if seat.taking_back:
             return f"taking back, {queue}"

@@ -33,6 +33,7 @@ from parsl_pool.executors.high_throughput.link import Link, Stage
 from parsl_pool.executors.high_throughput.workers import Workers
 from parsl_pool.futures import PENDING, AppFuture, Failure, FutureInArguments, frameless
 from parsl_pool.interchange import serialize, wire
+from parsl_pool.interchange.calls import NEST
 from parsl_pool.run_directory import RunDirectory, RunPlace
 from parsl_pool.run_log import RunLog
 
@@ -125,6 +126,7 @@ class HighThroughputExecutor(ParslExecutor):
         self.link.outgoing.awaiting_functions = self._awaiting_functions
         self.link.explain = self.explain
         self.link.on_closed = self._link_closed
+        self.link.channel.on(NEST, self._hear_nested)
         self._fixed = self.link.functions.fixed
         self._is_held: Callable[[], bool] = lambda: False
         self._prepared: WeakSet[PreparedCall] = WeakSet()  # changed and read under _preparing
@@ -350,9 +352,9 @@ class HighThroughputExecutor(ParslExecutor):
             payload = dump_arguments(args, kwargs, name, self._shared)
         except SerializationError as error:
             return _failed(error)
-        record = None if options is None else self._record(options, name)
+        record = None if options is None else self.record(options, name)
         if isinstance(payload, Dependent):
-            return self._wait_for(number, payload, record)
+            return self.submit_dependent(number, payload, record)
         return self.link.submit(number, payload, record)
 
     def call_chunk(
@@ -371,7 +373,7 @@ class HighThroughputExecutor(ParslExecutor):
             if has_future(calls):
                 raise FutureInArguments from None
             return _failed(error)
-        return self.link.submit(number, payload, None if options is None else self._record(options, name))
+        return self.link.submit(number, payload, None if options is None else self.record(options, name))
 
     def _number(self, fn: Callable[..., Any], name: str) -> int:
         number = self._fixed.get(fn) if type(fn) in _FIXED_KINDS else None
@@ -380,12 +382,14 @@ class HighThroughputExecutor(ParslExecutor):
             self.link.names[number] = name
         return number
 
-    def _record(self, options: Options, name: str) -> TaskRecord:
+    def record(self, options: Options, name: str) -> TaskRecord:
+        """For a task that has options of its own."""
         if options.priority or options.walltime:
             self.link.outgoing.sends_singly = True
         return TaskRecord(next(self.link._ids), options, name, time())
 
-    def _wait_for(self, number: int, payload: Dependent, record: TaskRecord | None) -> AppFuture[Any]:
+    def submit_dependent(self, number: int, payload: Dependent, record: TaskRecord | None) -> AppFuture[Any]:
+        """Run a task when its futures are done. number: the function's."""
         future: AppFuture[Any] = AppFuture()
         future._state = PENDING
         future._fn = number
@@ -430,7 +434,7 @@ class HighThroughputExecutor(ParslExecutor):
 
     def launch_try(self, call: PreparedCall, results: list[Any], options: Options) -> AppFuture[Any]:
         """See the base class."""
-        return self.link.submit(call.number, call.with_results(results, self._shared), self._record(options, call.name))
+        return self.link.submit(call.number, call.with_results(results, self._shared), self.record(options, call.name))
 
     def _is_awaited(self) -> bool:
         return self.kernel.is_waiting() or self._is_held()
@@ -439,6 +443,13 @@ class HighThroughputExecutor(ParslExecutor):
         with self._preparing:
             prepared = {call.number for call in self._prepared}
         return self.kernel.functions() | prepared
+
+    def _hear_nested(self, parent: AppFuture[Any], task: int, body: bytes | memoryview) -> None:
+        from parsl_pool.executors.high_throughput.nested import Nested  # only for tasks that make calls
+
+        nested = Nested(self)
+        self.link.channel.on(NEST, nested.hear)
+        nested.hear(parent, task, body)
 
     def name_of(self, future: AppFuture[Any]) -> str:
         """See `Link.name_of`."""

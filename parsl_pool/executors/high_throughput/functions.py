@@ -71,7 +71,7 @@ class Functions:
             except Exception:  # not importable by its name: by value then
                 pass
             else:
-                number = self._register(serialize.REUSE + data)
+                number = self.register(serialize.REUSE + data)
                 self.fixed[function] = number
                 return number
         return self._number_by_value(function, name)
@@ -82,7 +82,7 @@ class Functions:
         data = _dump(function, name)
         if len(data) > serialize.MAX_PAYLOAD:
             raise serialize.too_large(name, len(data))
-        number = self._register((serialize.REUSE if steady else serialize.ANEW) + data)
+        number = self.register((serialize.REUSE if steady else serialize.ANEW) + data)
         if steady and parts is not None:
             with self._lock:
                 if len(self._by_value) >= _KEEP_COUNT:
@@ -90,7 +90,8 @@ class Functions:
                 self._by_value[id(function)] = (function, _ByValue(number, parts))
         return number
 
-    def _register(self, data: bytes) -> int:
+    def register(self, data: bytes) -> int:
+        """The number of a callable that is pickled already."""
         last, number = self._last
         if data == last:  # a memcmp: far cheaper than a digest, for an object that is sent again and again
             with self._lock:

@@ -47,6 +47,7 @@ class Tries:
         self._passed: list[int] = []
         self.cancelled = 0
         self.seen = 0  # failures that somebody has looked at
+        self.on_failed: Callable[[AppFuture[Any]], object] | None = None  # told of a try that has, first of all
         self.first_failures: dict[int, Any] = {}  # a few that nobody has looked at: try's id -> outcome
 
     def results(self, body: bytes, descriptors: list[int]) -> None:
@@ -168,6 +169,8 @@ class Tries:
         return outcomes.SharedValue(descriptors.pop(0), size, self.warm)
 
     def _try_failed(self, future: AppFuture[Any], status: int, data: bytes) -> None:
+        if self.on_failed is not None:
+            self.on_failed(future)
         if status == wire.KILLED and future._record is not None and future._record.label == _KILLED:
             future._become_cancelled()
             return
@@ -212,11 +215,17 @@ class Tries:
         self._send(future)
         return True
 
+    def ended_elsewhere(self, future: AppFuture[Any], status: int, data: bytes) -> None:
+        """A try that was withdrawn has been run after all. The worker that skips it tells us too, and is counted."""
+        self._end(future, future._tid, status, data, [])
+
     def place_lost(self, task: int, began: bool, host: str, error: BaseException) -> None:
         """What held this try is gone. It runs again elsewhere, for free unless it had begun."""
         future = self.table.pop(task, None)
         if future is None:
             return
+        if self.on_failed is not None:
+            self.on_failed(future)
         if not self._again(future, Fault.PLACE if began else Fault.NONE, host, outcomes.Known(error)):
             self._fail(future, outcomes.Known(error))
 
