@@ -13,6 +13,7 @@ from collections import ChainMap
 from collections.abc import Callable
 from multiprocessing import context
 from multiprocessing.reduction import ForkingPickler
+from multiprocessing.synchronize import SemLock
 from typing import Any
 
 from parsl_pool.errors import SerializationError, described
@@ -93,13 +94,27 @@ def _dump(whole: object) -> bytes:
     class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no types
         dispatch_table = ChainMap(_reducers(), cloudpickle.Pickler.dispatch_table)
 
+        def reducer_override(self, obj: Any) -> Any:
+            _refuse_nameless(obj)
+            return super().reducer_override(obj)
+
     file = io.BytesIO()
     Pickler(file, 5).dump(whole)
     return file.getvalue()
 
 
+def _refuse_nameless(obj: object) -> None:
+    """A lock of a fork context has no name by which others could open it.
+
+    Python 3.10 pickles it all the same. What that makes when it is opened, here or there, shares the lock's address,
+    and frees it at its end: the next use of the lock is a segmentation fault.
+    """
+    if isinstance(obj, SemLock) and obj._semlock.name is None:  # type: ignore[attr-defined]  # private
+        raise RuntimeError(f"a {type(obj).__name__} of a fork context can only be shared with a fork of this process")
+
+
 def _check(data: bytes, descriptors: list[int]) -> None:
-    """Open it once here: a lock of a fork context has lost its name, and can't be opened by anybody."""
+    """Open it once here: what can't be opened is told now, and not by each worker."""
     inherited.provide(descriptors)
     try:
         pickle.loads(data)
