@@ -81,6 +81,10 @@ class Answers:
     def __init__(self) -> None:
         self.__dict__["part"] = threading.Lock()
 
+    def __getstate__(self) -> dict[str, object]:
+        """As from Python 3.11 on: before, pickling asks `__getattr__` for it, and exits."""
+        return self.__dict__
+
     def __getattr__(self, name: str) -> NoReturn:
         raise SystemExit(f"no {name}")
 
