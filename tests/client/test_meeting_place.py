@@ -151,7 +151,8 @@ PROVIDERS: list[tuple[Any, bool]] = [
 ]
 
 
-@pytest.mark.parametrize("provider, expected", PROVIDERS, ids=repr)
+# No ids made of their texts: one has an address in memory, and pytest's processes would collect different tests.
+@pytest.mark.parametrize("provider, expected", PROVIDERS, ids=range(len(PROVIDERS)))
 def test_only_of_our_own_launchers_it_is_known_that_they_start_managers_here(provider: Any, expected: bool) -> None:
     assert is_on_this_host(provider) is expected
 
