@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+import pytest
+
 import parsl_pool
 
 PAGE = Path(__file__).parents[2] / "docs" / "api.md"
@@ -11,6 +13,26 @@ PAGE = Path(__file__).parents[2] / "docs" / "api.md"
 def test_every_public_name_is_in_the_reference() -> None:
     told = set(re.findall(r"auto(?:class|function|data):: parsl_pool\.(\w+)$", PAGE.read_text(), re.MULTILINE))
     assert told == set(parsl_pool.__all__) - {"__version__"}
+
+
+INTERNAL = {
+    "ParslPoolExecutor": {
+        "check_options", "default_options", "log_name", "new_task_id", "submit_call", "submit_chunk", "submit_with",
+    },
+    "AppFuture": {"disown", "finish", "set_exception", "set_result"},
+}  # fmt: skip
+"""For ourselves, and for executors."""
+
+
+@pytest.mark.parametrize("cls", [parsl_pool.ParslPoolExecutor, parsl_pool.AppFuture])
+def test_every_public_method_is_in_the_reference(cls: type) -> None:
+    (members,) = re.findall(rf":: parsl_pool.{cls.__name__}\n   :members: ((?:.|\n)*?)\n\n", PAGE.read_text())
+    told = {name.strip() for name in members.split(",")}
+    ours = [base for base in cls.__mro__ if base.__module__.startswith("parsl_pool")]
+    names = {name for base in ours for name in vars(base) if not name.startswith("_")}
+    assert names - INTERNAL[cls.__name__] <= told, names - INTERNAL[cls.__name__] - told
+    for name in told:
+        assert getattr(cls, name).__doc__, name
 
 
 def test_every_public_name_says_what_it_is() -> None:

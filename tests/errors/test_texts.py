@@ -536,6 +536,14 @@ def test_every_error_has_a_place() -> None:
         assert place == "a base" or name in (ROOT / place).read_text(), f"{name} is not in {place}"
 
 
+def test_every_error_is_in_the_guide() -> None:
+    pages = [*(ROOT / "docs" / "guide").glob("*.md"), ROOT / "docs" / "providers.md"]
+    text = "\n".join(page.read_text() for page in pages)
+    bases = {name for name, place in ELSEWHERE.items() if place == "a base"}
+    missing = [name for name in set(our_errors()) - bases - NOT_YET - {"BadMessage"} if f"`{name}`" not in text]
+    assert not missing, missing  # a BadMessage goes to the log: it is nobody's failure
+
+
 def test_what_is_said_to_be_raised_nowhere_is_raised_nowhere() -> None:
     sources = [
         path for room in ("parsl_pool", "interchange", "providers") for path in (ROOT / room).rglob("*.py")
