@@ -10,7 +10,7 @@ import pickle
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, wait
 from concurrent.futures import TimeoutError as FuturesTimeoutError
 from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED
 from functools import partial
@@ -20,7 +20,7 @@ from types import BuiltinFunctionType, FunctionType
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
-from parsl_pool.errors import PoolElsewhere, SerializationError, WrongType, shown
+from parsl_pool.errors import DependencyError, PoolElsewhere, SerializationError, WrongType, shown
 from parsl_pool.interchange import nest, serialize, wire
 
 T = TypeVar("T")
@@ -33,10 +33,12 @@ _FIXED_KINDS = (FunctionType, BuiltinFunctionType, type)
 _OPTIONS = frozenset({"retries", "lost_retries", "priority", "label", "walltime"})
 
 
-def restore(token: str, label: str, size: int) -> Any:
-    """What a pool unpickles to."""
+def restore(token: str, label: str, size: int, options: dict[str, Any] | None = None) -> Any:
+    """What a pool unpickles to, or a view of one with options."""
     pool = POOLS.get(token)
-    return PoolHandle(token, label, size) if pool is None else pool
+    if pool is None:
+        return PoolHandle(token, label, size, options)
+    return pool.options(**options) if options else pool
 
 
 class NestedFuture(Future[T]):
@@ -93,7 +95,7 @@ class NestedFuture(Future[T]):
     def __reduce_ex__(self, protocol: Any) -> Any:
         if self._state == FINISHED and self._exception is None:
             return _same, (self._result,)
-        raise _HasFuture("a future can't be pickled; as an argument of submit() or map() it is awaited")
+        raise _HasFuture(self)
 
 
 def _bring_quietly(future: NestedFuture[Any]) -> None:
@@ -108,7 +110,11 @@ def _same(value: T) -> T:
 
 
 class _HasFuture(Exception):
-    """There is a future in what was to be pickled."""
+    """There is a future in what was to be pickled, and it has no value, or none yet."""
+
+    def __init__(self, future: NestedFuture[Any]) -> None:
+        super().__init__("a future can't be pickled; as an argument of submit() or map() it is awaited")
+        self.future = future
 
 
 class _Waiters(list[Any]):
@@ -188,7 +194,7 @@ class PoolHandle(Executor):
         try:
             function = _dump_function(fn, name)
             arguments, needed = _dump_arguments([args, kwargs] if kwargs else args, name)
-        except SerializationError as error:
+        except (SerializationError, DependencyError) as error:
             future.set_exception(error)
             return future
         numbers = [other._number for other in needed]
@@ -248,9 +254,7 @@ class PoolHandle(Executor):
         """Nothing: the pool is ended by the program that made it."""
 
     def __reduce__(self) -> Any:
-        if self._options:
-            return PoolHandle, (self._token, self._label, self.size, self._options)
-        return restore, (self._token, self._label, self.size)
+        return restore, (self._token, self._label, self.size, self._options)
 
     def __repr__(self) -> str:
         return f"<PoolHandle of {self._label}, {self.size} workers>"
@@ -303,6 +307,11 @@ def _dump_function(fn: Any, name: str) -> bytes:
     return serialize.ANEW + serialize.dump_by_value(fn, name)
 
 
+def _failed(future: NestedFuture[Any], name: str) -> DependencyError:
+    error: BaseException = CancelledError() if future.cancelled() else future.exception() or CancelledError()
+    return DependencyError([(error, f"call {future._number}")], name)
+
+
 def _dump_arguments(packed: Any, name: str) -> tuple[bytes, list[NestedFuture[Any]]]:
     """A payload; or a pickle with tokens, and the futures that they stand for."""
     try:
@@ -313,11 +322,16 @@ def _dump_arguments(packed: Any, name: str) -> tuple[bytes, list[NestedFuture[An
     except BaseException as problem:  # by value may do; if not, the error of that says what is wrong
         serialize.pass_on(problem, lambda: pickle.dumps(packed, 5))
     found: list[NestedFuture[Any]] = []
+    failed: list[NestedFuture[Any]] = []
     import cloudpickle  # on first need: 20 ms
 
     class ByValue(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no types
         def persistent_id(self, obj: object) -> Any:
-            if not isinstance(obj, NestedFuture) or obj._state in _OVER:
+            if not isinstance(obj, NestedFuture):
+                return None
+            if obj._state in _OVER and (obj.cancelled() or obj.exception()):
+                failed.append(obj)
+            if obj._state in _OVER:
                 return None
             if obj not in found:
                 found.append(obj)
@@ -327,6 +341,8 @@ def _dump_arguments(packed: Any, name: str) -> tuple[bytes, list[NestedFuture[An
     try:
         ByValue(file, 5).dump(packed)
     except BaseException:  # whatever user code raises while it is pickled
+        if failed:
+            raise _failed(failed[0], name) from None
         return serialize.dump_by_value(packed, f"arguments of {name}"), []
     return file.getvalue(), found
 

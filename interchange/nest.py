@@ -36,12 +36,20 @@ _SLICE_S = 0.1
 class Call:
     """One call that has not ended."""
 
-    __slots__ = ("arguments", "end", "function", "is_free", "number")
+    __slots__ = ("arguments", "end", "function", "number")
 
-    def __init__(self, number: int, end: Callable[[int, Any], object], function: bytes, arguments: bytes) -> None:
+    def __init__(self, number: int, end: Callable[[int, Any], object]) -> None:
         self.number, self.end = number, end  # end(status, payload) when it is over
-        self.function, self.arguments = function, arguments
-        self.is_free = False  # it may be run here
+        self.function = self.arguments = b""  # as long as it may be run here
+
+    @property
+    def is_free(self) -> bool:
+        """True if it may be run here."""
+        return bool(self.function)
+
+    def leave(self) -> None:
+        """It has begun elsewhere, or has been run."""
+        self.function = self.arguments = b""
 
 
 class Nest:
@@ -63,7 +71,7 @@ class Nest:
         self._waiting = 0
         self._depth = 0
         self.is_over = False
-        worker.before_end = self.close
+        worker.at_end(self.close)
         owner.announce()
 
     # -- out
@@ -91,8 +99,9 @@ class Nest:
         """
         with self._sending:  # so that they come in the order of their numbers
             number = next(self._numbers)
-            made = self._calls[number] = Call(number, end, call[2], call[3])
-            made.is_free = is_free
+            made = self._calls[number] = Call(number, end)
+            if is_free:
+                made.function, made.arguments = call[2], call[3]
             try:
                 self.say(calls.Call(number, *call))
             except BaseException:  # nobody will know its future
@@ -178,9 +187,12 @@ class Nest:
             self._state.notify_all()
 
     def _read(self, seconds: float) -> None:
-        body = self._line.receive(calls.NEST, min(seconds, _SLICE_S))
+        end = monotonic() + min(seconds, _SLICE_S)
+        body = self._line.receive(calls.NEST, end - monotonic())
         if body is not None:
             self._deal(calls.decode(body))
+        elif monotonic() < end and not self.is_over:
+            raise PoolElsewhere("the manager of this worker is gone")
 
     def _deal(self, record: calls.Record) -> None:
         if isinstance(record, calls.Ended):
@@ -215,7 +227,7 @@ class Nest:
             self._until(lambda: self._answered, None)
             if self._answered and not self._mine:
                 for number in self._open(free):
-                    self._calls[number].is_free = False  # all have begun
+                    self._calls[number].leave()  # all have begun
         if not self._mine:
             return False
         call = self._calls.get(self._mine.pop())
@@ -231,7 +243,7 @@ class Nest:
             self._depth -= 1
         data = serialize.join(result)
         self.say(calls.Ran(call.number, status, data))
-        call.is_free = False
+        call.leave()
         if status == wire.OK:  # else the client may have it tried again
             self._end(call.number, status, data)
 
@@ -239,7 +251,6 @@ class Nest:
 
     def close(self) -> None:
         """The task is over. Whoever still waits, in a thread that it has left, is told."""
-        worker.before_end = None
         with self._sending:
             self.is_over = True
         self.rouse()

@@ -391,6 +391,23 @@ here: Worker | None = None
 """The worker that this process is."""
 
 
+_endings: list[Callable[[], None]] = []  # what before_end calls
+
+
+def at_end(call: Callable[[], None]) -> None:
+    """Have this called when the function of the task that runs has ended, and before anybody is told."""
+    global before_end
+    _endings.append(call)
+    before_end = _end_task
+
+
+def _end_task() -> None:
+    global before_end
+    before_end = None
+    while _endings:
+        _endings.pop()()
+
+
 def _note_fork() -> None:
     global before_end, here
     before_end = _leave

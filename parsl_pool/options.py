@@ -102,5 +102,13 @@ class PoolView(Executor):
         """Shut the pool itself down."""
         self._pool.shutdown(wait, cancel_futures=cancel_futures)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """As the pool's own; the options that a call inside of a task can have go with it."""
+        restore, known = self._pool.__reduce__()
+        defaults = self._pool.default_options
+        names = ("retries", "lost_retries", "priority", "label", "walltime")
+        mine = {name: getattr(self._options, name) for name in names}
+        return restore, (*known, {name: value for name, value in mine.items() if value != getattr(defaults, name)})
+
     def __repr__(self) -> str:
         return f"<{self._pool!r} with {self._options!r}>"

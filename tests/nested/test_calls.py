@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from parsl_pool import ParslPoolExecutor
-from parsl_pool.errors import PoolElsewhere
 from tests.eventually import eventually
 from tests.nested import work
 
@@ -46,8 +45,9 @@ def test_calls_that_need_each_other(pool: ParslPoolExecutor) -> None:
     assert pool.submit(work.chain, pool, 10).result() == 10
 
 
-def test_the_error_of_a_call_that_is_needed(pool: ParslPoolExecutor) -> None:
-    text = pool.submit(work.needs_a_failed_one, pool).result()
+@pytest.mark.parametrize("is_known", [False, True])
+def test_the_error_of_a_call_that_is_needed(pool: ParslPoolExecutor, is_known: bool) -> None:
+    text = pool.submit(work.needs_a_failed_one, pool, is_known).result()
     assert "DependencyError" in text and "the root" in text
 
 
@@ -99,6 +99,11 @@ def test_a_wrong_option_is_an_error_that_names_it(pool: ParslPoolExecutor, optio
     assert text in str(error)
 
 
+def test_options_of_a_view_go_with_it(pool: ParslPoolExecutor, tmp_path: Path) -> None:
+    view = pool.options(retries=1, label="twice")
+    assert pool.submit(work.call, view, work.fail_until, str(tmp_path / "tried")).result() == "at last"
+
+
 def test_a_walltime_of_a_call(pool: ParslPoolExecutor, tmp_path: Path) -> None:
     never = str(tmp_path / "never")
     error = pool.submit(work.call_with, pool, {"walltime": 0.3}, work.pid_after, never).exception()
@@ -128,6 +133,14 @@ def test_a_call_that_has_not_begun_can_be_cancelled(tmp_path: Path) -> None:
     assert got == [True, True, True, True, False]
 
 
+def test_who_waits_lends_its_worker_s_place() -> None:
+    """Calls with a walltime are not run by whoever waits: its worker would be ended with them."""
+    with ParslPoolExecutor(1) as pool:
+        assert pool.submit(work.call_with, pool, {"walltime": 60}, work.fib_with_walltimes, pool, 3).result() == 2
+        assert pool.status().workers_started > 1
+        eventually(lambda: len(pool._processes) == 1, within=30)
+
+
 def test_a_future_ends_with_its_task(tmp_path: Path) -> None:
     with ParslPoolExecutor(1) as pool:
         pool.submit(work.keeps, pool).result()
@@ -142,7 +155,3 @@ def test_the_pool_waits_for_parents_and_children(tmp_path: Path, manager_inside:
     pool.shutdown()
     assert future.result() == 8
     assert len(list(tmp_path.iterdir())) == 3
-
-
-def test_elsewhere_is_an_error_of_its_own() -> None:
-    assert issubclass(PoolElsewhere, RuntimeError)

@@ -88,6 +88,14 @@ def fib(pool: Any, n: int) -> int:
     return int(one.result() + other.result())
 
 
+def fib_with_walltimes(pool: Any, n: int) -> int:
+    if n < 2:
+        return n
+    limited = pool.options(walltime=60)
+    one, other = (limited.submit(fib_with_walltimes, pool, n - back) for back in (1, 2))
+    return int(one.result() + other.result())
+
+
 def maps(pool: Any, count: int) -> list[list[int]]:
     numbers = range(count)
     return [
@@ -108,8 +116,10 @@ def chain(pool: Any, length: int) -> int:
     return int(future.result())
 
 
-def needs_a_failed_one(pool: Any) -> str:
+def needs_a_failed_one(pool: Any, is_known: bool) -> str:
     bad = pool.submit(fail, "the root")
+    if is_known:
+        bad.exception()
     future = pool.submit(one_more, bad)
     return repr(future.exception())
 
