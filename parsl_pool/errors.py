@@ -346,7 +346,7 @@ class ExecutorError(ParslPoolError):
 
 
 class BadStateException(ExecutorError):
-    """The executor cannot recover; all of its tasks fail with this."""
+    """The executor cannot recover; all of its tasks fail with this. See `PoolBroken`, which is what is raised."""
 
 
 class UnsupportedFeatureError(ExecutorError):

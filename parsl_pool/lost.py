@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from concurrent.futures.process import BrokenProcessPool
 
-from parsl_pool.errors import ParslPoolError, SerializationError, describe_fields
+from parsl_pool.errors import BadStateException, ParslPoolError, SerializationError, describe_fields
 
 TYPE_CHECKING = False  # checkers know the name; taking it from `typing` would load that
 if TYPE_CHECKING:
@@ -107,15 +107,23 @@ class DeserializationError(SerializationError, BrokenProcessPool):
         return f"{self.reason}. The pool goes on with the other tasks."
 
 
-class PoolBroken(ParslPoolError, BrokenProcessPool):
+class PoolBroken(BadStateException, BrokenProcessPool):
     """The pool cannot run anything any more; the text says why. `submit` raises it from then on."""
+
+    def __init__(self, reason: str, executor: object = "") -> None:
+        super().__init__(executor, reason)
+        self.args = (reason, self.executor)
+
+    def __str__(self) -> str:
+        return self.reason
 
 
 class InitializerError(PoolBroken):
     """The initializer raised in a worker, so that no worker can start."""
 
-    def __init__(self, text: str, traceback_text: str = "") -> None:
-        super().__init__(text, traceback_text)
+    def __init__(self, text: str, traceback_text: str = "", executor: object = "") -> None:
+        super().__init__(text, executor)
+        self.args = (text, traceback_text, self.executor)
         self.text, self.traceback_text = text, traceback_text
 
     def __str__(self) -> str:

@@ -29,6 +29,8 @@ SAMPLES: dict[str, Any] = {
     "dependent_exceptions_tids": [(ValueError("first"), "task 1"), (KeyError("second"), "task 2")],
     "executor": "the label",
     "exit_code": 3,
+    "PoolBroken.executor": "a reason",  # its text is the reason alone
+    "InitializerError.executor": "the text",
 }
 
 
@@ -39,7 +41,7 @@ def instance(cls: type[Exception]) -> Exception:
     arguments = inspect.signature(cls).parameters
     if cls is errors.DependencyCycle:
         return cls(["task 1 (fit)", "task 2 (draw)"])
-    return cls(*[SAMPLES.get(name, f"the {name}") for name in arguments])
+    return cls(*[SAMPLES.get(f"{cls.__name__}.{name}", SAMPLES.get(name, f"the {name}")) for name in arguments])
 
 
 def alike(value: Any) -> Any:
@@ -107,6 +109,8 @@ def test_every_late_error_is_in_the_late_module_and_no_other() -> None:
         ("WorkerLost", BrokenExecutor),
         ("WorkerKilled", lost.WorkerLost),
         ("InterchangeLost", lost.ManagerLost),
+        ("PoolBroken", errors.BadStateException),
+        ("InitializerError", errors.ExecutorError),
     ],
 )
 def test_errors_are_the_standard_ones_that_programs_catch(name: str, base: type[Exception]) -> None:

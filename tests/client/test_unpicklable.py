@@ -169,6 +169,7 @@ def test_an_initializer_s_error_without_a_text_is_told_by_its_class(
     with ParslPoolExecutor(1, manager_inside=manager_inside, initializer=raise_silent, initargs=(kind,)) as pool:
         error = pool.submit(abs, -1).exception(60)
         assert isinstance(error, InitializerError) and "Silent" in str(error)
+        assert error.executor == pool._backend.label and error.reason == error.text
 
 
 # ---- in the process that pickles

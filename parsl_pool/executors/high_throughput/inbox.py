@@ -84,8 +84,9 @@ class Inbox:
 
         def error() -> PoolBroken:
             if record.cause == "initializer":
-                return InitializerError(text, trace)
-            return PoolBroken(f"no worker can be started: {text}" + (f"; they said:\n{trace}" if trace else ""))
+                return InitializerError(text, trace, self._link.label)
+            said = f"; they said:\n{trace}" if trace else ""
+            return PoolBroken(f"no worker can be started: {text}{said}", self._link.label)
 
         self._link.broken = error()
         self._link.tries.fail_all(error)

@@ -163,7 +163,7 @@ class Link:
         """The pool was closed between the caller's check and our entry into the table."""
         if self.stage in (Stage.STOPPING, Stage.CLOSED) and self.tries.table.pop(task, None) is not None:
             if self.broken is not None:
-                raise PoolBroken(*self.broken.args)
+                raise type(self.broken)(*self.broken.args)
             raise RuntimeError("cannot schedule new futures after shutdown")
 
     def wake(self) -> None:
@@ -245,7 +245,7 @@ class Link:
                 self._open()
             except BaseException as problem:  # the caller gets it; what was made so far is ended
                 text = f"the pool could not be started: {type(problem).__name__}: {shortage.describe(problem)}"
-                self.broken = PoolBroken(text)
+                self.broken = PoolBroken(text, self.label)
                 if self._process is not None:
                     self._process.kill()
                 self._thread = None
@@ -321,7 +321,7 @@ class Link:
                 self._turn(0.0 if self._pump.nap() else None)
         except BaseException as problem:  # a bug of ours: nobody must wait for ever because of it
             log.exception("the I/O thread of pool %s failed", self.label)
-            self.broken = PoolBroken(f"the I/O thread failed: {described(problem)}")
+            self.broken = PoolBroken(f"the I/O thread failed: {described(problem)}", self.label)
             error = self.broken
             if self._process is not None:
                 self._process.kill()

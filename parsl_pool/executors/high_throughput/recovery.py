@@ -12,6 +12,7 @@ import signal
 import socket
 from collections import deque
 from collections.abc import Iterator
+from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -241,20 +242,21 @@ class Recovery:
             self._forget_workers()
         for number, data in list(link.functions.data.items()):  # other threads define more
             link.outgoing.control.append((wire.frame(wire.Function(number, data)), None))
+        broken = partial(PoolBroken, executor=link.label)
         problem: BaseException | None = None
         now = monotonic()
         if not link.may_restart:
             problem = InterchangeLost(None, f"{reason}, and the interpreter is exiting")
         elif is_hopeless:
-            problem = PoolBroken(f"the interchange cannot be started: {reason}\ncommand: {process.command}")
+            problem = broken(f"the interchange cannot be started: {reason}\ncommand: {process.command}")
         elif len(self._restarts) == _RESTARTS and now - self._restarts[0] < 10.0:
-            problem = PoolBroken(f"the interchange ended {_RESTARTS + 1} times within 10 s; the last time {reason}")
+            problem = broken(f"the interchange ended {_RESTARTS + 1} times within 10 s; the last time {reason}")
         else:
             self._restarts.append(now)
             try:
                 link.start_process()
             except (StartError, OSError) as error:
-                problem = PoolBroken(f"the interchange is lost ({reason}) and can't be started again: {error}")
+                problem = broken(f"the interchange is lost ({reason}) and can't be started again: {error}")
         if problem is not None:
             link.give_up_for_good(problem)
             return
