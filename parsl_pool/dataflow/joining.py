@@ -6,6 +6,7 @@ from concurrent.futures import Future
 from typing import Any, Protocol
 
 from parsl_pool.dataflow.traverse import futures_in, with_results
+from parsl_pool.errors import shown
 from parsl_pool.futures import AppFuture
 
 
@@ -29,7 +30,7 @@ def joined_futures(value: Any, name: str) -> list[Future[Any]]:
     futures = futures_in(value)
     if not futures and not (isinstance(value, _CONTAINERS) and not value):
         raise TypeError(
-            f"the join app {name} must return a future, or a container with futures in it, and returned {value!r:.200}"
+            f"the join app {name} must return a future, or a container with futures in it, and returned {shown(value)}"
         )
     return futures
 

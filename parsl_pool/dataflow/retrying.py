@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from parsl_pool.dataflow.record import FlowRecord
+from parsl_pool.errors import shown
 
 
 def cost_of(error: BaseException, record: FlowRecord) -> float:
@@ -20,7 +21,7 @@ def cost_of(error: BaseException, record: FlowRecord) -> float:
         return 1.0
     cost: Any = handler(error, record)
     if isinstance(cost, bool) or not isinstance(cost, (int, float)) or math.isnan(cost):
-        raise TypeError(f"the retry_handler must return a number, the cost of this failure, and returned {cost!r:.200}")
+        raise TypeError(f"the retry_handler must return a number, the cost of this failure, and returned {shown(cost)}")
     return float(cost)
 
 

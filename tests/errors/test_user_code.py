@@ -184,6 +184,26 @@ def test_an_error_that_has_no_text(pool: ParslPoolExecutor, tmp_path: Path) -> N
     is_well(pool)
 
 
+class NoRepr(list[Any]):
+    """It can't be shown."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError("no text")
+
+
+def test_what_can_t_be_shown_is_told_of_all_the_same(pool: ParslPoolExecutor) -> None:
+    """Where a wrong thing of the user's is to be named in an error."""
+    odd: Any = NoRepr([1])
+    joins = pool.options(join=True).submit(lambda: odd)
+    tried = pool.options(retries=1, retry_handler=lambda error, record: odd).submit(int, "x")
+    no_text: Any = NoRepr
+    says = bash_app(data_flow_kernel=pool)(no_text)()
+    for future, words in (joins, "must return a future"), (tried, "must return a number"), (says, "as a text"):
+        error = str(future.exception(30))
+        assert words in error and "<NoRepr instance" in error
+    is_well(pool)
+
+
 def test_the_function_that_makes_paths(kind: str, failure: BaseException, tmp_path: Path) -> None:
     """It is called in the user's own thread, and what it raises is raised there."""
     executor: Any = ThreadPoolExecutor() if kind == "threads" else HighThroughputExecutor(max_workers_per_node=1)
