@@ -258,6 +258,9 @@ def serve(sock: socket.socket, parent: int) -> None:
 def prepare(settings: wire.Settings, descriptors: list[int]) -> worker.Setup:
     """Make this process fit to run the user's code; what every worker has in common."""
     sys.path[:] = settings.sys_path
+    os.environ["PARSL_WORKER_COUNT"] = str(settings.workers)
+    os.environ["PARSL_WORKER_POOL_ID"] = settings.manager
+    os.environ["PARSL_WORKER_BLOCK_ID"] = settings.block
     if settings.authkey:
         inherited.set_authkey(settings.authkey)
     preload(settings.preload)

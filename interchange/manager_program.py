@@ -158,6 +158,7 @@ class ManagerProgram:
         # Longer than the client takes to notice that the interchange hangs, and to start another one.
         self._patience_s = 2 * settings.threshold_ms / 1000
         self._log.open(settings.log_dir, self._warn_soon)
+        settings = wire.Settings(*settings[:-2], self.name, self._block)
         where = self._ticket.address
         self._log.write(f"begun in block {self._block!r}, {settings.workers} workers, interchange at {where}")
         self._claims = self._open_claims(settings)

@@ -187,6 +187,8 @@ class HighThroughputExecutor(ParslExecutor):
             self.link.claims.fd,
             int(self.heartbeat_period * 1000),
             int(self.heartbeat_threshold * 1000),
+            f"{socket.gethostname()}-{os.getpid()}-{self.label}",
+            "0",
         )
         return settings, [os.dup(fd) for fd in descriptors]
 
