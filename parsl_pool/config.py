@@ -44,7 +44,7 @@ class Config:
         exit_mode: what leaving `with parsl_pool.load(...)` does: "cleanup" (end the pool when all tasks are done),
             "wait" (the same; not after an exception: then what has not begun is cancelled), or "skip" (nothing).
         garbage_collect: whether a task's record, which handlers get, lets go of the call when the task is done.
-        initialize_logging: whether there is a log file in the run's directory.
+        initialize_logging: whether there are log files in the run's directory.
         internal_tasks_max_threads: threads of this process for join apps, retry handlers and the like.
         lost_retries: how often a task is tried again whose place was lost.
         max_idletime: seconds without work after which a block may go.
@@ -52,7 +52,7 @@ class Config:
         retries: how often a task that fails is tried again.
         retry_delay: seconds before the second try, twice as many before each further one.
         retry_handler: called with the error and the task's record; what it returns is taken from `retries`.
-        run_dir: where each run's directory is made, numbered; None: a temporary one.
+        run_dir: where each run's directory is made, numbered; None: a temporary one, if one is needed, and no log.
         std_autopath: called with a task's record and "stdout" or "stderr", makes the path for AUTO_LOGNAME.
         strategy: how blocks come and go: "none", "simple" or "htex_auto_scale".
         strategy_period: seconds between two looks at that.
@@ -83,7 +83,7 @@ class Config:
         retries: int = 0,
         retry_delay: float = 0.0,
         retry_handler: Callable[[BaseException, Any], float] | None = None,
-        run_dir: str | os.PathLike[str] | None = None,
+        run_dir: str | os.PathLike[str] | None = "runinfo",
         std_autopath: Callable[[Any, str], Any] | None = None,
         strategy: str | None = "simple",
         strategy_period: float = 5.0,

@@ -1,5 +1,6 @@
 """For all tests: a session of their own, what they may leave behind (nothing), and the options."""
 
+import inspect
 import os
 import shutil
 import sys
@@ -10,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from parsl_pool import portable
+from parsl_pool import Config, portable
+from parsl_pool.run_directory import RunPlace
 from tests import leaks
 from tests.no_linux import sitecustomize
 
@@ -42,6 +44,7 @@ def pytest_configure(config: pytest.Config) -> None:
     leaks.PATIENCE_S = config.getoption("--leak-patience")
     # The standard library starts its tracker when first needed and keeps it: here, so that no test does.
     resource_tracker.ensure_running()
+    _make_no_runinfo()
     # A place of our own, so that others' temporary files are not taken for ours. Its name is short: sockets
     # are made below it, and their paths may have 107 bytes. pytest's own files stay where one looks for them.
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
@@ -54,6 +57,18 @@ def pytest_configure(config: pytest.Config) -> None:
         # Every Python that is started from here refuses to parsl_pool what only Linux has, as this one does by now.
         os.environ["PYTHONPATH"] = os.pathsep.join([str(NO_LINUX), *filter(None, [os.environ.get("PYTHONPATH")])])
         os.environ.setdefault(sitecustomize.REPORT, str(root / "linux-calls"))
+
+
+def _make_no_runinfo() -> None:
+    """Most pools of tests are not about the directories of runs, and a Config that does not say makes one where the
+    tests stand. Those that are say where, or run in a process of their own."""
+    begin = RunPlace.__init__
+    default = inspect.signature(Config).parameters["run_dir"].default
+
+    def begin_elsewhere(self: RunPlace, path: str | None) -> None:
+        begin(self, None if path == default else path)
+
+    RunPlace.__init__ = begin_elsewhere  # type: ignore[method-assign]  # that is the point
 
 
 @pytest.hookimpl(trylast=True)

@@ -43,7 +43,7 @@ MAY_USE: dict[str, set[str]] = {
     "futures": {"checks", "files"},
     "dataflow": {"files", "forked", "futures", "interchange"},
     "run_directory": set(),
-    "run_log": {"interchange"},
+    "run_log": {"interchange", "loggers"},
     "memoization": {"dataflow", "futures", "interchange"},
     "scaling": {"providers"},
     "executors": {"checks", "dataflow", "forked", "futures", "interchange", "providers", "recipe", "run_directory",

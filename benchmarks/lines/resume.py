@@ -51,7 +51,7 @@ def resume(trial: Trial) -> Mapping[str, float]:
 def _pool(path: str, workers: int) -> Any:
     parsl_pool = import_module("parsl_pool")
     executor = parsl_pool.HighThroughputExecutor(max_workers_per_node=workers)
-    return parsl_pool.ParslPoolExecutor(parsl_pool.Config([executor], checkpoint_files=[path]))
+    return parsl_pool.ParslPoolExecutor(parsl_pool.Config([executor], checkpoint_files=[path], run_dir=None))
 
 
 def _write(folder: str, count: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+import weakref
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from concurrent.futures import ThreadPoolExecutor as _Threads
@@ -19,6 +20,8 @@ from parsl_pool.errors import AppTimeout, PoolBroken, described
 from parsl_pool.executors.base import ParslExecutor
 from parsl_pool.executors.walltimes import Walltimes
 from parsl_pool.futures import PENDING, RUNNING, AppFuture, Failure
+from parsl_pool.run_directory import RunPlace
+from parsl_pool.run_log import RunLog
 
 
 class ThreadPoolExecutor(ParslExecutor):
@@ -59,6 +62,9 @@ class ThreadPoolExecutor(ParslExecutor):
         self._lock = threading.Lock()  # guards _threads, _pending and _closing
         self._pending: dict[int, AppFuture[Any]] = {}
         self._closing = False
+        self._place: RunPlace | None = None
+        self._logs = False
+        self._end_log: Callable[[], object] = lambda: None
         self._empty = threading.Condition(self._lock)
         self._is_held: Callable[[], bool] = lambda: False
         self._walltimes = Walltimes(f"{self._prefix}-walltimes", self._expired)
@@ -78,6 +84,10 @@ class ThreadPoolExecutor(ParslExecutor):
             if self._closing and not is_held:
                 raise RuntimeError("cannot schedule new futures after shutdown")
             if self._threads is None:
+                if self._place is not None and self._place.path is not None and self._logs:
+                    run_log = RunLog(self._place.enter().path, self.label)
+                    # Also for one that is dropped without a shutdown.
+                    self._end_log = weakref.finalize(self, _end_log, run_log, self._place)
                 self._threads = _Threads(self.max_threads, thread_name_prefix=self._prefix)
 
     def begin_shutdown(self, kill: bool = False) -> None:
@@ -97,7 +107,13 @@ class ThreadPoolExecutor(ParslExecutor):
             self._threads.shutdown(wait=True)
         self._walltimes.close()
         self.kernel.close()
+        self._end_log()
         return True
+
+    def adopt(self, retries: int, lost_retries: int, place: RunPlace, logs: bool) -> None:
+        """See the base class."""
+        super().adopt(retries, lost_retries, place, logs)
+        self._place, self._logs = place, logs
 
     @property
     def is_open(self) -> bool:
@@ -290,3 +306,8 @@ class ThreadPoolExecutor(ParslExecutor):
     def pump(self, future: AppFuture[Any], deadline: float | None) -> bool:
         """Results come from the threads themselves."""
         return False
+
+
+def _end_log(run_log: RunLog, place: RunPlace) -> None:
+    run_log.close()
+    place.leave()

@@ -32,16 +32,23 @@ def _(obj: object, output_ref: bool = False) -> bytes:
     raise FutureInArguments("a future has no key before it has a value")
 
 
+_TOLD_SINGLY = 100
+
+
 class _Told:
     """Loaded checkpoints, which tell the log when they are of use."""
 
     def __init__(self, loaded: Loaded, pool: str) -> None:
-        self._loaded, self._pool = loaded, pool
+        self._loaded, self._pool, self._count = loaded, pool, 0
 
     def get(self, digest: bytes) -> bytes | None:
         data = self._loaded.get(digest)
         if data is not None:
-            log.info("pool %s: a result was found in a checkpoint, of call %s", self._pool, digest.hex()[:16])
+            self._count += 1
+            if self._count <= _TOLD_SINGLY:
+                log.info("pool %s: a result was found in a checkpoint, of call %s", self._pool, digest.hex()[:16])
+            elif self._count & (self._count - 1) == 0:  # a run that is resumed may find a million
+                log.info("pool %s: %d results were found in a checkpoint so far", self._pool, self._count)
         return data
 
     def calls_of(self, function: str) -> Iterator[CallKey]:

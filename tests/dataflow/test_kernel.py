@@ -183,7 +183,7 @@ def test_the_error_names_the_way_to_the_first_failure(task: Tasks) -> None:
     fails(first)
     error = third.exception(0)
     assert isinstance(error, DependencyError) and isinstance(error.root_cause, KeyError)
-    assert "task 2 did not run: it needs task 1 (fit), which needs task 1000, which failed with" in str(error)
+    assert "task 2 (fit) did not run: it needs task 1 (fit), which needs task 1000, which failed with" in str(error)
 
 
 @pytest.mark.parametrize("how", [fails, is_cancelled])

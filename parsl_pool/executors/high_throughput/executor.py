@@ -149,9 +149,10 @@ class HighThroughputExecutor(ParslExecutor):
     def _start(self) -> None:
         if self._dumped is None:
             self._dumped = self._dump_initializer()  # before anything runs that would have to be ended again
-        if self._directory is None and (self._place.path is not None or not self.manager_inside):
+        has_log = self._place.path is not None and self._logs
+        if self._directory is None and (has_log or not self.manager_inside):
             self._directory = self._place.enter()
-            if self._place.path is not None and self._logs:
+            if has_log:
                 self._log = RunLog(self._directory.path, self.label)
         self.link.open()
 
