@@ -114,7 +114,8 @@ def test_handlers_of_the_program_get_what_they_would_get_without_a_log(
     child = logging.getLogger("parsl_pool.below")
     run_log = RunLog(str(tmp_path), "x")
     try:
-        told(logging.INFO), told(logging.WARNING)
+        told(logging.INFO)
+        told(logging.WARNING)
         assert above.getvalue() == "told at 30\n"
         monkeypatch.setattr(child, "level", logging.INFO)
         told(logging.INFO, "parsl_pool.below")
@@ -140,7 +141,8 @@ def test_a_level_that_the_program_has_set_is_left_alone(tmp_path: Path, above: i
     logger.setLevel(logging.ERROR)
     try:
         run_log = RunLog(str(tmp_path), "x")
-        told(logging.WARNING), told(logging.ERROR)
+        told(logging.WARNING)
+        told(logging.ERROR)
         run_log.close()
     finally:
         logger.setLevel(logging.NOTSET)
