@@ -4,9 +4,19 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
+from parsl_pool import python_app
+
 
 def double(x: int) -> int:
     return 2 * x
+
+
+@python_app
+def decorated(x: int) -> int:
+    return 2 * x
+
+
+doubled = python_app(double)
 
 
 def counting(function: Callable[..., Any]) -> Callable[..., Any]:

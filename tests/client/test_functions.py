@@ -1,8 +1,12 @@
 import math
+import os
 import pickle
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any, cast
 
@@ -15,6 +19,8 @@ from parsl_pool.executors.high_throughput.functions import Functions
 from parsl_pool.interchange import serialize
 from tests.client import functions_to_send as sent
 from tests.client.functions_to_send import Adder, counting, double
+
+ROOT = Path(__file__).parents[2]
 
 
 class Sender:
@@ -419,3 +425,45 @@ def test_many_threads_agree_on_the_numbers(sender: Sender) -> None:
         thread.join()
     assert len(got) == 6 and all(numbers == got[0] for numbers in got)
     assert sorted(number for number, _ in sender.defined) == sorted(got[0])
+
+
+RUN_BY_PATH = """
+from dataclasses import dataclass
+from parsl_pool import ParslPoolExecutor
+
+@dataclass
+class Pair:
+    left: int
+    right: int
+
+def half(value):
+    return value / 2
+
+def halves(value):
+    return half(value), Pair(1, 2).right
+
+print(__name__)
+with ParslPoolExecutor(1) as pool:
+    print(pool.submit(halves, 4).result(), list(pool.map(half, [2, 6])), pool.submit(lambda: half(8)).result())
+"""
+
+
+def test_functions_of_a_program_that_runpy_runs_go_by_value(tmp_path: Path) -> None:
+    """Its module has a name, by which nobody can import it."""
+    path = tmp_path / "program.py"
+    path.write_text(RUN_BY_PATH)
+    command = [sys.executable, "-c", "import runpy, sys; runpy.run_path(sys.argv[1])", str(path)]
+    said = subprocess.run(
+        command, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=50
+    )
+    assert said.stdout == "<run_path>\n(2.0, 2) [1.0, 3.0] 4.0\n", said.stderr
+
+
+def test_the_function_of_an_app_goes_by_name_unless_it_was_decorated(sender: Sender) -> None:
+    """Then its name leads to the app. So it has been with Parsl, too."""
+    for app, by_name in (sent.decorated, False), (sent.doubled, True):
+        number = sender.number_of(app.func)
+        data = dict(sender.defined)[number]
+        assert (b"functions_to_send" in data and len(data) < 100) is by_name
+        assert sender.call(number, 4) == 8
+        assert sender.number_of(app.func) == number and sender.is_reused(number)

@@ -22,6 +22,7 @@ _IMMUTABLE = (int, float, complex, str, bytes, bool, type(None), CodeType)
 _KEEP_BYTES = 1 << 26
 _KEEP_COUNT = 4096
 _LONGEST_NAME = 200
+_RUN_PATH = "<run_path>"  # what runpy.run_path() calls a program while it runs; nobody else has a module of that name
 
 
 class _ByValue:
@@ -169,6 +170,11 @@ def _goes_by_value(function: Any) -> bool:
         return False
     if module == "__main__" or module is None:
         return module == "__main__"
+    if module == _RUN_PATH and _RUN_PATH in sys.modules:
+        import cloudpickle  # which is needed now anyway
+
+        cloudpickle.register_pickle_by_value(sys.modules[_RUN_PATH])  # what the function uses goes with it
+        return True
     # None as well while another thread is just importing it: then nobody can have registered anything.
     listed = getattr(sys.modules.get("cloudpickle"), "list_registry_pickle_by_value", None)
     if listed is None:
