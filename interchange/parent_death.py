@@ -54,12 +54,19 @@ class Guardian:
             return
         read, self._write = os.pipe()
         server = os.getpid()
-        between = os.fork()
+        try:
+            between = os.fork()
+        except OSError:
+            between = -1  # no more processes: it must do without
         if between:
             os.close(read)
             if life >= 0:
                 os.close(life)
-            os.waitpid(between, 0)
+            if between > 0:
+                try:
+                    os.waitpid(between, 0)
+                except ChildProcessError:
+                    pass  # SIGCHLD is ignored: nobody has to wait
             return
         try:
             os.setsid()

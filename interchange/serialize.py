@@ -207,7 +207,7 @@ def to_shared_memory(payload: bytes | list[Any], label: str) -> tuple[bytes, int
         OSError: out of memory or descriptors; the caller sends it through the socket then.
     """
     size = size_of(payload)
-    fd = shared_memory.create(size, label)
+    fd = shared_memory.create(0, label)
     try:
         write_all(fd, [payload] if type(payload) is bytes else payload)
     except OSError:

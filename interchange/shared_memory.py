@@ -7,10 +7,16 @@ descriptor is what is passed from process to process.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from mmap import ACCESS_COPY, mmap
 
 from parsl_pool import portable
 from parsl_pool.interchange.standard_streams import off_standard_streams
+
+if not portable.has(os, "memfd_create"):
+    import tempfile  # now, and not when it is needed: the user's program may have a tempfile.py on its path
+
+_ZEROS = 1 << 20
 
 
 def create(size: int, label: str) -> int:
@@ -21,9 +27,8 @@ def create(size: int, label: str) -> int:
     """
     if portable.has(os, "memfd_create"):
         fd = os.memfd_create(f"parsl-pool-{label}", os.MFD_CLOEXEC)
-    else:
-        fd = _unlinked_file()
-    return _grown(fd, size)
+        return _made(fd, size, os.ftruncate)
+    return _made(_unlinked_file(), size, _fill)
 
 
 def create_named(path: str, size: int) -> int:
@@ -32,7 +37,7 @@ def create_named(path: str, size: int) -> int:
     Raises:
         OSError: there is such a file, or no room.
     """
-    fd = _grown(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), size)
+    fd = _made(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), size, _fill)
     os.chmod(fd, 0o600)  # whatever the umask is
     return fd
 
@@ -42,19 +47,24 @@ def open_named(path: str) -> int:
     return os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
 
 
-def _grown(fd: int, size: int) -> int:
+def _made(fd: int, size: int, grow: Callable[[int, int], None]) -> int:
     fd = off_standard_streams(fd)
     try:
-        os.ftruncate(fd, size)
+        grow(fd, size)
     except OSError:
         os.close(fd)
         raise
     return fd
 
 
-def _unlinked_file() -> int:
-    import tempfile  # only where there is no memfd_create: it costs a worker's start 10 ms
+def _fill(fd: int, size: int) -> None:
+    """Grow a file on a disk: whoever touches mapped pages that the disk has no room for dies of SIGBUS, much later."""
+    end = 0
+    while end < size:
+        end += os.pwrite(fd, bytes(min(size - end, _ZEROS)), end)
 
+
+def _unlinked_file() -> int:
     fd, path = tempfile.mkstemp(prefix="parsl-pool-")
     os.unlink(path)
     return fd

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from parsl_pool import portable
 from tests.environments.places import WORKS, Place, other_user
 
 pytestmark = pytest.mark.timeout(120)
@@ -77,7 +78,8 @@ def test_a_task_without_memory_fails_alone(folder: Path) -> None:
 def test_files_of_no_size(folder: Path) -> None:
     """Shared memory is a file to this limit."""
     outcome = Place(steps=[["limit", "FSIZE", 0]]).run(folder)
-    assert re.match(r"StartError: .*File too large.*RLIMIT_FSIZE", outcome["inside"])
+    memory = "No usable temporary directory" if portable.FORCED else "File too large.*RLIMIT_FSIZE"
+    assert re.match(f"StartError: .*{memory}", outcome["inside"])
     assert re.match(r"ConfigurationError: .*run_dir=", outcome["apart"])
 
 
