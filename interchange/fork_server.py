@@ -265,5 +265,6 @@ def prepare(settings: wire.Settings, descriptors: list[int]) -> worker.Setup:
         inherited.set_authkey(settings.authkey)
     preload(settings.preload)
     return worker.Setup(
-        settings.initializer, settings.max_tasks_per_child, descriptors[0] if descriptors else -1, descriptors[1:]
+        settings.initializer, settings.max_tasks_per_child, descriptors[0] if descriptors else -1, descriptors[1:],
+        settings.label, settings.run_id,
     )

@@ -7,6 +7,8 @@ import os
 from parsl_pool.interchange import columns, serialize, wire
 from parsl_pool.interchange.task_messages import TaskMessage
 
+_STAND_IN = len(serialize.stand_in(0))
+
 
 def read_descriptor(fd: int) -> bytes:
     """All that a descriptor's file holds; it is closed."""
@@ -27,7 +29,7 @@ def inline_tasks(tasks: columns.Tasks) -> columns.Tasks:
     """The same tasks without descriptors."""
     if not tasks.descriptors:
         return tasks
-    payload = read_descriptor(tasks.descriptors[0])
+    payload = tasks.payload[: -_STAND_IN] + read_descriptor(tasks.descriptors[0])  # what a try is told comes before
     for fd in tasks.descriptors[1:]:  # memory for the result: nobody can write to it there
         os.close(fd)
     return columns.Tasks(

@@ -19,7 +19,7 @@ from time import monotonic
 from typing import Any
 
 from parsl_pool.errors import PoolElsewhere
-from parsl_pool.interchange import calls, serialize, wire, worker
+from parsl_pool.interchange import calls, running_task, serialize, wire, worker
 from parsl_pool.interchange.page import TASK
 from parsl_pool.interchange.running_task import line_of_worker
 
@@ -238,7 +238,8 @@ class Nest:
     def _run(self, call: Call) -> None:
         self._depth += 1
         try:
-            status, result = run(call.function, call.arguments)
+            with running_task.call_of_it():
+                status, result = run(call.function, call.arguments)
         finally:
             self._depth -= 1
         data = serialize.join(result)

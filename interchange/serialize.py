@@ -1,6 +1,6 @@
 """Objects to bytes and back: payloads of tasks, of functions and of results.
 
-The first byte of a payload tells its form:
+The first byte of a payload tells its form (T is in resumed.py):
 
     0x80  a pickle (that is how pickles of protocol 2 and later begin)
     B     a pickle with its large buffers beside it (protocol 5, out of band)

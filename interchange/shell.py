@@ -20,6 +20,7 @@ from parsl_pool.errors import (
     described,
     shown,
 )
+from parsl_pool.interchange import running_task
 
 _TAIL = 2048  # bytes of standard error that an error tells
 
@@ -150,7 +151,7 @@ def _in_shell(command: str, stdout: Stream, stderr: Stream) -> tuple[int, str]:
     try:
         options: dict[str, Any] = {
             "shell": True, "executable": _SHELL, "stdin": subprocess.DEVNULL, "stdout": out, "stderr": err,
-            "close_fds": True,
+            "close_fds": True, "env": {**os.environ, **running_task.environment()},
         }  # fmt: skip
         children = children_of_this_thread.are
         if children is not None:

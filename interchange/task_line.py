@@ -86,9 +86,14 @@ class TaskLine:
         self._connection.send(wire.frame(wire.FromTask(task, topic, serialize.join(body))))
 
     def has_room(self) -> bool:
-        """False while a small message would have to wait."""
-        self._count_heard()
-        return self._cost + _OVERHEAD <= _BUDGET
+        """False while a small message would have to wait: for room, or for another thread's message."""
+        if not self._lock.acquire(blocking=False):
+            return False
+        try:
+            self._count_heard()
+            return self._cost + _OVERHEAD <= _BUDGET
+        finally:
+            self._lock.release()
 
     def _wait_for_room(self, cost: int) -> None:
         nap = _NAP_S

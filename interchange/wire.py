@@ -82,6 +82,8 @@ class Settings(NamedTuple):
     claims_fd: int
     heartbeat_ms: int
     threshold_ms: int  # a side that has been silent for so long is lost
+    label: str  # of the executor
+    run_id: str  # what tasks know the run by
     manager: str  # what its workers' environment says of it; managers apart put in themselves ...
     block: str  # ... and their block
 

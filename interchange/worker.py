@@ -60,14 +60,18 @@ class Setup(NamedTuple):
     max_tasks: int  # 0: no limit
     claims: int  # descriptor of the claims table, -1 for none
     descriptors: list[int]  # those that the initializer's arguments need
+    label: str  # of the executor
+    run_id: str
 
 
 class Worker:
     """The loop of one worker process."""
 
-    def __init__(self, sock: socket.socket, page_fd: int, setup: Setup) -> None:
+    def __init__(self, sock: socket.socket, page_fd: int, setup: Setup, rank: int = 0) -> None:
         self.connection = self._connection = Connection(sock)
-        self.line: Any = None  # the TaskLine, made when a task has something to say
+        self.setup, self.rank = setup, rank
+        self.task: Any = None  # the WorkerTask, made when a task has something to say or to ask
+        self.resumed: tuple[int, Any] = (-1, None)  # a try, and what it has been told (resumed.Resumed)
         self.for_task: deque[bytes] = deque()  # ForTask that came while the task was being prepared
         self.walltime_ms = 0  # of the tasks of this batch; 0: none
         self._map = map_shared(page_fd, PAGE_SIZE)
@@ -220,10 +224,14 @@ class Worker:
     def _call(self, call: Any, number: int, payload: Any, descriptors: list[int]) -> tuple[int, Any]:
         """Run one task: its status, and the payload of its result (whole, or in parts)."""
         try:
+            if payload[0] == 0x54:  # T
+                payload = self._resume(payload)
             if len(descriptors) > 1:
                 self._lent.append(descriptors.pop())
             if payload[0] == 0x4D and not serialize.is_plain(descriptors[0]):  # M
                 payload = serialize.from_shared_memory(descriptors.pop(0))
+                if payload[0] == 0x54:
+                    payload = self._resume(payload)
             if call is None:
                 begin = monotonic_ns()
                 call = self._function(number)
@@ -246,6 +254,14 @@ class Worker:
             return wire.RAISED, envelope(problem)
         _look_before_end()
         return dump_result(value, call)
+
+    def _resume(self, payload: Any) -> Any:
+        """Note what a try is told of those before it. Returns the payload proper."""
+        from parsl_pool.interchange import resumed  # only for tasks of more than one try, or of more than one step
+
+        told, payload = resumed.split(payload)
+        self.resumed = (self._words[TASK], told)
+        return payload
 
     # -- results
 
@@ -395,10 +411,12 @@ _endings: list[Callable[[], None]] = []  # what before_end calls
 
 
 def at_end(call: Callable[[], None]) -> None:
-    """Have this called when the function of the task that runs has ended, and before anybody is told."""
+    """Have this called once when the function of the task that runs has ended, and before anybody is told."""
     global before_end
-    _endings.append(call)
-    before_end = _end_task
+    if call not in _endings:
+        _endings.append(call)
+    if before_end is None:  # else this is a fork of the worker, or it calls them already
+        before_end = _end_task
 
 
 def _end_task() -> None:
@@ -461,7 +479,7 @@ def main(worker: int, sock: socket.socket, page_fd: int, stacks_fd: int, setup: 
     os.environ["PARSL_WORKER_RANK"] = str(worker)
     try:
         _initialize(setup, Connection(sock))
-        here = Worker(sock, page_fd, setup)
+        here = Worker(sock, page_fd, setup, worker)
         here.run()
     except StopWork:
         pass

@@ -18,6 +18,7 @@ TYPE_CHECKING = False  # checkers know the name; taking it from `typing` would l
 if TYPE_CHECKING:
     from typing import Any
 
+    from parsl_pool import task as task
     from parsl_pool.apps import bash_app as bash_app
     from parsl_pool.apps import join_app as join_app
     from parsl_pool.apps import python_app as python_app
@@ -83,18 +84,21 @@ __all__ = [
     "python_app",
     "set_file_logger",
     "set_stream_logger",
+    "task",
     "wait_for_current_tasks",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _HOMES and name != "task":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module  # now that something is loaded
 
+    if name == "task":  # a module
+        return import_module("parsl_pool.task")
     value = globals()[name] = getattr(import_module(_HOMES[name]), name)
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOMES})
+    return sorted({*globals(), *_HOMES, "task"})

@@ -109,6 +109,11 @@ class KernelFace:
         return self.submit_with(self.default_options, fn, args, kwargs)
 
     @property
+    def run_id(self) -> str:
+        """Names this run: what `parsl_pool.task.run_id` is in its tasks."""
+        return self._place.run_id
+
+    @property
     def executors(self) -> dict[str, Any]:
         """The executors, by label."""
         return dict(self._backends)

@@ -73,6 +73,7 @@ class RunPlace:
 
     def __init__(self, path: str | None) -> None:
         self.path = path
+        self.run_id = os.urandom(4).hex()  # what tasks and their logs know the run by
         self._lock = threading.Lock()  # guards what follows
         self._directory: RunDirectory | None = None
         self._users = 0

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from parsl_pool.executors.base import ParslExecutor
+from parsl_pool.futures.told import Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,7 @@ class PoolStatus:
         dropped_messages: messages that made no sense, and connections that were refused, since the interchange was
             started. Other than 0: something writes where it should not, or somebody tries to get in; the log has more.
         stages: label -> "new", "open", "draining", "stopping", "closed" or "broken", of each executor.
+        progress: (number, name, progress) of each running task that has told its own by `parsl_pool.task.progress`.
     """
 
     waiting: int = 0
@@ -40,6 +42,7 @@ class PoolStatus:
     managers: tuple[tuple[str, int, int], ...] = ()
     dropped_messages: int = 0
     stages: tuple[tuple[str, str], ...] = ()
+    progress: tuple[tuple[int, str, Progress], ...] = ()
 
 
 def snapshot(backends: Iterable[ParslExecutor]) -> PoolStatus:
@@ -48,12 +51,14 @@ def snapshot(backends: Iterable[ParslExecutor]) -> PoolStatus:
     managers: list[tuple[str, int, int]] = []
     stages = []
     dropped_messages = 0
+    progress: list[tuple[int, str, Progress]] = []
     for backend in backends:
         for name, value in backend.counts().items():
             numbers[name] = numbers.get(name, 0) + value
         loads, dropped = backend.manager_loads()
         managers += loads
         dropped_messages += dropped
+        progress += backend.progress()
         stages.append((backend.label, backend.stage_name()))
     rate = numbers.pop("tasks_per_second", 0.0)
     whole = {name: int(value) for name, value in numbers.items()}
@@ -62,5 +67,6 @@ def snapshot(backends: Iterable[ParslExecutor]) -> PoolStatus:
         managers=tuple(managers),
         dropped_messages=dropped_messages,
         stages=tuple(stages),
+        progress=tuple(progress),
         **whole,
     )

@@ -50,7 +50,7 @@ MAY_USE: dict[str, set[str]] = {
                   "run_log", "scaling"},
     "config_file": set(),
     "config": {"checks", "config_file", "dataflow", "executors", "recipe"},
-    "status": {"executors"},
+    "status": {"executors", "futures"},
     "progress": {"executors"},
     "exit_hook": set(),
     "logs": set(),
@@ -69,8 +69,9 @@ MAY_USE: dict[str, set[str]] = {
     "configs": {"config", "executors"},
     "session": {"config", "executor"},
     "apps": {"checks", "dataflow", "executor", "files", "futures", "interchange", "options", "session"},
+    "task": {"interchange"},
     "__init__": {
-        "apps", "config", "executor", "executors", "files", "futures", "logs", "memoization", "session",
+        "apps", "config", "executor", "executors", "files", "futures", "logs", "memoization", "session", "task",
     },
 }
 

@@ -32,6 +32,7 @@ from parsl_pool.errors import DependencyCycle, JoinError
 from parsl_pool.futures import FINISHED, AppFuture, Failure, LiftingFuture, Value, frameless, has_failed
 from parsl_pool.futures.data_future import DataFuture
 from parsl_pool.futures.states import TaskState
+from parsl_pool.futures.told import told_by
 from parsl_pool.interchange import shell
 
 
@@ -465,16 +466,23 @@ class Flow:
 
     def kill(self, future: AppFuture[Any]) -> bool:
         """Stop the try that runs."""
+        inner = self._try_of(future)
+        return inner is not None and inner.kill()
+
+    def _try_of(self, future: AppFuture[Any]) -> AppFuture[Any] | None:
         with self._lock:
             task = self._tasks.get(id(future))
-            inner = task.inner if task is not None else None
-        return inner is not None and inner.kill()
+            return task.inner if task is not None else None
+
+    def stop(self, future: AppFuture[Any]) -> bool:
+        """Ask the try that runs to stop; none will follow."""
+        told_by(future._record).is_stopping = True
+        inner = self._try_of(future)
+        return inner is not None and inner.stop()
 
     def is_running(self, future: AppFuture[Any]) -> bool:
         """True if a worker has begun the present try."""
-        with self._lock:
-            task = self._tasks.get(id(future))
-            inner = task.inner if task is not None else None
+        inner = self._try_of(future)
         return inner is not None and inner.running()
 
     def failure_seen(self, future: AppFuture[Any]) -> None:

@@ -16,6 +16,7 @@ from parsl_pool.dataflow.kernel import payload_of, pickled
 from parsl_pool.dataflow.retrying import cost_of, delay_before
 from parsl_pool.futures import AppFuture, Failure, frameless, has_failed
 from parsl_pool.futures.states import Attempt, TaskState
+from parsl_pool.futures.told import known_of
 
 
 class Steps(Protocol):
@@ -69,7 +70,7 @@ class FlowTries:
         decides_here = record.options.retry_handler is not None or record.options.retry_delay
         options = record.options._replace(retries=0) if decides_here else record.options
         try:
-            inner = task.backend.launch_try(task.call, payloads, options)
+            inner = task.backend.launch_try(task.call, payloads, options, record)
         except BaseException as error:  # the pool is broken, or has ended
             self.failed_here(task, error)
             return
@@ -100,7 +101,9 @@ class FlowTries:
 
     def _try_failed(self, task: FlowTask, outcome: Any) -> None:
         record = task.record
-        if self.is_ending or task.backend.broken is not None:
+        told = known_of(record)
+        is_stopping = told is not None and told.is_stopping  # the user wants it no more
+        if self.is_ending or is_stopping or task.backend.broken is not None:
             self._flow.end_failed(task, outcome)
         elif record.options.retry_handler is not None:
             self._flow.in_helper(task, partial(self._decide, outcome=outcome))

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from parsl_pool.dataflow.resolvers import DependencyResolver
 from parsl_pool.futures.states import Attempt, TaskState
+from parsl_pool.futures.told import Progress, Told
 
 
 class Fault(Enum):
@@ -43,7 +44,9 @@ class Options(NamedTuple):
 class TaskRecord:
     """What is known about one task beyond its future. Belongs to whoever moves the task: one thread at a time."""
 
-    __slots__ = ("attempts", "began", "dependencies", "label", "lost_left", "options", "retries_left", "task")
+    __slots__ = (
+        "attempts", "began", "dependencies", "label", "lost_left", "options", "parent", "retries_left", "task", "told",
+    )  # fmt: skip
 
     def __init__(self, task: int, options: Options, label: str, began: float) -> None:
         self.task = task
@@ -54,6 +57,13 @@ class TaskRecord:
         self.began = began
         self.attempts: list[Attempt] = []
         self.dependencies: Any = None  # what it waits for, until it is sent
+        self.parent: TaskRecord | None = None  # that of the task which this is a try of
+        self.told: Told | None = None  # what it has told while it runs; see `told_by`
+
+    @property
+    def tries(self) -> int:
+        """How many have failed: the number of the present one."""
+        return len(self.attempts) + (len(self.parent.attempts) if self.parent is not None else 0)
 
     def failed(
         self, fault: Fault, host: str, error: str, now: float, *, worker: str = "", began: float | None = None
@@ -90,6 +100,7 @@ class FlowRecord(TaskRecord):
         memoize, hashsum, from_memo: whether its result is kept, under which key, and whether it comes from there.
         ignore_for_cache: names of arguments that make no difference for that.
         stdout, stderr, outputs: what the future has under these names.
+        progress: what the task has said last about how far it is (fraction, text, when), or None.
         join, joins: whether it is a join app, and the futures that it has returned.
         time_invoked, time_returned, try_time_launched, try_time_returned: `time.time()` seconds.
 
@@ -164,6 +175,11 @@ class FlowRecord(TaskRecord):
         return left >= 0
 
     @property
+    def progress(self) -> Progress | None:
+        """What the task has said last about how far it is; also by a try that has failed."""
+        return self.told.progress if self.told is not None else None
+
+    @property
     def join(self) -> bool:
         """True for a join app."""
         return self.options.join
@@ -177,4 +193,6 @@ class FlowRecord(TaskRecord):
     def let_go(self) -> None:
         """The task is over: what it was made of may be large."""
         self.func = self.exec_fu = self.joins = self.app_fu = None
+        if self.told is not None:
+            self.told.state = None
         self.args, self.kwargs, self.depends = (), {}, []

@@ -8,9 +8,10 @@ from concurrent.futures import Future, wait
 from typing import Any
 
 from parsl_pool import checks
-from parsl_pool.dataflow.record import Options
+from parsl_pool.dataflow.record import Options, TaskRecord
 from parsl_pool.dataflow.traverse import ObjectCall
 from parsl_pool.futures import AppFuture
+from parsl_pool.futures.told import Progress
 from parsl_pool.recipe import Recipe
 from parsl_pool.run_directory import RunPlace
 
@@ -94,8 +95,13 @@ class ParslExecutor(Recipe, ABC):
         """
         return ObjectCall(fn, args, kwargs)
 
-    def launch_try(self, call: Any, results: list[Any], options: Options) -> AppFuture[Any]:
-        """Run what prepare() made; the futures are done. Also after begin_shutdown()."""
+    def launch_try(
+        self, call: Any, results: list[Any], options: Options, of: TaskRecord | None = None
+    ) -> AppFuture[Any]:
+        """Run what prepare() made; the futures are done. Also after begin_shutdown().
+
+        of: the task that this is a try of, with its earlier tries, and what they have told.
+        """
         return self.call(call.fn, call.args, call.kwargs, options)
 
     @abstractmethod
@@ -109,6 +115,10 @@ class ParslExecutor(Recipe, ABC):
     def counts(self) -> dict[str, float]:
         """Numbers for `PoolStatus`, by the names of its attributes. Asks nobody."""
         return {}
+
+    def progress(self) -> list[tuple[int, str, Progress]]:
+        """Number, name and progress of the running tasks that have told theirs."""
+        return []
 
     def manager_loads(self) -> tuple[list[tuple[str, int, int]], int]:
         """Name, held tasks and window of each manager, if there are any; and how many messages were dropped."""

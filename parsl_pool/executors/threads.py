@@ -18,8 +18,11 @@ from parsl_pool.dataflow.record import Fault, Options, TaskRecord
 from parsl_pool.dataflow.traverse import ObjectCall, futures_in, with_results
 from parsl_pool.errors import AppTimeout, PoolBroken, described
 from parsl_pool.executors.base import ParslExecutor
+from parsl_pool.executors.thread_task import ThreadTask
 from parsl_pool.executors.walltimes import Walltimes
 from parsl_pool.futures import PENDING, RUNNING, AppFuture, Failure
+from parsl_pool.futures.told import Progress, known_of, progress_of, told_by
+from parsl_pool.interchange import running_task
 from parsl_pool.run_directory import RunPlace
 from parsl_pool.run_log import RunLog
 
@@ -65,6 +68,7 @@ class ThreadPoolExecutor(ParslExecutor):
         self._place: RunPlace | None = None
         self._logs = False
         self._end_log: Callable[[], object] = lambda: None
+        self.is_stopping = False  # all that runs is asked to
         self._empty = threading.Condition(self._lock)
         self._is_held: Callable[[], bool] = lambda: False
         self._walltimes = Walltimes(f"{self._prefix}-walltimes", self._expired)
@@ -91,7 +95,8 @@ class ThreadPoolExecutor(ParslExecutor):
                 self._threads = _Threads(self.max_threads, thread_name_prefix=self._prefix)
 
     def begin_shutdown(self, kill: bool = False) -> None:
-        """Take no more tasks. kill: those that have not begun are cancelled."""
+        """Take no more tasks. kill: those that have not begun are cancelled, the others asked to stop."""
+        self.is_stopping = self.is_stopping or kill
         with self._lock:
             self._closing = True
             pending = list(self._pending.values()) if kill else []
@@ -140,7 +145,8 @@ class ThreadPoolExecutor(ParslExecutor):
         self._walltimes = Walltimes(f"{self._prefix}-walltimes", self._expired)
 
     def cancel_all(self) -> None:
-        """Cancel every task that has not begun."""
+        """Cancel every task that has not begun; what runs is asked to stop."""
+        self.is_stopping = True
         with self._lock:
             pending = list(self._pending.values())
         for future in pending:
@@ -160,6 +166,18 @@ class ThreadPoolExecutor(ParslExecutor):
             "waiting": waiting, "queued": max(0, queued), "running": running, "done": self._done,
             "failed": self._failed, "retried": self._retried, "workers": self.max_threads,
         }  # fmt: skip
+
+    def progress(self) -> list[tuple[int, str, Progress]]:
+        """See the base class."""
+        with self._lock:
+            running = [future for future in self._pending.values() if future._state == RUNNING]
+        told = [(future, progress_of(future)) for future in running]
+        return [(future.tid, self.name_of(future), said) for future, said in told if said is not None]
+
+    @property
+    def run_id(self) -> str:
+        """Names the pool's run."""
+        return self._place.run_id if self._place is not None else ""
 
     def describe(self) -> str:
         """In a few words."""
@@ -196,9 +214,11 @@ class ThreadPoolExecutor(ParslExecutor):
         with self._lock:
             return list(self._pending.values())
 
-    def launch_try(self, call: ObjectCall, results: list[Any], options: Options) -> AppFuture[Any]:
+    def launch_try(
+        self, call: ObjectCall, results: list[Any], options: Options, of: TaskRecord | None = None
+    ) -> AppFuture[Any]:
         """See the base class."""
-        return self._call(call.fn, call.args, call.kwargs, options, call.futures)
+        return self._call(call.fn, call.args, call.kwargs, options, call.futures, of)
 
     def _call(
         self,
@@ -207,12 +227,15 @@ class ThreadPoolExecutor(ParslExecutor):
         kwargs: Mapping[str, Any],
         options: Options | None,
         needed: list[Future[Any]],
+        of: TaskRecord | None = None,
     ) -> AppFuture[Any]:
         future: AppFuture[Any] = AppFuture()
         future._tid = next(self._ids)
         future._owner = self
         name = str(getattr(fn, "__qualname__", type(fn).__name__))
-        future._record = TaskRecord(future._tid, options or self.options, name, time.time())
+        record = future._record = TaskRecord(future._tid, options or self.options, name, time.time())
+        if of is not None:
+            record.parent, record.task = of, of.task
         with self._lock:
             self._pending[id(future)] = future
         call = (fn, args, dict(kwargs))
@@ -242,11 +265,13 @@ class ThreadPoolExecutor(ParslExecutor):
         while True:
             record.began = time.time()
             limit = self._walltimes.begin(future, record.options.walltime) if record.options.walltime else None
+            running_task.enter(ThreadTask(self, record))
             try:
                 if has_futures:
                     args, kwargs = with_results((args, kwargs))
                 value = fn(*args, **kwargs)
             except BaseException as error:  # the task's own
+                running_task.enter(None)
                 if limit is not None and not self._walltimes.end(limit):
                     del future
                     return
@@ -257,6 +282,7 @@ class ThreadPoolExecutor(ParslExecutor):
                 future.set_exception(error)
                 del future
             else:
+                running_task.enter(None)
                 if limit is None or self._walltimes.end(limit):
                     future.set_result(value)
             return
@@ -264,7 +290,10 @@ class ThreadPoolExecutor(ParslExecutor):
     def _has_failed(self, record: TaskRecord, error: str) -> bool:
         """Note the failed try. True: there is to be another one."""
         worker = threading.current_thread().name
-        return record.failed(Fault.TASK, os.uname().nodename, error.split("\n", 1)[0][:200], time.time(), worker=worker)
+        error = error.split("\n", 1)[0][:200]
+        told = known_of(record)
+        may_go_on = record.failed(Fault.TASK, os.uname().nodename, error, time.time(), worker=worker)
+        return may_go_on and not (told is not None and told.is_stopping)
 
     def _expired(self, future: AppFuture[Any]) -> None:
         record: TaskRecord = future._record
@@ -275,6 +304,9 @@ class ThreadPoolExecutor(ParslExecutor):
         future.finish(Failure(error))
 
     def _forget(self, future: Future[Any]) -> None:
+        told = getattr(future, "_record").told  # noqa: B009  # an AppFuture
+        if told is not None:
+            told.state = None
         with self._empty:
             self._pending.pop(id(future), None)
             self._done += 1
@@ -291,6 +323,11 @@ class ThreadPoolExecutor(ParslExecutor):
     def kill(self, future: AppFuture[Any]) -> bool:
         """A thread cannot be stopped."""
         return False
+
+    def stop(self, future: AppFuture[Any]) -> bool:
+        """Ask the running task to stop."""
+        told_by(future._record).is_stopping = True
+        return True
 
     def is_running(self, future: AppFuture[Any]) -> bool:
         """True if a thread has begun it."""

@@ -36,6 +36,7 @@ from parsl_pool.loggers import tell_of
 
 if TYPE_CHECKING:
     from parsl_pool.futures.states import Attempt
+    from parsl_pool.futures.told import Progress
 
 T = TypeVar("T")
 
@@ -149,7 +150,7 @@ class AppFuture(Future[T], Generic[T]):
     @property
     def tid(self) -> int:
         """Number of the task, unique within its pool."""
-        return self._record.task if self._record is not None else self._tid
+        return (self._record.task or self._tid) if self._record is not None else self._tid
 
     def done(self) -> bool:
         """True if the task has finished, failed or been cancelled."""
@@ -284,6 +285,13 @@ class AppFuture(Future[T], Generic[T]):
         return () if attempt is None else (attempt,)
 
     @property
+    def progress(self) -> Progress | None:
+        """How far the task is, as it has said by `parsl_pool.task.progress`: fraction, text, when. None: nothing."""
+        from parsl_pool.futures.told import progress_of  # rarely needed, as below
+
+        return progress_of(self)
+
+    @property
     def stdout(self) -> str | None:
         """Path of the file with the standard output of a bash app, if it was to have one."""
         return getattr(self._record, "stdout", None)
@@ -334,6 +342,17 @@ class AppFuture(Future[T], Generic[T]):
         if self.cancel():
             return True
         return self._state != FINISHED and self._owner is not None and self._owner.kill(self)
+
+    def stop(self) -> bool:
+        """Ask the task to end early: cancel it if it has not begun; else `parsl_pool.task.should_stop()` is true in it.
+
+        Returns:
+            True if the task was cancelled, or is being asked; False if it is over, or does not run where it can be
+            asked. What a task that was asked returns is its result; if it fails, it is not tried again.
+        """
+        from parsl_pool.futures.told import stop  # as above
+
+        return stop(self)
 
     def finish(self, data: object) -> None:
         """End the future with an outcome; for whoever owns it. Waiters and callbacks are told."""

@@ -75,6 +75,11 @@ class _Owner:
         """The task."""
         return [future.parent] if isinstance(future, DataFuture) else []
 
+    def stop(self, future: AppFuture[Any]) -> bool:
+        """As that of the task."""
+        parent = getattr(future, "parent", None)
+        return isinstance(parent, AppFuture) and parent.stop()
+
     def is_running(self, future: AppFuture[Any]) -> bool:
         """As the task."""
         return isinstance(future, DataFuture) and future.parent.running()

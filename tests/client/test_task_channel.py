@@ -12,12 +12,14 @@ from parsl_pool import ParslPoolExecutor
 from parsl_pool.interchange import wire
 from parsl_pool.interchange.running_task import line_of_worker
 from parsl_pool.interchange.serialize import LARGE
+from tests import leaks
 from tests.eventually import eventually
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def pool(manager_inside: bool) -> Iterator[ParslPoolExecutor]:
-    with ParslPoolExecutor(2, manager_inside=manager_inside) as pool:
+    with leaks.keeping("the module's pool"), ParslPoolExecutor(2, manager_inside=manager_inside) as pool:
+        pool.submit(abs, -1).result(60)
         yield pool
 
 

@@ -24,6 +24,7 @@ from parsl_pool import (
     ThreadPoolExecutor,
     options,
     providers,
+    task,
 )
 from parsl_pool.dataflow.resolvers import DependencyResolver
 from parsl_pool.errors import BadLauncher, ConfigurationError, shown
@@ -217,7 +218,8 @@ OF_EXECUTORS = ["__init__", "submit", "shutdown"]
 
 NEEDED: dict[str, Any] = {
     "command": "true", "tasks_per_node": 1, "job_ids": [], "prepend": "", "iterable": [(1,)],
-    "func": abs, "resource_specification": {}, "fn": abs, "fut": Future(), "file_obj": "x",
+    "func": abs, "resource_specification": {}, "fn": abs, "fut": Future(), "file_obj": "x", "fraction": 0.5,
+    "text": "x",
 }  # fmt: skip
 """Arguments for parameters without a default, where another one is what is wrong."""
 
@@ -339,6 +341,31 @@ def test_wrong_types_and_values_are_refused_at_once(cls: type, name: str, parame
     for value in wrong.values:
         error = refusal(owner_of(cls, name, owners), name, parameter, value)
         assert isinstance(error, ValueError) and not isinstance(error, TypeError), f"{value!r}: {error!r}"
+
+
+IN_A_TASK = {
+    ("progress", "fraction"): Wrong(["0.5", b"1", [], {}, True, 1j], [-0.1, 1.1, NAN, INF, HUGE]),
+    ("progress", "text"): Wrong([5, b"text", None, ["text"]], []),
+    ("log", "text"): Wrong([5, b"text", None, ["text"]], []),
+    ("log", "level"): Wrong(["INFO", 20.0, None, True], [0, 51, -1]),
+}
+"""The same for the functions of `parsl_pool.task`; they look at their arguments also where no task runs."""
+
+
+@pytest.mark.parametrize("name, parameter", IN_A_TASK)
+def test_so_they_are_by_what_a_task_calls(name: str, parameter: str) -> None:
+    wrong = IN_A_TASK[name, parameter]
+    for value in wrong.types:
+        assert isinstance(refusal(task, name, parameter, value), TypeError), value
+    for value in wrong.values:
+        assert not isinstance(refusal(task, name, parameter, value), TypeError), value
+
+
+def test_all_that_a_task_can_call_is_there() -> None:
+    own = {name: value for name, value in vars(task).items() if getattr(value, "__module__", "") == task.__name__}
+    calls = {name: value for name, value in own.items() if name[0] != "_"}
+    parameters = {(name, each) for name, value in calls.items() for each in inspect.signature(value).parameters}
+    assert parameters - set(IN_A_TASK) == {("save", "state"), ("restored", "default"), ("log", "args")}
 
 
 class ReprRaises:

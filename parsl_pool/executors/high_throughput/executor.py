@@ -30,8 +30,10 @@ from parsl_pool.executors.high_throughput.arguments import (
 )
 from parsl_pool.executors.high_throughput.functions import name_of
 from parsl_pool.executors.high_throughput.link import Link, Stage
+from parsl_pool.executors.high_throughput.resumed_payload import first, try_of
 from parsl_pool.executors.high_throughput.workers import Workers
 from parsl_pool.futures import PENDING, AppFuture, Failure, FutureInArguments, frameless
+from parsl_pool.futures.told import Progress
 from parsl_pool.interchange import serialize, wire
 from parsl_pool.interchange.calls import NEST
 from parsl_pool.run_directory import RunDirectory, RunPlace
@@ -188,6 +190,8 @@ class HighThroughputExecutor(ParslExecutor):
             self.link.claims.fd,
             int(self.heartbeat_period * 1000),
             int(self.heartbeat_threshold * 1000),
+            self.label,
+            self._place.run_id,
             f"{socket.gethostname()}-{os.getpid()}-{self.label}",
             "0",
         )
@@ -274,6 +278,7 @@ class HighThroughputExecutor(ParslExecutor):
         self.link.tries.options = self.options
         if self._place.path is None:
             self._place = place
+        self._place.run_id = place.run_id
         self._logs = logs
 
     def processes(self) -> dict[int, Any]:
@@ -299,6 +304,8 @@ class HighThroughputExecutor(ParslExecutor):
             sleep(0.001)
         self.kernel.cancel_all()
         link.cancel_all()
+        if link.stage is Stage.OPEN:
+            link.channel.stop_all()
 
     def describe(self) -> str:
         """In a few words."""
@@ -316,6 +323,10 @@ class HighThroughputExecutor(ParslExecutor):
     def counts(self) -> dict[str, float]:
         """Numbers for `PoolStatus`."""
         return explanation.counts(self.link, self.kernel, self.workers)
+
+    def progress(self) -> list[tuple[int, str, Progress]]:
+        """Number, name and progress of the running tasks that have told theirs."""
+        return explanation.progress(self.link.claims.running(), self.link)
 
     def manager_loads(self) -> tuple[list[tuple[str, int, int]], int]:
         """Name, held tasks and window of each manager; and how many messages the interchange has dropped."""
@@ -389,7 +400,7 @@ class HighThroughputExecutor(ParslExecutor):
         """For a task that has options of its own."""
         if options.priority or options.walltime:
             self.link.outgoing.sends_singly = True
-        return TaskRecord(next(self.link._ids), options, name, time())
+        return TaskRecord(0, options, name, time())  # 0: it has the number of its first try
 
     def submit_dependent(self, number: int, payload: Dependent, record: TaskRecord | None) -> AppFuture[Any]:
         """Run a task when its futures are done. number: the function's."""
@@ -398,6 +409,8 @@ class HighThroughputExecutor(ParslExecutor):
         future._fn = number
         future._record = record
         future._tid = next(self.link._ids)
+        if record is not None:
+            record.task = future._tid
         self.kernel.submit(future, payload.arguments, payload.futures, self)
         self.link.wake()
         return future
@@ -407,6 +420,8 @@ class HighThroughputExecutor(ParslExecutor):
         payload = finish_payload(serialize.dump_with_results(arguments, results), self._shared)
         if self.link.stage in (Stage.STOPPING, Stage.CLOSED):
             raise self.link.broken or RuntimeError("the pool has ended")
+        if future._record is not None:
+            payload = first(payload, future._record.task)
         self.link.launch(future, payload)
 
     # -- calls that are launched more than once
@@ -435,9 +450,12 @@ class HighThroughputExecutor(ParslExecutor):
             self._prepared.add(call)
         return call
 
-    def launch_try(self, call: PreparedCall, results: list[Any], options: Options) -> AppFuture[Any]:
+    def launch_try(
+        self, call: PreparedCall, results: list[Any], options: Options, of: TaskRecord | None = None
+    ) -> AppFuture[Any]:
         """See the base class."""
-        return self.link.submit(call.number, call.with_results(results, self._shared), self.record(options, call.name))
+        record, payload = self.record(options, call.name), call.with_results(results, self._shared)
+        return self.link.submit(call.number, payload if of is None else try_of(of, record, payload), record)
 
     def _is_awaited(self) -> bool:
         return self.kernel.is_waiting() or self._is_held()

@@ -6,6 +6,7 @@ from time import monotonic
 from typing import Any
 
 from parsl_pool.executors.high_throughput.link import Link
+from parsl_pool.futures.told import Progress, progress_of
 
 _SOME = 5
 
@@ -72,13 +73,24 @@ def _about_running(link: Link, running: list[Any]) -> list[str]:
         if (now := view.runs()) is not None:
             seen[now[0]] = (now[1], f", for {now[1]:.0f} s in process {view.record.pid} on {view.record.host}")
     running = sorted(running, key=lambda future: -seen.get(future._tid, (0.0, ""))[0])
-    lines = [
-        f"running: task {future.tid} ({link.name_of(future)}){seen.get(future._tid, (0.0, ''))[1]}"
-        for future in running[:_SOME]
-    ]
+    lines = []
+    for future in running[:_SOME]:
+        since = seen.get(future._tid, (0.0, ""))[1]
+        lines.append(f"running: task {future.tid} ({link.name_of(future)}){since}{_progress_of(future)}")
     if len(running) > _SOME:
         lines.append(f"running: {len(running) - _SOME} more")
     return lines
+
+
+def _progress_of(future: Any) -> str:
+    said = str(progress_of(future) or "")
+    return f": {said}" if said else ""
+
+
+def progress(running: list[Any], link: Link) -> list[tuple[int, str, Progress]]:
+    """Number, name and progress of the running tasks that have told theirs."""
+    told = [(future, progress_of(future)) for future in running]
+    return [(future.tid, link.name_of(future), said) for future, said in told if said is not None]
 
 
 def _about_workers(link: Link, workers: Any, running: int, tasks: int) -> str:

@@ -58,6 +58,12 @@ class SharedPayload:
                 raise
             return serialize.join(self._payload), None  # no memory or no descriptor left: through the socket
 
+    def parts(self) -> list[Any]:
+        """The payload itself, to be copied."""
+        if self._payload is not None:
+            return [self._payload] if isinstance(self._payload, bytes) else self._payload
+        return [serialize.map_payload(self._fd)]
+
     def was_used(self) -> None:
         """A worker has returned a result: if it was the only one to get this, nobody will read it again."""
         if self._payload is not None and self._sent == 1 and self._fd >= 0:

@@ -86,6 +86,7 @@ class Link:
         self._watchdog = Watchdog(self)
         self._recovery = recovery.Recovery(self)
         self.channel = TaskChannel(self)
+        self.stop = self.channel.stop
         self._inbox = Inbox(self, self._recovery)
         self.pages: dict[tuple[str, int], recovery.WorkerView] = {}
         self._breaking: deque[str] = deque()  # why the pool is to break; from other threads

@@ -21,8 +21,10 @@ from parsl_pool.dataflow.record import Fault, Options, TaskRecord
 from parsl_pool.errors import BadMessage, DeserializationError, InternalError
 from parsl_pool.executors.high_throughput import outcomes
 from parsl_pool.executors.high_throughput.large_arguments import SharedPayload
+from parsl_pool.executors.high_throughput.resumed_payload import ResumedPayload, resume
 from parsl_pool.executors.high_throughput.warm_memory import WarmMemory
 from parsl_pool.futures import FINISHED, OVER, PENDING, AppFuture
+from parsl_pool.futures.told import known_of
 from parsl_pool.interchange import columns, serialize, wire
 from parsl_pool.interchange.free_memory import give_back, shrink_if_empty
 
@@ -206,14 +208,28 @@ class Tries:
         if record is None:
             if is_last or (fault is Fault.TASK and not self.options.retries):
                 return False  # the only try: the outcome knows as much of it as we
-            record = future._record = TaskRecord(
-                future._tid, self.options, self._name_of(future._fn), time.time()
-            )
+            record = self.record_of(future)
         if not _noted(record, fault, host, failure) or is_last:
             return False
+        told = known_of(record)
+        if told is not None and told.is_stopping:
+            return False
         self.retried += fault is not Fault.NONE
+        record.task = record.task or future._tid
+        if fault is not Fault.NONE or (told is not None and told.state is not None):
+            state = told.state if told is not None else None
+            future._data = resume(future._data, record.task, record.tries, state)
         self._send(future)
         return True
+
+    def record_of(self, future: AppFuture[Any]) -> TaskRecord:
+        """Its record, made now if it had none. Any thread."""
+        made = TaskRecord(future._tid, self.options, self._name_of(future._fn), time.time())
+        with futures._BURST:
+            if future._record is None:
+                future._record = made
+            record: TaskRecord = future._record
+        return record
 
     def ended_elsewhere(self, future: AppFuture[Any], status: int, data: bytes) -> None:
         """A try that was withdrawn has been run after all. The worker that skips it tells us too, and is counted."""
@@ -252,8 +268,10 @@ class Tries:
 
     def mark_killed(self, future: AppFuture[Any]) -> None:
         """The user has asked for this running task to be stopped: it ends as cancelled."""
-        options = self.options._replace(retries=0, label=_KILLED)
-        future._record = TaskRecord(future.tid, options, "", time.time())
+        record = TaskRecord(future.tid, self.options._replace(retries=0, label=_KILLED), "", time.time())
+        with futures._BURST:
+            record.told = known_of(future._record)
+            future._record = record
 
 
 _KILLED = "\0killed"
@@ -327,7 +345,7 @@ def _add_single(frames: list[tuple[bytes, list[int] | None]], future: AppFuture[
     if type(data) is bytes:
         frames.append((_frame([future], options.priority, walltime_ms, data), None))
     elif data is not None and future._state == PENDING:
-        if not isinstance(data, SharedPayload):
+        if not isinstance(data, (SharedPayload, ResumedPayload)):
             raise InternalError(f"a task's payload is a {type(data).__name__}")
         payload, descriptors = data.to_send()
         tasks = columns.Tasks(
