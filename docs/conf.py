@@ -3,8 +3,10 @@
 The reference is made of the docstrings of this tree, whatever else is installed.
 """
 
+import inspect
 import sys
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -32,3 +34,22 @@ exclude_patterns = ["_build"]
 
 html_theme = "alabaster"
 html_theme_options = {"description": "A process pool that goes on", "page_width": "1000px"}
+
+
+def _of_init(app: Any, what: str, name: str, thing: Any, options: Any, signature: str, returns: Any) -> Any:
+    """Executors remember how they were made, by a `__new__` that takes anything: of use is what `__init__` takes."""
+    if what != "class" or not hasattr(thing, "recipe"):
+        return None
+    return str(inspect.signature(thing, eval_str=True).replace(return_annotation=inspect.Signature.empty)), None
+
+
+def _for_users(app: Any, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
+    """What a module says of itself is for those who change it."""
+    if what == "module":
+        lines.clear()
+
+
+def setup(app: Any) -> None:
+    """Called by Sphinx."""
+    app.connect("autodoc-process-docstring", _for_users)
+    app.connect("autodoc-process-signature", _of_init)

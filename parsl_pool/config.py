@@ -151,7 +151,7 @@ class Config:
 
     @classmethod
     def from_toml(cls, path: str | os.PathLike[str]) -> Config:
-        """A Config as a TOML file describes it: see `parsl_pool.config_file`.
+        """A Config as a TOML file describes it: its options by name, and a table `[[executors]]` for each executor.
 
         Raises:
             ConfigurationError: the file can't be read, or something in it is wrong; the text has the place.

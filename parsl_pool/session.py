@@ -38,7 +38,8 @@ def load(config: Config | None = None) -> ParslPoolExecutor:
         The pool. In a notebook, the one that runs already, if it was made of an equal Config.
 
     Raises:
-        ConfigurationError: one is loaded already, and has not been cleared; or the Config is none.
+        ConfigurationError: a pool is loaded already, and has not been ended.
+        WrongType: what was given is no Config.
     """
     from parsl_pool import config as configs  # `import parsl_pool` is to cost nothing, as below
     from parsl_pool.executor import ParslPoolExecutor

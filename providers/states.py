@@ -17,7 +17,7 @@ class JobState(IntEnum):
     """How a job fares. The numbers are stored by monitoring and never change."""
 
     UNKNOWN = 0
-    """The provider cannot tell. Counts as alive: taking it for ended would start one block after another."""
+    """The provider cannot tell. Counts as alive, since taking it for ended would start one block after another."""
     PENDING = 1
     """Accepted, not started."""
     RUNNING = 2
@@ -57,7 +57,7 @@ class JobStatus:
 
     @property
     def terminal(self) -> bool:
-        """The job has ended: this status is its last."""
+        """The job has ended, and this status is its last."""
         return self.state in TERMINAL_STATES
 
     @property

@@ -20,7 +20,7 @@ class TaskState(IntEnum):
     failed = 4
     """Its last try has failed."""
     dep_fail = 5
-    """Something that it needs has failed: it never ran."""
+    """Something that it needs has failed, so that it never ran."""
     launched = 7
     """An executor has it."""
     fail_retryable = 8
