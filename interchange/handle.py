@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 from parsl_pool.errors import DependencyError, PoolElsewhere, SerializationError, WrongType, shown
-from parsl_pool.interchange import nest, serialize, wire
+from parsl_pool.interchange import envelope, nest, serialize, wire
 
 T = TypeVar("T")
 
@@ -150,7 +150,7 @@ class _Event(threading.Event):
 def _error(status: int, data: bytes) -> BaseException:
     from concurrent.futures.process import _RemoteTraceback  # with multiprocessing, which only errors need
 
-    error = serialize.load_exception(data, lambda text: _RemoteTraceback(f'\n"""\n{text}"""'))  # type: ignore[arg-type]  # typeshed is wrong: it is a text
+    error = envelope.load_exception(data, lambda text: _RemoteTraceback(f'\n"""\n{text}"""'))  # type: ignore[arg-type]  # typeshed is wrong: it is a text
     if status != wire.UNREADABLE:
         return error
     from parsl_pool.errors import DeserializationError  # as above

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from parsl_pool.interchange import columns, serialize, wire
+from parsl_pool.interchange import columns, envelope, serialize, wire
 from parsl_pool.interchange.task_messages import TaskMessage
 
 _STAND_IN = len(serialize.stand_in(0))
@@ -46,7 +46,7 @@ def inline_results(results: columns.Results) -> columns.Results:
     if size > serialize.MAX_PAYLOAD:
         os.close(results.descriptors[0])
         problem = serialize.too_large("the result", size)
-        return columns.result_of(task, wire.UNSENDABLE, serialize.dump_exception(problem))
+        return columns.result_of(task, wire.UNSENDABLE, envelope.dump_exception(problem))
     return columns.result_of(task, status, read_descriptor(results.descriptors[0]))
 
 

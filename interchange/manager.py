@@ -34,7 +34,7 @@ from parsl_pool.interchange.page import (
     settle,
     split_records,
 )
-from parsl_pool.interchange.post_mortem import OomCounter, facts_of
+from parsl_pool.interchange.post_mortem import OomCounter, facts_of, lost_result
 from parsl_pool.interchange.rubbish import check
 from parsl_pool.interchange.stderr_pipe import StderrPipe
 from parsl_pool.interchange.stopped import await_ends
@@ -465,7 +465,8 @@ class Manager:
         effects = self.core.worker_ended(number, running, monotonic_ns(), started=started, blame=not place)
         for effect in effects:
             if type(effect) is core.Lost:
-                self._report(self._lost_result(worker, effect.task, status, max_rss_kb, place))
+                facts = facts_of(worker, self.host, status, max_rss_kb, self._oom.risen())
+                self._report(lost_result(worker, effect.task, facts, place))
         self._perform(effects)
         self._last_words = worker.stderr.tail() or self._last_words
         worker.close()
@@ -484,19 +485,6 @@ class Manager:
             self._loop.remove(fd)
         self._read_page(worker, 0, idle=False)
         worker.stderr.drain()
-
-    def _lost_result(self, worker: WorkerHandle, task: int, status: int, rss_kb: int, place: str) -> columns.Results:
-        verdict = wire.LOST
-        reason = place
-        if worker.verdict is not None and worker.verdict[0] == task:
-            _, verdict, reason = worker.verdict
-        facts = facts_of(worker, self.host, status, rss_kb, self._oom.risen())
-        if place:
-            facts["cause"] = "place"
-        if reason:
-            facts["reason"] = reason
-        record = wire.Facts(list(facts), list(facts.values()))
-        return columns.result_of(task, verdict, wire.encode(record))
 
 
 def _may_have_memory(record: wire.Record, descriptors: int) -> bool:

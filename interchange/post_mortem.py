@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from parsl_pool import portable
+from parsl_pool.interchange import columns, wire
 from parsl_pool.interchange.launch import signal_name
 from parsl_pool.interchange.worker_handle import WorkerHandle
 
@@ -76,6 +77,19 @@ def facts_of(worker: WorkerHandle, host: str, status: int, rss_kb: int, oom: boo
     facts["stderr"] = worker.stderr.tail()[-2000:]
     facts["stacks"] = _stacks(worker.stacks)
     return {name: value for name, value in facts.items() if value}
+
+
+def lost_result(worker: WorkerHandle, task: int, facts: dict[str, str], place: str) -> columns.Results:
+    """What the client gets for a task whose worker has ended. place: why, if that isn't the task's doing."""
+    status, reason = wire.LOST, place
+    if worker.verdict is not None and worker.verdict[0] == task:
+        _, status, reason = worker.verdict
+    if place:
+        facts["cause"] = "place"
+    if reason:
+        facts["reason"] = reason
+    record = wire.Facts(list(facts), list(facts.values()))
+    return columns.result_of(task, status, wire.encode(record))
 
 
 def _stacks(fd: int) -> str:

@@ -24,7 +24,7 @@ from struct import Struct
 from typing import Any
 
 from parsl_pool import portable
-from parsl_pool.errors import RemoteError, SerializationError, bounded, described
+from parsl_pool.errors import SerializationError
 from parsl_pool.interchange import shared_memory
 
 Payload = bytes | memoryview
@@ -403,90 +403,6 @@ def _load_with_results(view: memoryview) -> Any:
         results.append(view[position : position + length])
         position += length
     return _ArgumentUnpickler(view[9 : 9 + size], results).load()
-
-
-# ---- exceptions
-
-
-Place = tuple[str, int, float, float]
-"""Where and when something was raised: host, process id, when the task began, and now; `time()` seconds."""
-
-
-def dump_exception(error: BaseException, skip_frames: int = 0, place: Place | None = None) -> bytes:
-    """An exception with its traceback text and its chain of causes, so that reading it can't fail.
-
-    Each link is pickled by itself and read back once, here: one that doesn't survive becomes a `RemoteError`.
-    """
-    import traceback  # on first need: it costs 8 ms
-
-    frames = error.__traceback__
-    for _ in range(skip_frames):
-        frames = frames.tb_next if frames is not None and frames.tb_next is not None else frames
-    try:
-        text = bounded("".join(traceback.format_exception(type(error), error, frames)))
-    except BaseException as problem:  # a __str__ of the user's: say so in place of the traceback
-        text = f"(the traceback of a {type(error).__name__} can't be formatted: {described(problem)})"
-    links: list[tuple[bytes | None, str, str, str]] = []
-    link: BaseException | None = error
-    seen: set[int] = set()
-    while link is not None and id(link) not in seen and len(links) < 100:
-        seen.add(id(link))
-        links.append(_dump_link(link))
-        cause = link.__cause__
-        link = link.__context__ if cause is None and not link.__suppress_context__ else cause  # it may be false
-    return dumps((text, links, place), 5)
-
-
-def _dump_link(error: BaseException) -> tuple[bytes | None, str, str, str]:
-    cls = type(error)
-    name = cls.__qualname__ if cls.__module__ in ("builtins", "__main__") else f"{cls.__module__}.{cls.__qualname__}"
-    try:
-        text = bounded(str(error))
-    except BaseException as problem:  # a __str__ of the user's
-        text = f"(str() of it raises {type(problem).__name__})"
-    try:
-        try:
-            data = dumps(error, 5)
-        except Exception:  # not importable, perhaps: by value then, or the error below
-            data = dump_by_value(error, "the exception")
-        if not isinstance(loads(data), BaseException):
-            return None, name, text, "it unpickles to something else"
-        return data, name, text, ""
-    except BaseException as problem:  # the reason goes to the user in the RemoteError; rebuilt, it may exit
-        return None, name, text, described(problem)
-
-
-def load_exception(envelope: Payload, wrap: Callable[[str], BaseException]) -> BaseException:
-    """The exception in an envelope, its `__cause__` being `wrap(traceback text)`, the user's chain behind that."""
-    text, links, _ = loads(envelope)
-    chain = [_load_link(link, text) for link in links]
-    error = chain[0]
-    cause = wrap(text)
-    for above, below in zip([error, cause, *chain[1:]], [cause, *chain[1:]]):
-        BaseException.__setattr__(above, "__cause__", below)  # the user's class may take no attributes
-    return error
-
-
-def summary_of_exception(envelope: Payload) -> tuple[str, str, Place | None]:
-    """Class name and text of the error in an envelope, and its place; the error itself is not rebuilt."""
-    _, links, place = loads(envelope)
-    return links[0][1], links[0][2], place
-
-
-def _load_link(link: tuple[bytes | None, str, str, str], traceback_text: str) -> BaseException:
-    data, name, text, reason = link
-    if data is not None:
-        try:
-            error = loads(data)
-        except KeyboardInterrupt:
-            raise
-        except BaseException as problem:  # importable there, not here; or it ends the interpreter when rebuilt
-            reason = f"{described(problem)} (when it was rebuilt here)"
-        else:
-            if isinstance(error, BaseException):
-                return error
-            reason = "it unpickles to something else here"
-    return RemoteError(name, text, traceback_text, reason)
 
 
 # ---- functions

@@ -24,6 +24,7 @@ from typing import Any
 
 from parsl_pool.errors import BadMessage, SerializationError, bounded, described
 from parsl_pool.interchange import columns, main_names, serialize, wire
+from parsl_pool.interchange.envelope import Place, dump_exception
 from parsl_pool.interchange.named_tuple import NamedTuple
 from parsl_pool.interchange.page import (
     CLAIM_MASK,
@@ -385,7 +386,7 @@ def _name_of(call: Any) -> str:
 _words: Any = None  # of our page: when the task began is only asked for when it fails
 
 
-def _place() -> serialize.Place:
+def _place() -> Place:
     now = time()
     began = now if _words is None else now - (monotonic_ns() - _words[SINCE]) / 1e9
     return os.uname().nodename, os.getpid(), began, now
@@ -394,7 +395,7 @@ def _place() -> serialize.Place:
 def envelope(problem: BaseException, skip_frames: int = 1) -> bytes:
     """The payload for a call's error."""
     try:
-        return serialize.dump_exception(problem, skip_frames, _place())
+        return dump_exception(problem, skip_frames, _place())
     except BaseException as second:  # the user's exception defends itself: its name must do
         name = type(problem).__name__
         return dumps(("", [(None, name, "", f"{type(second).__name__} while it was described")], _place()), 5)

@@ -21,12 +21,12 @@ import pytest
 from parsl_pool.errors import DeserializationError, InternalError
 from parsl_pool.futures import AppFuture, Failure, FutureInArguments
 from parsl_pool.futures import app_future as futures_module
-from parsl_pool.interchange import serialize, wire
+from parsl_pool.interchange import envelope, wire
 from tests.client.bursts import Client
 
 
 def failed_with(client: Client, future: AppFuture[Any], error: BaseException) -> None:
-    client.frame([future._tid], wire.RAISED, serialize.dump_exception(error))
+    client.frame([future._tid], wire.RAISED, envelope.dump_exception(error))
 
 
 def done_future(value: Any) -> Future[Any]:

@@ -15,7 +15,7 @@ from parsl_pool.errors import (
     WorkerKilled,
     WorkerLost,
 )
-from parsl_pool.interchange import columns, serialize, wire
+from parsl_pool.interchange import columns, envelope, serialize, wire
 from tests.client.bursts import Client
 from tests.interchange.frames import results
 
@@ -24,7 +24,7 @@ def facts(**items: str) -> bytes:
     return wire.encode(wire.Facts(list(items), list(items.values())))
 
 
-RAISED = serialize.dump_exception(KeyError("why"))
+RAISED = envelope.dump_exception(KeyError("why"))
 
 
 # ---- what a task may come to

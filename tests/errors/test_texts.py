@@ -500,7 +500,7 @@ ELSEWHERE: dict[str, str] = {
     "ParslPoolError": "a base",
     "PlaceLost": "a base",
     "PropagatedException": "a base",
-    "RemoteError": "tests/interchange/test_serialize_exceptions.py",
+    "RemoteError": "tests/interchange/test_envelope.py",
     "DeserializationError": "tests/client/test_unpicklable.py",
     "InitializerError": "tests/client/test_unpicklable.py",
     "PoolBroken": "tests/recovery/test_start.py",

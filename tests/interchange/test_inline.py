@@ -1,7 +1,7 @@
 import os
 
 from parsl_pool.errors import SerializationError
-from parsl_pool.interchange import columns, serialize, shared_memory, wire
+from parsl_pool.interchange import columns, envelope, serialize, shared_memory, wire
 from parsl_pool.interchange.inline import inline_results
 
 TASK = 7
@@ -35,7 +35,7 @@ def test_a_result_that_no_message_can_take_becomes_an_error_that_says_so() -> No
     (fd,) = results.descriptors or []
     task, status, payload = the_result(inline_results(results))
     assert (task, status) == (TASK, wire.UNSENDABLE) and len(payload) < 10_000
-    error = serialize.load_exception(payload, RuntimeError)
+    error = envelope.load_exception(payload, RuntimeError)
     assert isinstance(error, SerializationError) and f"{serialize.MAX_PAYLOAD + 1:,} bytes" in str(error)
     try:
         os.fstat(fd)

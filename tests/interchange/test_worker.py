@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from parsl_pool.errors import BadMessage, RemoteError, SerializationError
-from parsl_pool.interchange import serialize, wire
+from parsl_pool.interchange import envelope, serialize, wire
 from parsl_pool.interchange.page import SKIP_FROM, SKIP_TO, STARTED, TASK, mark_of
 from parsl_pool.interchange.worker_connection import StopWork
 from tests.interchange.frames import tasks
@@ -49,7 +49,7 @@ def value(result: tuple[int, bytes]) -> Any:
 
 
 def error(result: tuple[int, bytes]) -> BaseException:
-    return serialize.load_exception(result[1], Remote)
+    return envelope.load_exception(result[1], Remote)
 
 
 def echo(*args: Any, **kwargs: Any) -> Any:

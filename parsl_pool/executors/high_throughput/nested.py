@@ -20,7 +20,7 @@ from parsl_pool.errors import ConfigurationError, PoolElsewhere, shown
 from parsl_pool.executors.high_throughput.arguments import Dependent, finish_payload
 from parsl_pool.executors.high_throughput.outcomes import Failed
 from parsl_pool.futures import AppFuture
-from parsl_pool.interchange import calls, serialize, wire
+from parsl_pool.interchange import calls, envelope, serialize, wire
 
 _ENVELOPES = (wire.RAISED, wire.UNREADABLE, wire.UNSENDABLE)
 _RULES: dict[str, Callable[[str, Any], Any]] = {
@@ -87,7 +87,7 @@ class Nested:
         try:
             future = self._start(children, record)
         except Exception as error:  # the task gets it as that of its call
-            self._say(task, calls.Ended(record.number, wire.RAISED, serialize.dump_exception(error)))
+            self._say(task, calls.Ended(record.number, wire.RAISED, envelope.dump_exception(error)))
             return
         child = children[record.number] = _Child(record.number, future)
         future.add_done_callback(partial(self._child_done, task, child))
@@ -203,4 +203,4 @@ def _outcome(future: AppFuture[Any]) -> tuple[int, bytes]:
             return wire.OK, serialize.join(serialize.dump_value(future.result(0), "the result"))
     except BaseException as problem:  # the user's, as it was opened; the task gets it
         error = problem
-    return wire.RAISED, serialize.dump_exception(error)
+    return wire.RAISED, envelope.dump_exception(error)

@@ -21,7 +21,7 @@ from parsl_pool.errors import (
 )
 from parsl_pool.executors.high_throughput.warm_memory import WarmMemory
 from parsl_pool.futures.states import Attempt
-from parsl_pool.interchange import serialize, wire
+from parsl_pool.interchange import envelope, serialize, wire
 
 
 def open_value(data: bytes | memoryview) -> Any:
@@ -114,7 +114,7 @@ class Failed:
         """The error in words, without opening it: that would run the user's code."""
         if self.status in (wire.LOST, wire.KILLED, wire.TIMED_OUT):
             return str(self.error())
-        name, text, _ = serialize.summary_of_exception(self.data)
+        name, text, _ = envelope.summary_of_exception(self.data)
         return f"{name}: {bounded(text, 2000)}"
 
     @property
@@ -130,7 +130,7 @@ class Failed:
             facts = facts_in(self.data)
             worker = f"process {facts['pid']}" if "pid" in facts else ""
             return Attempt(0, facts.get("host", ""), 0.0, self._ended, _first_line(self.summary()), worker)
-        name, text, place = serialize.summary_of_exception(self.data)
+        name, text, place = envelope.summary_of_exception(self.data)
         host, pid, began, ended = place or ("", 0, 0.0, self._ended)
         return Attempt(0, host, began, ended, _first_line(f"{name}: {text}"), f"process {pid}" if pid else "")
 
@@ -139,7 +139,7 @@ class Failed:
         if self.status in (wire.LOST, wire.KILLED, wire.TIMED_OUT):
             return _place_error(self.status, {**self.describe(), **facts_in(self.data)})
         try:
-            error = serialize.load_exception(self.data, _remote_traceback)
+            error = envelope.load_exception(self.data, _remote_traceback)
         except Exception as problem:  # an envelope that can't be read at all
             return DeserializationError(f"the task's error can't be read: {described(problem)}")
         if self.status == wire.UNREADABLE:
@@ -189,7 +189,7 @@ def open_chunk(payload: bytes | memoryview) -> PartialChunk:
     size = int.from_bytes(payload[1:9], "little")
     values = open_value(payload[9 : 9 + size])
     try:
-        error = serialize.load_exception(payload[9 + size :], _remote_traceback)
+        error = envelope.load_exception(payload[9 + size :], _remote_traceback)
     except Exception as problem:  # an envelope that can't be read at all
         error = RemoteError(type(problem).__name__, described(problem))
     return PartialChunk(values, error)

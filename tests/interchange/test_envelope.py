@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from parsl_pool.errors import RemoteError
-from parsl_pool.interchange import serialize
+from parsl_pool.interchange import envelope
 
 
 class Traceback(Exception):
@@ -18,7 +18,7 @@ class Traceback(Exception):
 
 
 def there_and_back(error: BaseException) -> BaseException:
-    return serialize.load_exception(serialize.dump_exception(error), Traceback)
+    return envelope.load_exception(envelope.dump_exception(error), Traceback)
 
 
 def raised(call: Callable[[], Any]) -> BaseException:
@@ -193,11 +193,11 @@ def test_an_unpicklable_attribute_is_named() -> None:
 
 def test_the_traceback_comes_as_text_without_our_own_frames() -> None:
     error = raised(lambda: fail(ValueError("why")))
-    (text,) = serialize.load_exception(serialize.dump_exception(error, 2), Traceback).__cause__.args  # type: ignore[union-attr]
+    (text,) = envelope.load_exception(envelope.dump_exception(error, 2), Traceback).__cause__.args  # type: ignore[union-attr]
     assert "in fail" in text and "ValueError: why" in text and "in raised" not in text
     (whole,) = there_and_back(error).__cause__.args  # type: ignore[union-attr]
     assert "in raised" in whole
-    (nothing_left,) = serialize.load_exception(serialize.dump_exception(error, 9), Traceback).__cause__.args  # type: ignore[union-attr]
+    (nothing_left,) = envelope.load_exception(envelope.dump_exception(error, 9), Traceback).__cause__.args  # type: ignore[union-attr]
     assert "in fail" in nothing_left, "the last frame is always told"
 
 
@@ -280,9 +280,9 @@ def test_a_group_comes_back_with_its_members_or_described(inner: Exception, kind
 
 
 def test_a_summary_does_not_open_the_error() -> None:
-    assert serialize.summary_of_exception(serialize.dump_exception(EndsTheProgram("why")))[1] == "why"
+    assert envelope.summary_of_exception(envelope.dump_exception(EndsTheProgram("why")))[1] == "why"
     place = ("here", 12, 1.0, 2.0)
-    summary = serialize.summary_of_exception(serialize.dump_exception(ValueError("why"), 0, place))
+    summary = envelope.summary_of_exception(envelope.dump_exception(ValueError("why"), 0, place))
     assert summary == ("ValueError", "why", place)
 
 
@@ -295,7 +295,7 @@ class Verbose(Exception):
 
 def test_of_a_huge_text_the_two_ends_travel_and_the_error_itself_is_whole() -> None:
     error = raised(lambda: fail(Verbose()))
-    assert len(serialize.dump_exception(error)) < 200_000
+    assert len(envelope.dump_exception(error)) < 200_000
     got = there_and_back(error)
     assert str(got) == str(Verbose()), "its own"
     (text,) = got.__cause__.args  # type: ignore[union-attr]  # the traceback
