@@ -161,11 +161,10 @@ def closed_port() -> str:
 
 
 @pytest.mark.parametrize("where", [
-    closed_port, lambda: "255.255.255.255:9", lambda: "no..host:9", lambda: "no_host.invalid:9",
-    lambda: f"{'x' * 63}.invalid:9", lambda: "[::1%nowhere]:9",
+    closed_port, lambda: "255.255.255.255:9", lambda: "no..host:9", lambda: "[::1]:9",
 ])  # fmt: skip
 def test_a_place_that_takes_nothing_costs_nothing(where: Callable[[], str]) -> None:
-    """A closed port, one that may not be sent to, names that are none."""
+    """A closed port, one that may not be sent to, a name that is none, a network that may not be there."""
     with threads(usage_tracking=3, usage_address=where()) as pool:
         assert pool.submit(abs, -1).result() == 1
 
@@ -196,14 +195,20 @@ def called(name, *arguments):
 called("unshare", 0x40020000)  # CLONE_NEWNET | CLONE_NEWNS
 called("mount", None, b"/", None, 1 << 14 | 1 << 18, None)  # MS_REC | MS_PRIVATE
 called("mount", os.fsencode(sys.argv[1]), b"/etc/resolv.conf", None, 4096, None)  # MS_BIND
-with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-    fcntl.ioctl(sock, 0x8914, struct.pack("16sh14s", b"lo", 1, b""))  # SIOCSIFFLAGS, IFF_UP
 server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-server.bind(("127.0.0.1", 53))
+try:
+    fcntl.ioctl(server, 0x8914, struct.pack("16sh14s", b"lo", 1, b""))  # SIOCSIFFLAGS, IFF_UP
+    server.bind(("127.0.0.1", 53))
+except OSError:
+    sys.exit(77)
+server.settimeout(20)
 
 from parsl_pool import Config, ParslPoolExecutor, ThreadPoolExecutor
 with ParslPoolExecutor(Config([ThreadPoolExecutor()], usage_tracking=3, usage_address="usage.example:9")) as pool:
-    assert server.recv(1000)  # it has been asked, and says nothing
+    try:
+        server.recv(1000)  # it has been asked, and says nothing
+    except TimeoutError:
+        os._exit(77)  # names are looked up elsewhere
     print(pool.submit(abs, -1).result())
 print("ended", "parsl-pool-usage" in [thread.name for thread in threading.enumerate()])
 """
@@ -217,7 +222,7 @@ def test_a_name_server_that_does_not_answer_delays_nothing(tmp_path: Path) -> No
         env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=50,
     )  # fmt: skip
     if done.returncode == 77:
-        pytest.skip("namespaces of its own are not allowed here")
+        pytest.skip("no name server of its own can be had here")
     assert (done.stdout, done.returncode) == ("1\nended True\n", 0), done.stderr
 
 
