@@ -232,10 +232,7 @@ class ManagerCore:
 
     def _is_full(self) -> bool:
         """True if as many are at work as may be. Those that wait are not."""
-        return (
-            len(self.seats) > self.workers
-            and sum(bool(seat.held) and not seat.waits for seat in self.seats.values()) >= self.workers
-        )
+        return sum(bool(seat.held) and not seat.waits for seat in self.seats.values()) >= self.workers
 
     def stop(self) -> None:
         """Start nothing any more."""
@@ -342,7 +339,7 @@ class ManagerCore:
 
     def _dispatch(self, now: int) -> list[Effect]:
         effects: list[Effect] = []
-        while self.queue and self.idle and not self._is_full():
+        while self.queue and self.idle and (len(self.seats) <= self.workers or not self._is_full()):
             _number, seat = self.idle.popitem()
             share = -(-self.queued // max(1, self.workers))
             effects.append(self._give(seat, self._batch(self.queue[0], share), now))

@@ -16,12 +16,13 @@ import threading
 from collections.abc import Callable, Iterable
 from itertools import count
 from time import monotonic
-from typing import Any
+from typing import Any, NoReturn
 
 from parsl_pool.errors import PoolElsewhere
 from parsl_pool.interchange import calls, running_task, serialize, wire, worker
 from parsl_pool.interchange.page import TASK
 from parsl_pool.interchange.running_task import line_of_worker
+from parsl_pool.interchange.worker_connection import StopWork
 
 _DEEPEST = 50
 """Calls run inside calls here. Beyond, others run them: there is an end to an interpreter's stack."""
@@ -157,7 +158,10 @@ class Nest:
         with self._sending:
             before, self._waiting = self._waiting, self._waiting + more
             if bool(before) != bool(self._waiting) and not self.is_over and worker.here is self._worker:
-                self._worker.connection.send(wire.frame(wire.Waiting(int(self._waiting > 0))))
+                try:
+                    self._worker.connection.send(wire.frame(wire.Waiting(int(self._waiting > 0))))
+                except StopWork:
+                    _end_with_the_manager()
 
     def _until(self, is_done: Callable[[], bool], deadline: float | None) -> bool:
         """Read, or have somebody read, until it is done or it is time to say again that we wait."""
@@ -192,7 +196,7 @@ class Nest:
         if body is not None:
             self._deal(calls.decode(body))
         elif monotonic() < end and not self.is_over:
-            raise PoolElsewhere("the manager of this worker is gone")
+            _end_with_the_manager()
 
     def _deal(self, record: calls.Record) -> None:
         if isinstance(record, calls.Ended):
@@ -255,6 +259,12 @@ class Nest:
         with self._sending:
             self.is_over = True
         self.rouse()
+
+
+def _end_with_the_manager() -> NoReturn:
+    """The manager is gone, and this process is about to be ended. Whatever the task made of an error of ours would be
+    taken for its own, if that came first; so it does not get one."""
+    os._exit(0)
 
 
 def run(function: bytes, payload: bytes) -> tuple[int, Any]:
