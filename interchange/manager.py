@@ -21,6 +21,7 @@ from parsl_pool.errors import BadMessage, shown
 from parsl_pool.interchange import columns, launch, shortage, stream, wire
 from parsl_pool.interchange import manager_core as core
 from parsl_pool.interchange.fork_server_handle import ForkServerHandle
+from parsl_pool.interchange.lending import Lending
 from parsl_pool.interchange.loop import Loop
 from parsl_pool.interchange.overdue import Overdue
 from parsl_pool.interchange.page import (
@@ -35,7 +36,7 @@ from parsl_pool.interchange.page import (
     split_records,
 )
 from parsl_pool.interchange.post_mortem import OomCounter, facts_of, lost_result
-from parsl_pool.interchange.rubbish import check
+from parsl_pool.interchange.rubbish import check, may_have_memory
 from parsl_pool.interchange.stderr_pipe import StderrPipe
 from parsl_pool.interchange.stopped import await_ends
 from parsl_pool.interchange.task_messages import TaskMessage, TaskMessages
@@ -76,7 +77,7 @@ class Manager:
         self._functions: dict[int, bytes] = {}
         self._wanted: dict[int, list[int]] = {}  # function that has not come -> workers that wait for it
         self._dirty: dict[int, WorkerHandle] = {}  # something is to be flushed
-        self._ticking = self._trimming = False
+        self._ticking = False
         self._stopping = False
         self._broken = False
         self._oom = OomCounter()
@@ -85,6 +86,7 @@ class Manager:
             loop, settings, descriptors, self._from_fork_server, self._fork_server_lost, keep
         )
         self._overdue = Overdue(loop, self.core, self._workers, self._fork_server, self._warn, self._read_unasked)
+        self._lending = Lending(loop, self.core, self._perform)
         self.messages = TaskMessages(self.core, self._workers, report, self._put)
         shortage.allow_files(8 * settings.workers + 100)
         self._fork_server.use(fork_server or launch.start_fork_server())
@@ -215,16 +217,6 @@ class Manager:
             self._ticking = True
             self._loop.call_at(monotonic() + _TICK_S, self._tick)
 
-    def _watch_extra(self) -> None:
-        if not self._trimming and self.core.has_extra():
-            self._trimming = True
-            self._loop.call_at(monotonic() + 1.1 * core.EXTRA_IDLE_NS / 1e9, self._trim)
-
-    def _trim(self) -> None:
-        self._trimming = False
-        self._perform(self.core.trim(monotonic_ns()))
-        self._watch_extra()
-
     def _take_back(self, effect: core.TakeBack) -> None:
         worker = self._workers[effect.worker]
         words = worker.page.words
@@ -345,7 +337,7 @@ class Manager:
         try:
             record = wire.decode(kind, body)
             check(record)
-            if descriptors and not _may_have_memory(record, len(descriptors)):
+            if descriptors and not may_have_memory(record, len(descriptors)):
                 raise BadMessage(f"{type(record).__name__} with descriptors")
             self._obey(worker, record, descriptors)
         except BadMessage as problem:
@@ -380,8 +372,7 @@ class Manager:
             else:
                 self._wanted.setdefault(record.number, []).append(worker.number)
         elif isinstance(record, wire.Waiting):
-            self._perform(self.core.waits(worker.number, bool(record.waiting), monotonic_ns()))
-            self._watch_extra()
+            self._lending.waits(worker.number, bool(record.waiting))
         elif isinstance(record, wire.Up):
             self._fork_server.deaths = 0
             self._perform(self.core.worker_ready(worker.number, monotonic_ns()))
@@ -485,12 +476,6 @@ class Manager:
             self._loop.remove(fd)
         self._read_page(worker, 0, idle=False)
         worker.stderr.drain()
-
-
-def _may_have_memory(record: wire.Record, descriptors: int) -> bool:
-    if isinstance(record, wire.Bulk):
-        return record.status != wire.SKIPPED
-    return isinstance(record, wire.FromTask) and descriptors == 1 and not record.body
 
 
 def python_version() -> str:

@@ -71,6 +71,13 @@ def check(record: wire.Record) -> None:
         raise BadMessage(f"a {type(record).__name__} that nobody can act upon")
 
 
+def may_have_memory(record: wire.Record, descriptors: int) -> bool:
+    """True if so many descriptors may come with this message of a worker's."""
+    if isinstance(record, wire.Bulk):
+        return record.status != wire.SKIPPED
+    return isinstance(record, wire.FromTask) and descriptors == 1 and not record.body
+
+
 def _is_topic(topic: str) -> bool:
     return 0 < len(topic) <= 64 and topic.isprintable()
 
