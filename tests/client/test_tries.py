@@ -55,6 +55,14 @@ def test_a_task_that_the_user_killed_is_cancelled() -> None:
     assert future.cancelled()
 
 
+def test_a_task_that_was_asked_back_too_late_and_skipped_all_the_same_is_sent_again() -> None:
+    client = Client()
+    future = client.future()
+    client.tries.withdrawn.add(future._tid)
+    client.frame([future._tid], wire.CANCELLED, b"")
+    assert client.resent == [future] and not future.done() and not client.tries.withdrawn
+
+
 def test_arguments_that_cannot_be_opened_there_are_an_error_with_the_cause() -> None:
     client = Client()
     future = client.future()

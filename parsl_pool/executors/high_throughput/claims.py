@@ -106,6 +106,11 @@ class Claims:
             return False
         return True
 
+    def take_back(self, task: int) -> bool:
+        """Keep a task from being begun, as `cancel`; but without waiting for the word of a worker that has just come
+        to it: False then, and the worker may run it, or report it as cancelled."""
+        return self._table is not None and self.are_shared and self._table.cancel(task)
+
     def forget(self, tasks: list[int]) -> None:
         """No worker will come to these cancelled tasks any more. See `ClaimsTable.forget`."""
         table = self._table

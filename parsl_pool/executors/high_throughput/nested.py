@@ -54,7 +54,7 @@ class Nested:
     def __init__(self, backend: Any) -> None:
         self._backend, self._link = backend, backend.link
         self._children: dict[int, _Children] = {}  # by try
-        self._link.tries.on_failed = lambda future: self._parent_lost(future._tid)
+        self._link.tries.on_failed = self._try_failed
 
     def hear(self, parent: AppFuture[Any], task: int, body: bytes | memoryview) -> None:
         """That try says something. Raises BadMessage."""
@@ -111,6 +111,7 @@ class Nested:
         return future
 
     def _child_done(self, task: int, child: _Child, future: AppFuture[Any]) -> None:
+        self._link.tries.withdrawn.discard(future._tid)
         if child.is_theirs or task not in self._children:
             return
         data = future._data
@@ -138,11 +139,22 @@ class Nested:
             return
         for number in reversed(record.mine):  # the last ones first: the others are more likely to be begun any moment
             child = children.get(number)
-            if child is not None and not child.is_theirs and self._link.cancel(child.future):
+            if child is not None and not child.is_theirs and self._take_back(child.future):
                 child.is_theirs = True
                 self._say(task, calls.Yours(number))
                 return
         self._say(task, calls.Yours(0))
+
+    def _take_back(self, future: AppFuture[Any]) -> bool:
+        """Make sure that no worker begins a call. False if one has, or it waits for others."""
+        tries, task = self._link.tries, future._tid
+        if task not in tries.table:
+            return False
+        tries.withdrawn.add(task)
+        if self._link.claims.take_back(task) and tries.table.pop(task, None) is not None:
+            tries.withdrawn.discard(task)
+            return True
+        return False
 
     def _ran(self, task: int, children: _Children, record: calls.Ran) -> None:
         child = children.get(record.number)
@@ -159,6 +171,10 @@ class Nested:
             self._parent_lost(task)
         else:
             self._children.pop(task, None)  # what it did not wait for goes on
+
+    def _try_failed(self, future: AppFuture[Any]) -> None:
+        self._link.tries.withdrawn.discard(future._tid)
+        self._parent_lost(future._tid)
 
     def _parent_lost(self, task: int) -> None:
         """What the try has asked for is of no use to anybody, unless it has begun."""

@@ -49,6 +49,7 @@ class Tries:
         self._passed: list[int] = []
         self.cancelled = 0
         self.seen = 0  # failures that somebody has looked at
+        self.withdrawn: set[int] = set()  # tries that were asked back and had been begun: a worker may skip them yet
         self.on_failed: Callable[[AppFuture[Any]], object] | None = None  # told of a try that has, first of all
         self.first_failures: dict[int, Any] = {}  # a few that nobody has looked at: try's id -> outcome
 
@@ -159,6 +160,9 @@ class Tries:
             future.finish(self._shared_value(data, descriptors) if data[:1] == b"M" else data)
             if isinstance(arguments, SharedPayload):
                 arguments.was_used()
+        elif status == wire.CANCELLED and task in self.withdrawn:  # it was to run elsewhere, not to be cancelled
+            self.withdrawn.discard(task)
+            self._send(future)
         elif status == wire.CANCELLED:
             future._become_cancelled()
         else:
