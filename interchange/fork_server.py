@@ -105,7 +105,7 @@ class ForkServer:
             if self._spawns:
                 self._exec(number, sock_fd, page_fd, stacks_fd)
             with from_descriptor(sock_fd) as sock:
-                worker.main(number, sock, page_fd, stacks_fd, self._setup)
+                worker.main(number, sock, page_fd, stacks_fd, self._setup, kind_of_worker(self._setup))
             code = 0
         except BaseException:  # printed for the manager, which keeps our stderr
             sys.excepthook(*sys.exc_info())
@@ -264,7 +264,18 @@ def prepare(settings: wire.Settings, descriptors: list[int]) -> worker.Setup:
     if settings.authkey:
         inherited.set_authkey(settings.authkey)
     preload(settings.preload)
+    place = (settings.worker_log_dir, f"block-{settings.block}", settings.manager.replace("/", "-"))
     return worker.Setup(
         settings.initializer, settings.max_tasks_per_child, descriptors[0] if descriptors else -1, descriptors[1:],
         settings.label, settings.run_id,
-    )
+        os.path.join(*place) if settings.worker_debug and settings.worker_log_dir else "",
+    )  # fmt: skip
+
+
+def kind_of_worker(setup: worker.Setup) -> type[worker.Worker]:
+    """What a worker with this setup is."""
+    if not setup.log_dir:
+        return worker.Worker
+    from parsl_pool.interchange.worker_log import LoggedWorker  # only when somebody looks for something
+
+    return LoggedWorker

@@ -100,7 +100,7 @@ class ProcessLog:
         """Log something; levels are those of `logging`."""
         if self._file is not None:
             name = next(name for least, name in _LEVELS if level >= least)
-            self._file.line(f"{_now()} {name} {self._who} {text}")
+            self._file.line(f"{now()} {name} {self._who} {text}")
 
     def note(self, record: Any) -> None:
         """Log what a message tells about managers and workers. Called for those that are no results."""
@@ -115,7 +115,7 @@ class ProcessLog:
             self._stderr = LogFile(os.path.join(self._directory, f"{self._name}.stderr"), self._complain)
         if source != self._source:
             self._source = source
-            self._stderr.line(f"== {_now()} {source}")
+            self._stderr.line(f"== {now()} {source}")
         self._stderr.append(data)
 
     def _died(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
@@ -125,9 +125,23 @@ class ProcessLog:
         self._tell(kind, error, trace)
 
 
-def _now() -> str:
-    now = time()
-    return f"{strftime('%Y-%m-%d %H:%M:%S', localtime(now))},{int(now % 1 * 1000):03}"
+def make_private(path: str) -> None:
+    """Make a directory, and those above it that are missing, for this user alone, if that is possible.
+
+    If it is not, who opens a log in it says so.
+    """
+    if os.path.isdir(path):
+        return
+    make_private(os.path.dirname(path))
+    with suppress(OSError):
+        os.mkdir(path, 0o700)
+        os.chmod(path, 0o700)  # whatever the umask is
+
+
+def now() -> str:
+    """The time, as logs have it."""
+    seconds = time()
+    return f"{strftime('%Y-%m-%d %H:%M:%S', localtime(seconds))},{int(seconds % 1 * 1000):03}"
 
 
 def _told(record: Any) -> tuple[str, int] | None:

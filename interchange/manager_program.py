@@ -18,7 +18,7 @@ from parsl_pool._version import __version__
 from parsl_pool.errors import BadMessage
 from parsl_pool.interchange import columns, curve, lent, shared_memory, wire
 from parsl_pool.interchange.inline import inline_message, inline_results
-from parsl_pool.interchange.log_file import ProcessLog
+from parsl_pool.interchange.log_file import ProcessLog, make_private
 from parsl_pool.interchange.loop import Loop
 from parsl_pool.interchange.manager import Manager, Upward, python_version
 from parsl_pool.interchange.page import CLAIMS_NAME
@@ -157,7 +157,9 @@ class ManagerProgram:
     def _begin(self, settings: wire.Settings) -> None:
         # Longer than the client takes to notice that the interchange hangs, and to start another one.
         self._patience_s = 2 * settings.threshold_ms / 1000
-        self._log.open(settings.log_dir, self._warn_soon)
+        if settings.worker_log_dir and settings.worker_log_dir != settings.log_dir:
+            make_private(settings.worker_log_dir)
+        self._log.open(settings.worker_log_dir, self._warn_soon)
         settings = wire.Settings(*settings[:-2], self.name, self._block)
         where = self._ticket.address
         self._log.write(f"begun in block {self._block!r}, {settings.workers} workers, interchange at {where}")

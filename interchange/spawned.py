@@ -25,7 +25,7 @@ def main() -> None:
     code = 1
     try:
         with from_descriptor(sock_fd) as sock:
-            worker.main(number, sock, page, stacks, setup)
+            worker.main(number, sock, page, stacks, setup, fork_server.kind_of_worker(setup))
         code = 0
     finally:
         worker.end(code)

@@ -76,7 +76,9 @@ class Settings(NamedTuple):
     eager: int  # 1: start all workers at once, not each when there is a task for it
     descriptors: list[int]  # what the initializer's arguments need, as numbers in the client's process
     authkey: bytes  # of the client's multiprocessing; b"" if it doesn't use it
-    log_dir: str  # where interchange and managers are to keep logs; "" for nowhere
+    log_dir: str  # where the interchange is to keep its log; "" for nowhere
+    worker_log_dir: str  # the same for managers apart, and for workers ...
+    worker_debug: int  # ... if this is 1
     client_host: str  # where the client's claims table can be found by its process id and descriptor
     client_pid: int
     claims_fd: int

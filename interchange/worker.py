@@ -63,6 +63,7 @@ class Setup(NamedTuple):
     descriptors: list[int]  # those that the initializer's arguments need
     label: str  # of the executor
     run_id: str
+    log_dir: str  # where each is to say what it does; "" for nowhere
 
 
 class Worker:
@@ -470,7 +471,7 @@ def _initialize(setup: Setup, connection: Connection) -> None:
         raise StopWork from None
 
 
-def main(worker: int, sock: socket.socket, page_fd: int, stacks_fd: int, setup: Setup) -> None:
+def main(worker: int, sock: socket.socket, page_fd: int, stacks_fd: int, setup: Setup, kind: type[Worker]) -> None:
     """Be a worker: returns when there is no more work. Runs in a process of its own, in a session of its own."""
     global here
     os.register_at_fork(after_in_child=_note_fork)
@@ -480,7 +481,7 @@ def main(worker: int, sock: socket.socket, page_fd: int, stacks_fd: int, setup: 
     os.environ["PARSL_WORKER_RANK"] = str(worker)
     try:
         _initialize(setup, Connection(sock))
-        here = Worker(sock, page_fd, setup, worker)
+        here = kind(sock, page_fd, setup, worker)
         here.run()
     except StopWork:
         pass

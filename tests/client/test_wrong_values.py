@@ -160,6 +160,8 @@ TABLE: dict[tuple[type, str], dict[str, Wrong]] = {
             [[], [54000], [55000, 54000], [0, 1], [1, 65536], [1, 2, 3]],
         ),
         "block_start_timeout": SECONDS,
+        "worker_debug": FLAG,
+        "worker_logdir_root": PATH,
         "run_dir": PATH,
         "heartbeat_period": Wrong(SECONDS.types, [0, -1, NAN, INF, HUGE, 20]),
         "heartbeat_threshold": Wrong(SECONDS.types, [0, -1, NAN, INF, HUGE, 5]),
@@ -406,6 +408,9 @@ CONTRADICTIONS: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "manager inside, and blocks": (
         lambda: HighThroughputExecutor(manager_inside=True, provider=LocalProvider(max_blocks=2)), "manager_inside"
+    ),
+    "debug logs without a place": (
+        lambda: ParslPoolExecutor(Config([HighThroughputExecutor(worker_debug=True)])), "run_dir="
     ),
     "several nodes, one launched": (lambda: LocalProvider(2), "nodes_per_block=2"),
     "min_blocks above init_blocks": (lambda: BlockLimits(min_blocks=2, max_blocks=2), "raise init_blocks to 2"),

@@ -63,7 +63,8 @@ def settings(**changes: Any) -> wire.Settings:
     """Good ones, for a worker that nobody shares memory with."""
     good: dict[str, Any] = dict(
         workers=1, start_method="fork", initializer=b"", max_tasks_per_child=0, preload=[], sys_path=list(sys.path),
-        eager=0, descriptors=[], authkey=b"", log_dir="", client_host=socket.gethostname(), client_pid=os.getpid(),
+        eager=0, descriptors=[], authkey=b"", log_dir="", worker_log_dir="", worker_debug=0,
+        client_host=socket.gethostname(), client_pid=os.getpid(),
         claims_fd=-1, heartbeat_ms=60_000, threshold_ms=600_000, manager="", block="",
         label="label", run_id="run",
     )  # fmt: skip

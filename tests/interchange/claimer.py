@@ -19,7 +19,7 @@ def main() -> None:
     claims, page_fd, count = map(int, sys.argv[1:])
     ours, theirs = pair()
     manager = Stream(ours)
-    worker = Worker(theirs, page_fd, Setup(b"", 0, claims, [], "label", "run"))
+    worker = Worker(theirs, page_fd, Setup(b"", 0, claims, [], "label", "run", ""))
     worker._functions[1] = (int, b"")
     page = Page(page_fd)
     frames = [

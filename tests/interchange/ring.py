@@ -77,7 +77,7 @@ def ring(*, shares_claims: bool = True) -> Iterator[Ring]:
     claims_fd = shared_memory.create(CLAIMS_SIZE, "claims") if shares_claims else -1
     ours, theirs = socket.socketpair()  # with room: both ends belong to one thread, which reads only afterwards
     stream = Stream(ours)
-    worker = Worker(theirs, fd, Setup(b"", 0, claims_fd, [], "label", "run"))
+    worker = Worker(theirs, fd, Setup(b"", 0, claims_fd, [], "label", "run", ""))
     page = Page(fd)
     try:
         yield Ring(worker, page, stream)

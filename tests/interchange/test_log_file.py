@@ -294,7 +294,7 @@ def without_directory(pool: ParslPoolExecutor, place: Path) -> None:
 
     def settings() -> Any:
         made, descriptors = make()
-        values = dict(zip(made._fields, made)) | {"log_dir": str(place)}
+        values = dict(zip(made._fields, made)) | dict.fromkeys(("log_dir", "worker_log_dir"), str(place))
         return type(made)(**values), descriptors
 
     link._settings = settings

@@ -1,10 +1,11 @@
-"""Where the manager of a pool can be, and whether all managers will be on this host: what the provider says of that."""
+"""Where the managers of a pool can be, how many workers one has, and what the user has said of them."""
 
 from __future__ import annotations
 
+import os
 from typing import Any, NamedTuple
 
-from parsl_pool import checks
+from parsl_pool import checks, portable
 from parsl_pool.errors import ConfigurationError
 
 
@@ -14,6 +15,46 @@ class Wishes(NamedTuple):
     address: str | None  # where they are to connect, by a port ...
     ports: tuple[int, int] | None  # ... from the first of these to the last
     start_timeout_s: float  # how long a block's job may run until its manager registers
+
+
+class WorkerLogs(NamedTuple):
+    """What managers apart and workers are to log."""
+
+    debug: bool  # whether each worker is to say what it does
+    root: str | None  # where, if not in the run's directory
+
+    def check(self, has_directory: bool) -> None:
+        """Raises ConfigurationError if there is no place for what is wanted."""
+        if self.debug and self.root is None and not has_directory:
+            raise ConfigurationError(
+                "worker_debug=True needs a place for the logs: give worker_logdir_root=, or run_dir= (and leave "
+                "initialize_logging as it is)"
+            )
+
+    def directory(self, log_dir: str, who: str) -> str:
+        """Where their logs are to be; "" for nowhere. who: tells this pool from others with the same root."""
+        return log_dir if self.root is None else os.path.join(os.path.abspath(self.root), who.replace("/", "-"))
+
+
+def available_cores() -> int:
+    """Processors that this process may use."""
+    if hasattr(os, "process_cpu_count"):
+        return os.process_cpu_count() or 1
+    if portable.has(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def checked_heart(period: float, threshold: float) -> tuple[float, float]:
+    """Seconds between two signs of life, and of silence until the end is assumed. Raises ConfigurationError."""
+    period = checks.number(least=0.01, most=1e6, kind="a number of seconds")("heartbeat_period", period)
+    threshold = checks.seconds("heartbeat_threshold", threshold)
+    if threshold <= period:
+        raise ConfigurationError(
+            f"heartbeat_threshold must be greater than heartbeat_period, got {threshold:g} and {period:g}: "
+            "else everybody is lost between two signs of life"
+        )
+    return period, threshold
 
 
 def checked_provider(provider: Any) -> Any:

@@ -28,6 +28,7 @@ from parsl_pool.executors.high_throughput.arguments import (
     finish_payload,
     has_future,
 )
+from parsl_pool.executors.high_throughput.arrangement import available_cores as available_cores
 from parsl_pool.executors.high_throughput.functions import name_of
 from parsl_pool.executors.high_throughput.link import Link, Stage
 from parsl_pool.executors.high_throughput.resumed_payload import first, try_of
@@ -64,6 +65,8 @@ class HighThroughputExecutor(ParslExecutor):
         worker_port_range: the first and the last port of which one may be used for that; None: any.
         block_start_timeout: seconds that a block's job may run until its manager registers. Then it is replaced; after
             two such blocks in a row the pool is broken.
+        worker_debug: each worker keeps a log of its tasks, in `block-BLOCK/MANAGER/worker-NUMBER.log`.
+        worker_logdir_root: where that, and logs of managers apart, are to be; None: in the run's directory.
         run_dir: where the run's files go; None: a private temporary directory, if one is needed at all.
         heartbeat_period, heartbeat_threshold: seconds between two signs of life of managers and interchange, and
             of silence after which the other side is lost.
@@ -87,6 +90,8 @@ class HighThroughputExecutor(ParslExecutor):
         address: str | None = None,
         worker_port_range: tuple[int, int] | None = None,
         block_start_timeout: float = 60.0,
+        worker_debug: bool = False,
+        worker_logdir_root: str | os.PathLike[str] | None = None,
         run_dir: str | os.PathLike[str] | None = None,
         heartbeat_period: float = 5.0,
         heartbeat_threshold: float = 20.0,
@@ -108,10 +113,13 @@ class HighThroughputExecutor(ParslExecutor):
             checks.seconds("block_start_timeout", block_start_timeout),
         )
         self.say(retries, lost_retries)
+        root = checks.optional(checks.path)("worker_logdir_root", worker_logdir_root)
+        self._worker_logs = arrangement.WorkerLogs(checks.flag("worker_debug", worker_debug), root)
         self._initializer = checks.optional(checks.function)("initializer", initializer)
         self._initargs = checks.arguments("initargs", initargs)
         self._max_tasks = checks.optional(checks.whole(above=0))("max_tasks_per_child", max_tasks_per_child) or 0
-        self.heartbeat_period, self.heartbeat_threshold = _checked_heart(heartbeat_period, heartbeat_threshold)
+        heart = arrangement.checked_heart(heartbeat_period, heartbeat_threshold)
+        self.heartbeat_period, self.heartbeat_threshold = heart
         self._eager = start_method == "fork"
         self._starting = threading.Lock()  # guards _dumped, _directory and _log until the link is open
         self._directory: RunDirectory | None = None
@@ -174,6 +182,8 @@ class HighThroughputExecutor(ParslExecutor):
             self._dumped = self._dump_initializer()
         initializer, descriptors = self._dumped
         path = [os.path.abspath(entry) if entry == "" else entry for entry in sys.path]
+        log_dir = self._directory.path if self._log is not None and self._directory is not None else ""
+        who = f"{socket.gethostname()}-{os.getpid()}-{self.label}"
         settings = wire.Settings(
             self.max_workers_per_node,
             self.start_method,
@@ -184,7 +194,9 @@ class HighThroughputExecutor(ParslExecutor):
             self._eager,
             descriptors,
             _authkey(),
-            self._directory.path if self._log is not None and self._directory is not None else "",
+            log_dir,
+            self._worker_logs.directory(log_dir, who),
+            self._worker_logs.debug,
             socket.gethostname(),
             os.getpid(),
             self.link.claims.fd,
@@ -192,7 +204,7 @@ class HighThroughputExecutor(ParslExecutor):
             int(self.heartbeat_threshold * 1000),
             self.label,
             self._place.run_id,
-            f"{socket.gethostname()}-{os.getpid()}-{self.label}",
+            who,
             "0",
         )
         return settings, [os.dup(fd) for fd in descriptors]
@@ -280,6 +292,7 @@ class HighThroughputExecutor(ParslExecutor):
             self._place = place
         self._place.run_id = place.run_id
         self._logs = logs
+        self._worker_logs.check(logs and self._place.path is not None)
 
     def processes(self) -> dict[int, Any]:
         """Worker processes by process id. Just after the start it waits for the first: programs look then."""
@@ -486,28 +499,7 @@ def _authkey() -> bytes:
     return bytes(process.current_process().authkey) if process is not None else b""
 
 
-def available_cores() -> int:
-    """Processors that this process may use."""
-    if hasattr(os, "process_cpu_count"):
-        return os.process_cpu_count() or 1
-    if portable.has(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def _failed(error: BaseException) -> AppFuture[Any]:
     future: AppFuture[Any] = AppFuture()
     future.finish(Failure(frameless(error)))
     return future
-
-
-def _checked_heart(period: float, threshold: float) -> tuple[float, float]:
-    """Seconds between two signs of life, and of silence until the end is assumed."""
-    period = checks.number(least=0.01, most=1e6, kind="a number of seconds")("heartbeat_period", period)
-    threshold = checks.seconds("heartbeat_threshold", threshold)
-    if threshold <= period:
-        raise ConfigurationError(
-            f"heartbeat_threshold must be greater than heartbeat_period, got {threshold:g} and {period:g}: "
-            "else everybody is lost between two signs of life"
-        )
-    return period, threshold
