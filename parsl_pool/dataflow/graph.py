@@ -6,6 +6,7 @@ dependencies costs O(n) in all, whenever and in whatever order they settle.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 
@@ -46,13 +47,17 @@ class Graph:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def submitted(self, task: int, dependencies: set[int]) -> list[Effect]:
-        """A task that needs these; none of them has been reported as settled while somebody waited for it."""
+    def submitted(self, task: int, dependencies: set[int], failed: Sequence[int] = ()) -> list[Effect]:
+        """A task that needs these; none of them has been reported as settled while somebody waited for it.
+
+        failed: further ones, which have ended already, and failed.
+        """
         if task in self._waiting:
             raise ValueError(f"task {task} waits already")
         if not dependencies:
-            return [Launch(task)]
-        self._waiting[task] = _Waiting(dependencies)
+            return [Refuse(task, list(failed)) if failed else Launch(task)]
+        waiting = self._waiting[task] = _Waiting(dependencies)
+        waiting.failed += failed
         for dependency in dependencies:
             self._dependents.setdefault(dependency, {})[task] = None
         return []

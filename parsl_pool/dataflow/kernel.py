@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from queue import SimpleQueue
+from time import sleep
 from typing import Any, Protocol
 
 from parsl_pool.dataflow import graph
@@ -19,6 +20,8 @@ from parsl_pool.dataflow.record import Options, TaskRecord
 from parsl_pool.errors import DependencyError, PropagatedException, SerializationError, shown
 from parsl_pool.futures import AppFuture, Failure, frameless, has_failed
 from parsl_pool.interchange import serialize
+
+_MOMENT_S = 5e-5
 
 
 class Launcher(Protocol):
@@ -115,15 +118,22 @@ class Kernel:
     ) -> None:
         """Run the task when all these futures are done."""
         me = id(future)
+        task = _Task(future, arguments, futures, launcher, refuse)
+        missing = [needed for needed in futures if not needed.done()]  # the others need not tell us
+        failed = [id(needed) for needed in futures if needed.done() and has_failed(needed)]
+        numbers = list(map(id, missing))
+        if self._lock.locked():
+            _stand_back(self._lock)
         with self._lock:
-            self._tasks[me] = _Task(future, arguments, futures, launcher, refuse)
-            known = [self._graph.is_awaited(id(needed)) for needed in futures]
-            effects = self._graph.submitted(me, {id(needed) for needed in futures})
+            self._tasks[me] = task
+            known = list(map(self._graph.is_awaited, numbers))
+            effects = self._graph.submitted(me, set(numbers), failed)
             future._owner = self  # not before: cancel() has to find it here
         if future.done():  # cancelled before it came here: a join app's may be
             self.cancel(future)
-        self._perform(effects)
-        for needed, already in zip(futures, known):
+        for effect in effects:
+            self._perform(effect, task)
+        for needed, already in zip(missing, known):
             if not already:
                 needed.add_done_callback(self._settled)
 
@@ -142,22 +152,21 @@ class Kernel:
         while settled:
             needed = settled.popleft()
             failed = has_failed(needed)
+            if self._lock.locked():
+                _stand_back(self._lock)
             with self._lock:
                 effects = self._graph.settled(id(needed), failed)
-            self._perform(effects)
+                tasks = [self._tasks[effect.task] for effect in effects]
+            for effect, task in zip(effects, tasks):
+                self._perform(effect, task)
 
-    def _perform(self, effects: list[graph.Effect]) -> None:
-        for effect in effects:
-            with self._lock:
-                task = self._tasks.get(effect.task)
-            if task is None:
-                continue
-            if isinstance(effect, graph.Refuse):
-                bad = set(effect.failed)
-                self._forget(effect.task, task)
-                self._refuse(task, [future for future in task.futures if id(future) in bad])
-            else:
-                self._launch(effect.task, task)
+    def _perform(self, effect: graph.Effect, task: _Task) -> None:
+        if isinstance(effect, graph.Refuse):
+            bad = set(effect.failed)
+            self._forget(effect.task, task)
+            self._refuse(task, [future for future in task.futures if id(future) in bad])
+        else:
+            self._launch(effect.task, task)
 
     def _refuse(self, task: _Task, causes: list[Future[Any]]) -> None:
         number = task.future.tid
@@ -177,7 +186,7 @@ class Kernel:
                 self._hand_over(me, task, list(task.futures))
             return
         payloads = [payload_of(needed) for needed in task.futures]
-        if any(payload is None for payload in payloads):
+        if None in payloads:
             self.in_helper(lambda: self._pickle_and_launch(me, task))
         else:
             self._hand_over(me, task, payloads)
@@ -218,6 +227,8 @@ class Kernel:
             self._forget(me, task)  # only now: a pool that is shutting down waits for those it finds here
 
     def _forget(self, me: int, task: _Task) -> None:
+        if self._lock.locked():
+            _stand_back(self._lock)
         with self._lock:
             if self._tasks.get(me) is task:  # a join app's future may wait here again already, for what it joins
                 del self._tasks[me]
@@ -324,6 +335,17 @@ class Kernel:
             task = self._tasks.get(id(future))
         pump = getattr(task.launcher, "pump", None) if task is not None else None
         return bool(pump(future, deadline)) if pump is not None else False
+
+
+def _stand_back(lock: threading.Lock) -> None:
+    """Wait until nobody has a lock that is only ever held for a moment, without standing in line for it.
+
+    Whoever has it has lost the interpreter in that moment. A thread that waits in the lock is given it long before it
+    gets the interpreter; meanwhile the other one comes again, and waits in its turn: from then on each step of either
+    is a change of threads.
+    """
+    while lock.locked():
+        sleep(_MOMENT_S)
 
 
 def _may_raise(future: Future[Any]) -> bool:

@@ -162,8 +162,10 @@ class AppFuture(Future[T], Generic[T]):
 
     def has_failed(self) -> bool:
         """Whether it is done and has no value, as far as can be told without opening it."""
-        data = self._data
-        return self.cancelled() or (self.done() and (type(data) is Failure or getattr(data, "failed", False)))
+        state, data = self._state, self._data
+        if state != FINISHED:
+            return state in OVER
+        return type(data) is not bytes and (type(data) is Failure or getattr(data, "failed", False))
 
     def running(self) -> bool:
         """True if a worker has begun the task and not finished it, as far as can be seen from here."""

@@ -26,6 +26,14 @@ def test_a_task_is_refused_when_all_have_ended_and_some_have_failed() -> None:
     assert graph.settled(12, True) == [Refuse(1, [10, 12])]
 
 
+def test_dependencies_that_have_failed_before_count_when_the_others_have_ended() -> None:
+    graph = Graph()
+    assert graph.submitted(1, set(), [10]) == [Refuse(1, [10])]
+    assert graph.submitted(2, {11, 12}, [10]) == []
+    assert graph.settled(11, False) == []
+    assert graph.settled(12, True) == [Refuse(2, [10, 12])]
+
+
 def test_one_dependency_may_have_many_dependents() -> None:
     graph = Graph()
     for task in range(1, 5):

@@ -13,6 +13,7 @@ from typing import Any
 
 from parsl_pool.errors import InternalError, SerializationError, described
 from parsl_pool.executors.high_throughput.large_arguments import SharedPayload, limit
+from parsl_pool.executors.high_throughput.templates import Template, template_of
 from parsl_pool.executors.high_throughput.warm_memory import WarmMemory
 from parsl_pool.futures import FutureInArguments
 from parsl_pool.interchange import serialize
@@ -23,7 +24,7 @@ class Dependent:
 
     __slots__ = ("arguments", "futures")
 
-    def __init__(self, arguments: bytes, futures: list[Future[Any]]) -> None:
+    def __init__(self, arguments: bytes | Template, futures: list[Future[Any]]) -> None:
         self.arguments, self.futures = arguments, futures
 
 
@@ -39,14 +40,14 @@ class PreparedCall:
     def with_results(self, payloads: list[Any], shared: WarmMemory | None) -> bytes | SharedPayload:
         """What is sent, when the results of the futures are known."""
         if isinstance(self.payload, Dependent):
-            return finish_payload(serialize.dump_with_results(self.payload.arguments, payloads), shared)
+            return filled(self.payload.arguments, payloads, shared)
         return self.payload
 
     def values(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The arguments as the task will see them; its futures are done. Raises what their opening raises."""
         if not isinstance(self.payload, Dependent):
             raise InternalError("only asked for where there are futures")
-        packed = _ValueUnpickler(io.BytesIO(self.payload.arguments), self.futures).load()
+        packed = _ValueUnpickler(io.BytesIO(_with_tokens(self.payload.arguments)), self.futures).load()
         return (tuple(packed[0]), packed[1]) if isinstance(packed, list) else (packed, {})
 
 
@@ -67,6 +68,10 @@ def dump_arguments(
     Raises:
         SerializationError: one of them can't be pickled; it says which.
     """
+    if not kwargs:
+        template = template_of(args)
+        if template is not None:
+            return Dependent(*template)
     packed: Any = [args, kwargs] if kwargs else args
     data: bytes | list[Any]
     try:
@@ -88,6 +93,19 @@ def dump_arguments(
             return _dump_with_tokens(packed, args, kwargs, name)
     payload = serialize.with_buffers(data, buffers) if buffers else data
     return finish_payload(payload, shared)
+
+
+def filled(arguments: bytes | Template, results: list[Any], shared: WarmMemory | None) -> bytes | SharedPayload:
+    """The payload of a task that has waited, now that the payloads of what it waited for are there."""
+    if type(arguments) is Template:
+        data = arguments.filled(results)
+        if data is not None:
+            return data
+    return finish_payload(serialize.dump_with_results(_with_tokens(arguments), results), shared)
+
+
+def _with_tokens(arguments: bytes | Template) -> bytes:
+    return arguments.with_tokens() if isinstance(arguments, Template) else arguments
 
 
 def finish_payload(payload: bytes | list[Any], shared: WarmMemory | None) -> bytes | SharedPayload:

@@ -25,6 +25,7 @@ from parsl_pool.executors.high_throughput.arguments import (
     Dependent,
     PreparedCall,
     dump_arguments,
+    filled,
     finish_payload,
     has_future,
 )
@@ -32,6 +33,7 @@ from parsl_pool.executors.high_throughput.arrangement import available_cores as 
 from parsl_pool.executors.high_throughput.functions import name_of
 from parsl_pool.executors.high_throughput.link import Link, Stage
 from parsl_pool.executors.high_throughput.resumed_payload import first, try_of
+from parsl_pool.executors.high_throughput.templates import Template
 from parsl_pool.executors.high_throughput.workers import Workers
 from parsl_pool.futures import PENDING, AppFuture, Failure, FutureInArguments, frameless
 from parsl_pool.futures.told import Progress
@@ -425,12 +427,11 @@ class HighThroughputExecutor(ParslExecutor):
         if record is not None:
             record.task = future._tid
         self.kernel.submit(future, payload.arguments, payload.futures, self)
-        self.link.wake()
         return future
 
-    def launch(self, future: AppFuture[Any], arguments: bytes, results: list[Any]) -> None:
+    def launch(self, future: AppFuture[Any], arguments: bytes | Template, results: list[Any]) -> None:
         """The kernel has all that a task needs."""
-        payload = finish_payload(serialize.dump_with_results(arguments, results), self._shared)
+        payload = filled(arguments, results, self._shared)
         if self.link.stage in (Stage.STOPPING, Stage.CLOSED):
             raise self.link.broken or RuntimeError("the pool has ended")
         if future._record is not None:
