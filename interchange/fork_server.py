@@ -233,6 +233,9 @@ def serve(sock: socket.socket, parent: int) -> None:
     code = 1
     try:
         end_with_parent(parent)
+        # os.wait4 would load it in the user's path, while a shutdown waits. Workers of other kinds need it not at all.
+        import resource as resource
+
         stream = Stream(sock)
         messages: list[tuple[int, bytes, list[int]]] = []
         while not messages:

@@ -19,7 +19,7 @@ from parsl_pool.interchange.named_tuple import NamedTuple
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(sys.modules["parsl_pool"].__file__ or "")))
 
-_PAUSE_S = 0.001
+_FIRST_PAUSE_S, _PAUSE_S = 0.0001, 0.001
 _VERSION = sys.version_info[:2]
 _EXECUTABLE = sys.executable
 _BOOT = (
@@ -187,17 +187,18 @@ def wait(pid: int, patience_s: float, meanwhile: Callable[[], object] = lambda: 
 
     Returns its status as from `Popen.returncode`, 0 if somebody else has waited for it.
     """
-    end = monotonic() + patience_s
+    begun = monotonic()
     try:
         while True:
             ended, status = os.waitpid(pid, os.WNOHANG)
             if ended:
                 return os.waitstatus_to_exitcode(status)
-            if monotonic() > end:
+            waited_s = monotonic() - begun
+            if waited_s > patience_s:
                 kill(pid)
                 return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
             meanwhile()
-            sleep(_PAUSE_S)
+            sleep(min(_PAUSE_S, max(_FIRST_PAUSE_S, waited_s / 4)))  # it takes a millisecond to end, as a rule
     except ChildProcessError:
         return 0
 

@@ -100,6 +100,8 @@ class Kernel:
         self._helper: threading.Thread | None = None
         self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._local = threading.local()  # .settled: what this thread has been told and not dealt with
+        self.emptied: Callable[[], object] = _do_nothing
+        """Called when the last task has gone, in whichever thread."""
 
     def __len__(self) -> int:
         return len(self._tasks)
@@ -232,6 +234,9 @@ class Kernel:
         with self._lock:
             if self._tasks.get(me) is task:  # a join app's future may wait here again already, for what it joins
                 del self._tasks[me]
+            is_last = not self._tasks
+        if is_last:
+            self.emptied()
 
     def in_helper(self, job: Callable[[], None]) -> None:
         """Have the helper thread do this: it is the user's code."""
@@ -284,6 +289,9 @@ class Kernel:
             if not self._graph.withdrawn(id(future)):
                 return False
             del self._tasks[id(future)]
+            is_last = not self._tasks
+        if is_last:
+            self.emptied()
         return True
 
     def needs_of(self, future: AppFuture[Any]) -> list[Future[Any]]:
@@ -335,6 +343,10 @@ class Kernel:
             task = self._tasks.get(id(future))
         pump = getattr(task.launcher, "pump", None) if task is not None else None
         return bool(pump(future, deadline)) if pump is not None else False
+
+
+def _do_nothing() -> None:
+    pass
 
 
 def _stand_back(lock: threading.Lock) -> None:

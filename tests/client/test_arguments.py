@@ -12,7 +12,7 @@ import pytest
 
 from parsl_pool import ParslPoolExecutor
 from parsl_pool.errors import SerializationError
-from parsl_pool.executors.high_throughput.arguments import Dependent, dump_arguments
+from parsl_pool.executors.high_throughput.arguments import Dependent, dump_arguments, filled
 from parsl_pool.executors.high_throughput.large_arguments import SharedPayload
 from parsl_pool.executors.high_throughput.warm_memory import WarmMemory
 from parsl_pool.futures import AppFuture
@@ -42,7 +42,7 @@ def opened(payload: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """What the worker gets."""
     if isinstance(payload, Dependent):
         results = [serialize.join(serialize.dump_value(future.result(), "it")) for future in payload.futures]
-        payload = serialize.join(serialize.dump_with_results(payload.arguments, results))
+        payload = filled(payload.arguments, results, None)
     if isinstance(payload, SharedPayload):
         data, descriptors = payload.to_send()
         payload = serialize.from_shared_memory(descriptors[0]) if descriptors else data

@@ -181,7 +181,7 @@ def test_workers_never_wait_for_room_however_large_arguments_are(home: WarmMemor
     assert line.admit(tasks) == tasks[:6]
 
 
-def test_small_tasks_tasks_with_options_and_cancelled_ones_do_not_wait(home: WarmMemory) -> None:
+def test_small_tasks_and_those_with_options_do_not_wait_and_cancelled_ones_take_no_room(home: WarmMemory) -> None:
     line = line_of(home)
     large = [task_with(payload_of(bytes(BUDGET), home)) for _ in range(5)]
     small, urgent = task_with(b"small"), task_with(payload_of(bytes(MEGABYTE), home))  # type: ignore[arg-type]
@@ -191,7 +191,11 @@ def test_small_tasks_tasks_with_options_and_cancelled_ones_do_not_wait(home: War
     sent(large[0]._data)
     sent(large[1]._data)
     large[3]._data = None
-    assert line.admit([]) == [large[3]]
+    assert line.admit([]) == []  # only the first one is looked at
+    for future in large[:2]:
+        future._data.was_used()
+        future._data = b""
+    assert line.admit([]) == large[2:]
 
 
 def test_those_that_wait_can_be_taken_out_in_order(home: WarmMemory) -> None:
@@ -275,3 +279,36 @@ def test_large_arguments_and_results_survive_the_manager(manager_inside: bool) -
         (manager,) = pool._backend.link.watcher.managers.values()
         os.kill(manager.pid, signal.SIGKILL)
         assert [future.result(60) for future in futures] == blobs
+
+
+class LookedAt(AppFuture[Any]):
+    """Counts how often anybody asks for its data."""
+
+    looks = 0
+    __slots__ = ("payload",)
+
+    @property
+    def _data(self) -> Any:  # type: ignore[override]  # an attribute there
+        LookedAt.looks += 1
+        return self.payload
+
+    @_data.setter
+    def _data(self, payload: Any) -> None:
+        self.payload = payload
+
+
+def test_a_long_line_costs_no_more_than_a_short_one() -> None:
+    """Each turn looks at the first one only, as long as there is no room for it."""
+    home = WarmMemory()
+    line = line_of(home)
+    futures: list[AppFuture[Any]] = [LookedAt() for _ in range(1000)]
+    for future in futures:
+        future._data = SharedPayload(b"\x80" + bytes(serialize.LARGE), home)
+    gone = line.admit(futures)
+    assert 0 < len(gone) < len(futures)
+    for future in gone:
+        home.out[id(future)] = BUDGET  # as when they have been sent
+    LookedAt.looks = 0
+    for _ in range(100):
+        assert line.admit([]) == []
+    assert LookedAt.looks <= 100

@@ -293,3 +293,25 @@ def test_16_threads_submit_at_once(pool: ParslPoolExecutor) -> None:
         thread.join()
     assert results == [list(range(1, 21))] * 16
     assert not pool._flow().is_busy()
+
+
+ENDS: dict[str, Callable[[Future[Any], Future[Any]], object]] = {
+    "it fails": lambda needed, waiting: needed.set_exception(ValueError()),
+    "it is cancelled": lambda needed, waiting: needed.cancel() and needed.set_running_or_notify_cancel(),
+    "the task is": lambda needed, waiting: waiting.cancel(),
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_a_shutdown_ends_when_what_a_task_waits_for_does_not_come(pool: ParslPoolExecutor, end: str) -> None:
+    """Nobody is launched then, and no result comes that would have the pool look again."""
+    assert pool.submit(abs, -1).result() == 1
+    needed: Future[int] = Future()
+    waiting = pool.submit(abs, needed)
+    shutdown = threading.Thread(target=pool.shutdown)
+    shutdown.start()
+    eventually(lambda: pool._shutdown_thread)
+    time.sleep(0.2)  # so that it sleeps; without it the test would ask less, and pass
+    ENDS[end](needed, waiting)
+    shutdown.join(20)
+    assert not shutdown.is_alive() and waiting.done()

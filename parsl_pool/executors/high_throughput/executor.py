@@ -135,6 +135,7 @@ class HighThroughputExecutor(ParslExecutor):
         self.link.outgoing.large.always = 2 * self.max_workers_per_node  # none of them is to wait for us
         self._shared = self.link.tries.warm  # where large payloads go; the interchange opens them for other hosts
         self.link.is_awaited = self._is_awaited
+        self.kernel.emptied = self.link.wake  # a shutdown may wait for that
         self.link.outgoing.awaiting_functions = self._awaiting_functions
         self.link.explain = self.explain
         self.link.on_closed = self._link_closed

@@ -89,23 +89,37 @@ class LargeLine:
         """Those that wait, and those of the batch, that are to be sent now."""
         if not self._waiting and not self._home.unwritten:
             return batch
-        count, size = len(self._home.out), sum(list(self._home.out.values()))
-        self._waiting, coming = deque(), [*self._waiting, *batch]
+        room = _Room(self._home, self.always)
+        waiting = self._waiting
         now: list[AppFuture[Any]] = []
-        for future in coming:
-            data = future._data
-            if type(data) is SharedPayload and data.waits and future._record is None:
-                if count >= self.always and (size >= BUDGET or count >= limit()):
-                    self._waiting.append(future)
-                    continue
-                count, size = count + 1, size + data.size
-            now.append(future)
+        while waiting and room.has(waiting[0]):  # only the first ones are looked at: there may be very many
+            now.append(waiting.popleft())
+        for future in batch:
+            (now if room.has(future) else waiting).append(future)
         return now
 
     def leave(self) -> list[AppFuture[Any]]:
         """Those that wait; they will come again."""
         waiting, self._waiting = list(self._waiting), deque()
         return waiting
+
+
+class _Room:
+    """How much more may be under way."""
+
+    def __init__(self, home: WarmMemory, always: int) -> None:
+        self._always, self._most = always, limit()
+        self._count, self._size = len(home.out), sum(list(home.out.values()))
+
+    def has(self, future: AppFuture[Any]) -> bool:
+        """Whether this one may go; then it counts from now on."""
+        data = future._data
+        if type(data) is not SharedPayload or not data.waits or future._record is not None:
+            return True  # it takes none; among those that wait, because it was cancelled
+        if self._count >= self._always and (self._size >= BUDGET or self._count >= self._most):
+            return False
+        self._count, self._size = self._count + 1, self._size + data.size
+        return True
 
 
 def limit() -> int:
