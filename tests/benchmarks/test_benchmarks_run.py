@@ -31,6 +31,14 @@ def test_quick_mode_measures_two_lines_against_a_peer(tmp_path: Path) -> None:
     assert "| inside | ppe |" in page
 
 
+def test_quick_mode_measures_workflows(tmp_path: Path) -> None:
+    lines = "pairs,fanout,hits,tree-curve,overhead,resume"
+    done = run_benchmarks("--quick", "--lines", lines, "--peers", "inside", "--out", str(tmp_path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    samples = json.loads((tmp_path / "benchmarks.json").read_text())["samples"]
+    assert [(sample["line"], sample["failure"]) for sample in samples] == [(line, "") for line in lines.split(",")]
+
+
 def test_a_peer_that_is_not_installed_is_named_and_left_out(tmp_path: Path) -> None:
     bare = tmp_path / "bare"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(bare)], check=True)

@@ -48,6 +48,11 @@ def test_a_goal_of_a_cost_is_met_from_below() -> None:
     assert verdict(seen, Goal("queued_bytes", "inside", "", 164)) == (300, "below the target")
 
 
+def test_a_goal_without_bounds_only_shows_the_ratio() -> None:
+    seen = figures(sample("inside", 0, submit=100), sample("ppe", 0, submit=10))
+    assert verdict(seen, Goal("submit", "inside", "ppe", None)) == (10, "")
+
+
 def test_what_was_not_measured_has_no_verdict() -> None:
     assert verdict(figures(), Goal("submit", "inside", "ppe", 25, 8)) is None
 

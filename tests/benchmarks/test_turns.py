@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import groupby
 
+from benchmarks.__main__ import _ordinary
 from benchmarks.harness import Plan, _turns
 from benchmarks.lines import LINES
 from benchmarks.peers import PEERS
@@ -33,3 +34,8 @@ def test_without_a_limit_everybody_takes_part_in_every_round() -> None:
 def test_nobody_always_comes_first() -> None:
     names = [[peer.name for line, peer, n in _turns(plan(60)) if line.name == "map1" and n == m] for m in range(3)]
     assert len({row[0] for row in names}) == 3
+
+
+def test_what_takes_minutes_is_left_out_of_a_run_with_a_limit() -> None:
+    assert set(LINES) - set(_ordinary(7)) == {"resume"}
+    assert _ordinary(0) == list(LINES)

@@ -288,7 +288,7 @@ class LookedAt(AppFuture[Any]):
     __slots__ = ("payload",)
 
     @property
-    def _data(self) -> Any:  # type: ignore[override]  # an attribute there
+    def _data(self) -> Any:
         LookedAt.looks += 1
         return self.payload
 

@@ -2,6 +2,7 @@
 
 import io
 import pickle
+from concurrent.futures import Future
 from pickle import dumps, loads
 from typing import Any
 
@@ -86,7 +87,7 @@ class _ByToken(pickle.Unpickler):
 @given(st.lists(st.tuples(st.just("value"), SIMPLE) | st.tuples(st.just("future"), st.integers(0, 3)), max_size=8),
        st.lists(SIMPLE, min_size=4, max_size=4))  # fmt: skip
 def test_results_take_their_places(arguments: list[tuple[str, Any]], results: list[Any]) -> None:
-    futures = [future_of(), future_of(LiftingFuture), future_of(), future_of()]
+    futures: list[Future[Any]] = [future_of(), future_of(LiftingFuture), future_of(), future_of()]
     args = tuple([futures[value] if kind == "future" else value for kind, value in arguments])
     expected = tuple([results[value] if kind == "future" else value for kind, value in arguments])
     found = template_of(args)

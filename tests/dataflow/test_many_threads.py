@@ -101,7 +101,7 @@ def test_a_task_takes_the_lock_as_often_however_many_there_are() -> None:
 
 def test_nobody_stands_in_line_for_the_lock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who stood there would be given it while others have the interpreter: each step would change threads."""
-    naps = []
+    naps: list[float] = []
     monkeypatch.setattr(kernel_module, "sleep", naps.append)
     kernel, backend, lock = Kernel(), Backend(), CountedLock()
     kernel._lock = lock  # type: ignore[assignment]
