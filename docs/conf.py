@@ -44,9 +44,9 @@ def _of_init(app: Any, what: str, name: str, thing: Any, options: Any, signature
 
 
 def _for_users(app: Any, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
-    """What a module says of itself is for those who change it."""
+    """Of what a module says of itself, users need its attributes; the rest is for those who change it."""
     if what == "module":
-        lines.clear()
+        del lines[: next((number for number, line in enumerate(lines) if line.startswith(":ivar")), len(lines))]
 
 
 def setup(app: Any) -> None:
