@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from parsl_pool.interchange import columns, wire
+from parsl_pool.interchange.task_face import pack_progress
 from tests import leaks
 from tests.eventually import eventually
 from tests.fuzz import rubbish
@@ -208,8 +209,11 @@ def test_nobody_can_speak_of_the_tasks_and_workers_of_another(door: Door, manage
         manager.tell(wire.WorkerUp("false" if pid < 1 else other, 1, "here", pid))
     for worker in range(3):
         manager.tell(wire.WorkerGone(other, worker, -9, 0))
+    for task in (*ids, 1 << 40):
+        manager.tell(wire.FromTask(task, "progress", pack_progress(0.5, 0.0, "not mine")))
     manager.await_answer(wire.Ping(0), wire.Pong)
     assert door.dropped - before == 8
+    assert not any(future.progress for future in futures)
     assert not any(future.done() for future in futures) and dict(door.pool._processes) == workers
     with Peer(door.ticket.address, door.ticket, "claims/1") as peer:
         peer.tell(registration("claims", held=ids))

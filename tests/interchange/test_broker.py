@@ -134,6 +134,15 @@ def test_a_lost_manager_loses_what_it_held_and_nothing_else() -> None:
     assert broker.holder(2) == "b"
 
 
+def test_a_manager_holds_its_own_tasks_and_no_others() -> None:
+    broker = broker_with(("a", 1), ("b", 1))
+    broker.tasks_submitted(tasks([1, 2]))
+    assert broker.holds("a", 1) and broker.holds("b", 2)
+    assert not broker.holds("a", 2) and not broker.holds("b", 3) and not broker.holds("nobody", 1)
+    broker.results_arrived("a", results([1]))
+    assert not broker.holds("a", 1)
+
+
 def test_late_results_of_a_lost_manager_are_counted_and_dropped() -> None:
     broker = broker_with(("a", 2))
     broker.tasks_submitted(tasks([1, 2]))

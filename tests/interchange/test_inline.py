@@ -2,7 +2,8 @@ import os
 
 from parsl_pool.errors import SerializationError
 from parsl_pool.interchange import columns, envelope, serialize, shared_memory, wire
-from parsl_pool.interchange.inline import inline_results
+from parsl_pool.interchange.inline import inline_message, inline_results
+from parsl_pool.interchange.task_messages import TaskMessage
 
 TASK = 7
 
@@ -42,3 +43,13 @@ def test_a_result_that_no_message_can_take_becomes_an_error_that_says_so() -> No
     except OSError:
         return
     raise AssertionError("the descriptor is still open")
+
+
+def test_what_a_task_says_in_shared_memory_comes_back_into_the_message() -> None:
+    fd = shared_memory.create(100_000, "message")
+    os.pwrite(fd, b"it begins so", 0)
+    delivered: list[int] = []
+    message = inline_message(TaskMessage(wire.FromTask(TASK, "state", b""), [fd], lambda: delivered.append(1)))
+    assert message.record == wire.FromTask(TASK, "state", b"it begins so".ljust(100_000, b"\0"))
+    message.drop()
+    assert not message.descriptors and delivered == [1]

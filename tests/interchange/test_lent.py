@@ -1,6 +1,7 @@
 """Memory by name: what a process says that it lends is looked at before it is opened."""
 
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,9 +9,13 @@ import pytest
 
 from parsl_pool import portable
 from parsl_pool.errors import BadMessage
-from parsl_pool.interchange import columns, lent, shared_memory, wire
+from parsl_pool.interchange import columns, lent, managers_door, shared_memory, wire
+from parsl_pool.interchange.task_messages import TaskMessage
 
 pytestmark = pytest.mark.skipif(not portable.has_proc(), reason="memory has names in /proc only")
+
+
+REGISTER = wire.Register(wire.PROTOCOL, "a", socket.gethostname(), os.getpid(), 1, "", "", "", 1, [])
 
 
 @pytest.fixture
@@ -30,6 +35,26 @@ def test_what_is_lent_is_opened_by_its_name(memory: int) -> None:
     assert os.pread(memory, 10, 0) == b"jello"
     assert not os.get_inheritable(opened)
     os.close(opened)
+
+
+def test_what_a_task_says_may_be_lent_and_nothing_else_with_it(memory: int) -> None:
+    said = wire.encode(wire.FromTask(7, "state", b""))
+    kind = wire.KIND[wire.FromTask]
+    door = managers_door
+    peer = door._Peer(door._Connection(b"a/1", 1), REGISTER, 0.0)
+    data = lent.message(kind, said, [memory])
+    message = door._opened(peer, door.decode(data), lent.split(data)[2])
+    assert isinstance(message, TaskMessage) and message.descriptors
+    assert os.pread(message.descriptors[0], 10, 0) == b"hello"
+    message.drop()
+    before = os.listdir("/proc/self/fd")
+    for body, lending in ((said, [memory, memory]), (wire.encode(wire.FromTask(7, "state", b"x")), [memory])):
+        bad = lent.message(kind, body, lending)
+        with pytest.raises(BadMessage, match="more than its body"):
+            door._opened(peer, door.decode(bad), lent.split(bad)[2])
+    with pytest.raises(BadMessage, match="can't be read"):
+        door._opened(peer, door.decode(data), [(os.getpid(), 10_000)])
+    assert os.listdir("/proc/self/fd") == before
 
 
 def test_an_ordinary_message_lends_nothing() -> None:
