@@ -12,7 +12,6 @@ import itertools
 import logging
 import multiprocessing
 import os
-import random
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -132,7 +131,8 @@ class ParslPoolExecutor(KernelFace, _stdlib.ProcessPoolExecutor):
         self._initargs = initargs
         self._max_tasks_per_child = max_tasks_per_child
         self._shutdown_thread = False
-        is_simple = len(backends) == 1 and self.default_options.is_plain
+        self._are_many = len(backends) > 1
+        is_simple = not self._are_many and self.default_options.is_plain
         self._call: Callable[..., AppFuture[Any]] = self._backend.call if is_simple else self._call_somewhere
         self._flow_box: list[Flow] = []  # made for the first call that needs it
         self._place = place
@@ -222,7 +222,7 @@ class ParslPoolExecutor(KernelFace, _stdlib.ProcessPoolExecutor):
             from parsl_pool.dataflow.call import Call  # as in _flow()
 
             return self.submit_call(Call(fn, args, kwargs), options)
-        backend = self._one_of(options)
+        backend, options = self._placed(options)
         # None: as the executor does it anyway, which is the shortest way.
         future: AppFuture[T] = backend.call(fn, args, kwargs, None if options is backend.options else options)
         return future
@@ -231,11 +231,8 @@ class ParslPoolExecutor(KernelFace, _stdlib.ProcessPoolExecutor):
         """A call that takes more than one step; or more is known about it, as about those of apps."""
         if not self._backend.is_open or self._shutdown_thread:
             self._open()
-        return self._flow().submit(call, options, self._one_of(options))
-
-    def _one_of(self, options: Options) -> Any:
-        labels = options.executors or tuple(self._backends)
-        return self._backends[labels[0] if len(labels) == 1 else random.choice(labels)]
+        backend, options = self._placed(options)
+        return self._flow().submit(call, options, backend)
 
     def _flow(self) -> Flow:
         if not self._flow_box:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 from weakref import ref
 
 from parsl_pool.errors import ConfigurationError, WrongType, shown
@@ -41,6 +42,7 @@ class KernelFace:
         @property
         def size(self) -> int: ...
 
+    _are_many = False  # executors
     _defaults: tuple[Options, Options] | None = None  # the executor's options, and what the Config makes of them
 
     if TYPE_CHECKING:
@@ -94,6 +96,10 @@ class KernelFace:
 
     def _with_config(self, options: Options) -> Options:
         config = self._config
+        if self._are_many:
+            from parsl_pool.dataflow.record import Unsaid  # loaded with the executors
+
+            options = options._replace(retries=Unsaid(options.retries), lost_retries=Unsaid(options.lost_retries))
         if config is None:
             return options
         if config.retry_handler is None and config.dependency_resolver is None and not config.retry_delay:
@@ -103,6 +109,23 @@ class KernelFace:
             retry_delay=config.retry_delay,
             dependency_resolver=config.dependency_resolver,
         )
+
+    def _placed(self, options: Options) -> tuple[Any, Options]:
+        """One of the executors that a call may go to, and what holds for it there."""
+        labels = options.executors or tuple(self._backends)
+        backend = self._backends[labels[0] if len(labels) == 1 else random.choice(labels)]
+        return backend, self._as_said_by(backend, options) if self._are_many else options
+
+    def _as_said_by(self, backend: Any, options: Options) -> Options:
+        """The options of a call, with what the executor itself says where the call says nothing."""
+        from parsl_pool.dataflow.record import Unsaid  # as above
+
+        own: Options = backend.options
+        there = options._replace(
+            retries=own.retries if type(options.retries) is Unsaid else options.retries,
+            lost_retries=own.lost_retries if type(options.lost_retries) is Unsaid else options.lost_retries,
+        )
+        return own if there == own else there  # the very same, see above
 
     def _call_somewhere(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> AppFuture[Any]:
         """What `submit` does where an executor alone can't: there are several, or the Config has more to say."""
@@ -139,6 +162,7 @@ class KernelFace:
                 flow.hold(executor)
             self._all_backends.append(executor)
             self._backends[executor.label] = executor
+        self._are_many, self._defaults = True, None
         self._call = self._call_somewhere
         self._open()
 

@@ -19,6 +19,10 @@ class Fault(Enum):
     NONE = "nobody's: it had only been waiting there"
 
 
+class Unsaid(int):
+    """A budget that the call does not name: that of the executor it goes to holds."""
+
+
 class Options(NamedTuple):
     """What can be said about a single call, or about all calls of a pool."""
 

@@ -238,6 +238,34 @@ def test_what_an_executor_says_counts_more_than_what_the_config_does(
         assert (pool.config.retries, pool.config.lost_retries) == (1, 2)
 
 
+def test_each_executor_of_several_has_its_own_retries() -> None:
+    """For calls that say nothing: what is said for a call counts everywhere."""
+    several = [ThreadPoolExecutor("a", retries=0), ThreadPoolExecutor("b", retries=3), ThreadPoolExecutor("c")]
+    calls: list[str] = []
+
+    def fail(label: str) -> None:
+        calls.append(label)
+        raise ValueError(label)
+
+    with parsl_pool.load(Config(several, retries=1)) as pool:
+        for label in "abc":
+            pool.options(executors=label).submit(fail, label).exception()
+            python_app(executors=[label])(fail)(label).exception()
+        assert [calls.count(label) for label in "abc"] == [2, 8, 4]
+        calls.clear()
+        for retries in (0, 1, 3):
+            for label in "abc":
+                pool.options(executors=label, retries=retries).submit(fail, label).exception()
+        assert [calls.count(label) for label in "abc"] == [7, 7, 7]
+        pool.add_executors([ThreadPoolExecutor("d", retries=5)])
+        pool.options(executors="d").submit(fail, "d").exception()
+        assert calls.count("d") == 6
+        calls.clear()
+        for _ in range(40):
+            pool.submit(fail, "any").exception()
+        assert 40 < len(calls) < 6 * 40
+
+
 def test_a_pool_without_a_config_says_what_it_is_made_of() -> None:
     with parsl_pool.ParslPoolExecutor(1, retries=4, lost_retries=0) as pool:
         assert (pool.config.retries, pool.config.lost_retries) == (4, 0)
