@@ -14,11 +14,11 @@ from types import BuiltinFunctionType, FunctionType
 from typing import Any
 from weakref import WeakSet
 
-from parsl_pool import checks, forked, portable
+from parsl_pool import checks, forked
 from parsl_pool.dataflow.failures import warn_of_unread
 from parsl_pool.dataflow.kernel import Kernel
 from parsl_pool.dataflow.record import Options, TaskRecord
-from parsl_pool.errors import ConfigurationError, SerializationError
+from parsl_pool.errors import SerializationError
 from parsl_pool.executors.base import ParslExecutor
 from parsl_pool.executors.high_throughput import arrangement, explanation
 from parsl_pool.executors.high_throughput.arguments import (
@@ -215,17 +215,9 @@ class HighThroughputExecutor(ParslExecutor):
     def _dump_initializer(self) -> tuple[bytes, list[int]]:
         if self._initializer is None:
             return b"", []
-        from parsl_pool.executors.high_throughput.initargs import dump_initializer  # rarely needed
+        from parsl_pool.executors.high_throughput import initargs  # rarely needed
 
-        data, descriptors = dump_initializer(self._initializer, self._initargs)
-        if descriptors and not self.manager_inside and not portable.has_proc():
-            for fd in descriptors:
-                os.close(fd)
-            raise ConfigurationError(
-                "on this system the multiprocessing queues and pipes among the initializer's arguments can only be "
-                "shared with manager_inside=True; or take them from a multiprocessing.Manager()"
-            )
-        return data, descriptors
+        return initargs.dump_for(self.manager_inside, self._initializer, self._initargs)
 
     def begin_shutdown(self, kill: bool = False) -> None:
         """Take no more tasks; end when all is done. kill: end at once."""

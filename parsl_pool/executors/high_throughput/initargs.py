@@ -16,7 +16,8 @@ from multiprocessing.reduction import ForkingPickler
 from multiprocessing.synchronize import SemLock
 from typing import Any
 
-from parsl_pool.errors import SerializationError, described
+from parsl_pool import portable
+from parsl_pool.errors import ConfigurationError, SerializationError, described
 from parsl_pool.interchange import inherited, serialize
 
 _ADVICE = (
@@ -39,6 +40,25 @@ class _PretendedStart:
     def DupFd(self, position: int) -> inherited.InheritedDescriptor:
         """What goes into the pickle."""
         return inherited.InheritedDescriptor(position)
+
+
+def dump_for(
+    manager_inside: bool, initializer: Callable[..., object], initargs: tuple[Any, ...]
+) -> tuple[bytes, list[int]]:  # fmt: skip
+    """As dump_initializer, for workers of a manager inside the interchange, or apart.
+
+    Raises:
+        ConfigurationError: those apart can't get the descriptors on this system.
+    """
+    data, descriptors = dump_initializer(initializer, initargs)
+    if descriptors and not manager_inside and not portable.has_proc():
+        for fd in descriptors:
+            os.close(fd)
+        raise ConfigurationError(
+            "on this system the multiprocessing queues and pipes among the initializer's arguments can only be "
+            "shared with manager_inside=True; or take them from a multiprocessing.Manager()"
+        )
+    return data, descriptors
 
 
 def dump_initializer(initializer: Callable[..., object], initargs: tuple[Any, ...]) -> tuple[bytes, list[int]]:
