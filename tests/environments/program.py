@@ -76,7 +76,7 @@ def new_pool(arrangement: str) -> Any:
     if arrangement != "by a port":
         return ParslPoolExecutor(2, manager_inside=arrangement == "inside")
     executor = HighThroughputExecutor(max_workers_per_node=2, manager_inside=False, address="127.0.0.1")
-    return ParslPoolExecutor(Config([executor]))
+    return ParslPoolExecutor(Config([executor], run_dir=None))  # where it stands there may be nothing to write to
 
 
 def main() -> None:
