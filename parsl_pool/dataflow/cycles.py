@@ -12,8 +12,12 @@ from concurrent.futures import Future
 from time import monotonic
 from typing import Any
 
+from parsl_pool.dataflow.flow_task import FlowTask
 from parsl_pool.dataflow.helpers import Helpers
+from parsl_pool.dataflow.kernel import Kernel, name_of
+from parsl_pool.errors import DependencyCycle
 from parsl_pool.futures import AppFuture
+from parsl_pool.futures.states import TaskState
 
 _PAUSE_S = 1.0
 
@@ -68,17 +72,19 @@ class CycleWatch:
 
     Args:
         helpers: where it looks.
-        joining: tells the futures of the join apps that wait for what they have returned.
-        refuse: ends one of a cycle's futures; False if none of them is its.
+        kernel: where joins wait for what they have returned.
+        tasks: tells the flow's tasks.
+        fail: ends one of them.
     """
 
     def __init__(
         self,
         helpers: Helpers,
-        joining: Callable[[], list[AppFuture[Any]]],
-        refuse: Callable[[list[Future[Any]]], bool],
+        kernel: Kernel,
+        tasks: Callable[[], list[FlowTask]],
+        fail: Callable[[FlowTask, BaseException], None],
     ) -> None:
-        self._helpers, self._joining, self._refuse = helpers, joining, refuse
+        self._helpers, self._kernel, self._tasks, self._fail = helpers, kernel, tasks, fail
         self._is_due = False
         self._pause_s = _PAUSE_S
 
@@ -95,8 +101,23 @@ class CycleWatch:
     def _look(self) -> None:
         self._is_due = False
         began = monotonic()
-        while cycle := find_cycle(self._joining()):
-            if not (is_cycle(cycle) and self._refuse(cycle)):
+        while True:
+            joining = {
+                id(task.future): task for task in self._tasks() if task.record.status is TaskState.joining
+            }
+            cycle = find_cycle([task.future for task in joining.values()])
+            if not cycle:
+                break
+            if not (is_cycle(cycle) and self._end_one(cycle, joining)):
                 self.look_soon()  # it has changed meanwhile, or is for another pool to end
                 break
         self._pause_s = max(_PAUSE_S, 20 * (monotonic() - began))
+
+    def _end_one(self, cycle: list[Future[Any]], joining: dict[int, FlowTask]) -> bool:
+        """End one of the join apps in it, and so the rest. False if none of them is this flow's."""
+        for place, future in enumerate(cycle):
+            task = joining.get(id(future))
+            if task is not None and self._kernel.cancel(task.future):
+                self._fail(task, DependencyCycle([name_of(other) for other in (*cycle[place:], *cycle[:place])]))
+                return True
+        return False

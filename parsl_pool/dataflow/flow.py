@@ -23,15 +23,15 @@ from parsl_pool.dataflow.flow_task import Backend, FlowTask
 from parsl_pool.dataflow.flow_tries import FlowTries
 from parsl_pool.dataflow.helpers import Helpers
 from parsl_pool.dataflow.joining import Joiner, joined, joined_futures
-from parsl_pool.dataflow.kernel import DependencyFailure, Kernel, name_of
+from parsl_pool.dataflow.kernel import DependencyFailure, Kernel
 from parsl_pool.dataflow.record import FlowRecord, Options
 from parsl_pool.dataflow.resolvers import ResolvedCall
 from parsl_pool.dataflow.reuse import Key, NoReuse, Reuse
 from parsl_pool.dataflow.traverse import ObjectCall
-from parsl_pool.errors import DependencyCycle, JoinError
+from parsl_pool.errors import JoinError
 from parsl_pool.futures import FINISHED, AppFuture, Failure, LiftingFuture, Value, frameless, has_failed
 from parsl_pool.futures.data_future import DataFuture
-from parsl_pool.futures.states import TaskState
+from parsl_pool.futures.states import FINAL, TaskState
 from parsl_pool.futures.told import told_by
 from parsl_pool.interchange import shell
 
@@ -54,7 +54,7 @@ class Flow:
         self._tries = FlowTries(self, self._lock, self.helpers)
         self.failures = Failures(name)
         self.keeps_records = False  # what a record tells of a call stays in it when the task is over
-        self._cycles = CycleWatch(self.helpers, self._joining, self._refuse_cycle)
+        self._cycles = CycleWatch(self.helpers, self._kernel, self._current, self._fail)
         foreign.watch(self)
 
     @property
@@ -205,9 +205,9 @@ class Flow:
         return True
 
     def _remembered(self, task: FlowTask, outcome: object) -> None:
-        task.record.from_memo = True
-        task.record.status = TaskState.memo_done
-        task.future.finish(outcome)
+        if self._may_end(task, TaskState.memo_done):
+            task.record.from_memo = True
+            task.future.finish(outcome)
 
     def _same_call_ended(self, task: FlowTask, first: Future[Any]) -> None:
         assert isinstance(first, AppFuture)
@@ -218,11 +218,11 @@ class Flow:
         elif first.cancelled():
             self.in_helper(task, self._instead_of_cancelled)
         else:
-            task.record.attempts = first._record.attempts
-            task.record.status = TaskState.failed
-            self.failures.told_elsewhere()
-            task.future._owner = None  # to look at this one is not to look at the other
-            task.future.finish(first._data)
+            if self._may_end(task, TaskState.failed):
+                task.record.attempts = first._record.attempts
+                self.failures.told_elsewhere()
+                task.future._owner = None  # to look at this one is not to look at the other
+                task.future.finish(first._data)
 
     def _instead_of_cancelled(self, task: FlowTask) -> None:
         if not self._is_known(task):
@@ -266,22 +266,6 @@ class Flow:
         self.failures.told_elsewhere()
         return outcome
 
-    def _joining(self) -> list[AppFuture[Any]]:
-        with self._lock:
-            return [task.future for task in self._tasks.values() if task.record.status is TaskState.joining]
-
-    def _refuse_cycle(self, cycle: list[Future[Any]]) -> bool:
-        """End one of the join apps in it, and so the rest."""
-        for place, future in enumerate(cycle):
-            with self._lock:
-                task = self._tasks.get(id(future))
-            if task is not None and task.record.status is TaskState.joining and self._kernel.cancel(task.future):
-                path = [name_of(other) for other in (*cycle[place:], *cycle[:place])]
-                task.future._owner = self
-                self._fail(task, DependencyCycle(path))
-                return True
-        return False
-
     def joined(self, future: AppFuture[Any], value: Any) -> None:
         """What a join app has returned is there."""
         future._owner = self
@@ -289,8 +273,7 @@ class Flow:
             task = self._tasks.get(id(future))
         if task is None:
             return
-        is_foreign = isinstance(value, Future) and not isinstance(value, AppFuture)
-        self._join_ended(task, Value(value.result()) if is_foreign else joined(value))
+        self._join_ended(task, joined(value))
 
     def _join_ended(self, task: FlowTask, outcome: object) -> None:
         if task.record.outputs:
@@ -307,19 +290,28 @@ class Flow:
 
     def succeed(self, task: FlowTask, outcome: object) -> None:
         """It has this value."""
-        task.record.status = TaskState.exec_done
+        if not self._may_end(task, TaskState.exec_done):
+            return
         if task.is_first:
             self.reuse.keep(task.key, outcome)
             task.is_first = False
         task.future.finish(outcome)
 
     def _fail(self, task: FlowTask, error: BaseException) -> None:
+        task.future._owner = self  # it may have waited in the kernel
         self.end_failed(task, Failure(frameless(error)))
 
     def end_failed(self, task: FlowTask, outcome: object) -> None:
         """Its last try has failed."""
-        task.record.status = TaskState.failed
-        task.future.finish(self.failures.happened(task.record.task, task.record.label, outcome))
+        if self._may_end(task, TaskState.failed):
+            task.future.finish(self.failures.happened(task.record.task, task.record.label, outcome))
+
+    def _may_end(self, task: FlowTask, state: TaskState) -> bool:
+        """Note how it ends; False if it has been cancelled before. From here on cancel() says no."""
+        with self._lock:
+            if not task.is_over:
+                task.record.status = state
+            return not task.is_over
 
     def take_back(self, task: FlowTask) -> None:
         """It was cancelled."""
@@ -382,10 +374,8 @@ class Flow:
         else:
             self.close(wait=False)
 
-    # The interpreter ends: what the exit hook calls.
-
     def begin_exit(self, kill: bool) -> None:
-        """As begin_shutdown."""
+        """The interpreter ends: as begin_shutdown. The exit hook calls this, and then join()."""
         self.begin_shutdown(kill)
 
     def join(self) -> bool:
@@ -453,9 +443,11 @@ class Flow:
                 return False
             inner = task.inner
             if inner is None:
-                running = task.record.options.join and task.record.status is TaskState.launched
-                task.is_over = not running
-                return not running
+                status = task.record.status
+                if status in FINAL or (task.record.options.join and status is TaskState.launched):
+                    return False
+                task.is_over = True
+                return True
         return inner.cancel()
 
     def needs_of(self, future: AppFuture[Any]) -> list[Future[Any]]:

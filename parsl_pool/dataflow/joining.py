@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from parsl_pool.dataflow.traverse import futures_in, with_results
 from parsl_pool.errors import shown
-from parsl_pool.futures import AppFuture
+from parsl_pool.futures import AppFuture, Value
 
 
 class Joins(Protocol):
@@ -39,7 +39,7 @@ def joined(value: Any) -> object:
     """The outcome of a task that waited for these futures: their values in their places, opened when asked for."""
     if isinstance(value, AppFuture):
         return value._data
-    return Joined(value)
+    return Value(value.result()) if isinstance(value, Future) else Joined(value)
 
 
 class Joined:

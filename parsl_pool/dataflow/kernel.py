@@ -175,10 +175,10 @@ class Kernel:
         if task.future._record is None:  # errors will name it, and then it has no owner any more
             name = task.launcher.name_of(task.future)
             task.future._record = TaskRecord(number, Options(), name, 0.0)
-        task.future._owner = None
         refuse = task.refuse
         label = task.future._record.label
         task.future.finish(refuse(task.future, causes) if refuse else DependencyFailure(number, label, causes))
+        task.future._owner = None  # not before: then it could still be cancelled
 
     def _launch(self, me: int, task: _Task) -> None:
         if not task.launcher.wants_payloads:
@@ -361,7 +361,11 @@ def _stand_back(lock: threading.Lock) -> None:
 
 
 def _may_raise(future: Future[Any]) -> bool:
-    return isinstance(future, AppFuture) and getattr(future._data, "may_raise", False)
+    """True for what has to be opened before it is known whether it has a value, or was just opened and has none."""
+    if not isinstance(future, AppFuture):
+        return False
+    data = future._data
+    return type(data) is Failure or getattr(data, "may_raise", False)
 
 
 def payload_of(future: Future[Any]) -> Any:

@@ -42,7 +42,7 @@ FINAL = frozenset(
 
 _S = TaskState
 MOVES: dict[TaskState, frozenset[TaskState]] = {
-    _S.unsched: frozenset({_S.pending}),
+    _S.unsched: frozenset({_S.pending, _S.memo_done}),
     _S.pending: frozenset({_S.launched, _S.joining, _S.memo_done, _S.dep_fail, _S.failed, _S.cancelled}),
     _S.launched: frozenset({_S.running, _S.pending, _S.exec_done, _S.joining, _S.fail_retryable, _S.failed,
                             _S.cancelled}),

@@ -50,6 +50,8 @@ _CLASSES: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str
 
 def status_of(future: Any) -> TaskState:
     """Where the task is, as far as can be seen from here."""
+    if future.cancelled():
+        return TaskState.cancelled
     known: TaskState | None = getattr(future._record, "status", None)
     if known is not None:
         return TaskState.running if known is TaskState.launched and future.running() else known
@@ -57,8 +59,6 @@ def status_of(future: Any) -> TaskState:
         if future.running():
             return TaskState.running
         return TaskState.pending if getattr(future._owner, "holds_back", False) else TaskState.launched
-    if future.cancelled():
-        return TaskState.cancelled
     if not future.has_failed():
         return TaskState.exec_done
     data = future._data  # a Failure has an error, a DependencyFailure the kind of the one that it will make
