@@ -408,16 +408,16 @@ class Flow:
 
     def wait_for_current_tasks(self) -> None:
         """Wait until all tasks are done that are there now."""
-        wait(self._futures())
+        wait([task.future for task in self._current()])
 
-    def _futures(self) -> list[AppFuture[Any]]:
+    def _current(self) -> list[FlowTask]:
         with self._lock:
-            return [task.future for task in self._tasks.values()]
+            return list(self._tasks.values())
 
     def cancel_all(self) -> None:
         """Cancel every task that has not begun."""
-        for future in reversed(self._futures()):
-            future.cancel()
+        for task in reversed(self._current()):
+            task.future.cancel()
 
     def explain(self) -> list[str]:
         """For a few of the tasks: where they are."""
