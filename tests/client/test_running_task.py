@@ -16,10 +16,12 @@ import pytest
 import parsl_pool
 from parsl_pool import (
     Config,
+    File,
     HighThroughputExecutor,
     ParslPoolExecutor,
     ThreadPoolExecutor,
     bash_app,
+    python_app,
     task,
 )
 from parsl_pool.errors import ConfigurationError, SerializationError
@@ -375,3 +377,17 @@ def test_a_call_that_a_task_runs_itself_does_not_speak_for_it(manager_inside: bo
         (restored, its), number = future.result(60)
         assert restored is None and number == future.tid and its > 0
         assert waits(future, "the task's")
+
+
+def test_who_has_only_the_file_of_a_task_can_ask_the_task_to_stop(pool: ParslPoolExecutor, tmp_path: Path) -> None:
+    @python_app(data_flow_kernel=pool)
+    def write(outputs: Any = ()) -> str:
+        how, _ = wait_until_asked("waits")
+        Path(outputs[0].filepath).write_text(how)
+        return how
+
+    future = write(outputs=[File(str(tmp_path / "how"))])
+    eventually(lambda: waits(future, "waits"))
+    (file,) = future.outputs
+    assert file.stop() and future.result(60) == "asked"
+    assert Path(file.result(60).filepath).read_text() == "asked"
