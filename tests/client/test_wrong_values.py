@@ -160,6 +160,7 @@ TABLE: dict[tuple[type, str], dict[str, Wrong]] = {
             [[], [54000], [55000, 54000], [0, 1], [1, 65536], [1, 2, 3]],
         ),
         "block_start_timeout": SECONDS,
+        "max_workers": WORKERS,
         "worker_debug": FLAG,
         "worker_logdir_root": PATH,
         "run_dir": PATH,
@@ -408,6 +409,9 @@ CONTRADICTIONS: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "manager inside, and blocks": (
         lambda: HighThroughputExecutor(manager_inside=True, provider=LocalProvider(max_blocks=2)), "manager_inside"
+    ),
+    "an option by both of its names": (
+        lambda: HighThroughputExecutor(max_workers_per_node=2, max_workers=2), "max_workers=2 is the old name of"
     ),
     "debug logs without a place": (
         lambda: ParslPoolExecutor(Config([HighThroughputExecutor(worker_debug=True)])), "run_dir="

@@ -45,6 +45,19 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
+def worker_count(per_node: int | None, old: int | None) -> int:
+    """How many workers a manager has. old: what was said by the option's old name. Raises ConfigurationError."""
+    per_node = checks.optional(checks.workers)("max_workers_per_node", per_node)
+    old = checks.optional(checks.workers)("max_workers", old)
+    if old is not None:
+        if per_node is not None:
+            raise ConfigurationError(f"max_workers={old} is the old name of max_workers_per_node={per_node}: give one")
+        import warnings  # rarely needed
+
+        warnings.warn("max_workers is now max_workers_per_node", DeprecationWarning, stacklevel=3)
+    return per_node or old or available_cores()
+
+
 def checked_heart(period: float, threshold: float) -> tuple[float, float]:
     """Seconds between two signs of life, and of silence until the end is assumed. Raises ConfigurationError."""
     period = checks.number(least=0.01, most=1e6, kind="a number of seconds")("heartbeat_period", period)

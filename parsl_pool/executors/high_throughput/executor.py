@@ -54,7 +54,7 @@ class HighThroughputExecutor(ParslExecutor):
 
     Args:
         label: name of the executor.
-        max_workers_per_node: worker processes on each node.
+        max_workers_per_node, max_workers: worker processes on each node; the second is its old name.
         start_method: "forkserver" (workers are forked from a clean process; "fork" means the same) or "spawn" (a
             fresh interpreter each).
         initializer, initargs: called in each worker before its first task.
@@ -99,10 +99,10 @@ class HighThroughputExecutor(ParslExecutor):
         heartbeat_threshold: float = 20.0,
         retries: int | None = None,
         lost_retries: int | None = None,
+        max_workers: int | None = None,
     ) -> None:
         self.label = label = checks.name("label", label)
-        workers = checks.optional(checks.workers)("max_workers_per_node", max_workers_per_node)
-        self.max_workers_per_node = workers or available_cores()
+        self.max_workers_per_node = arrangement.worker_count(max_workers_per_node, max_workers)
         self.start_method = checks.one_of(*_START_METHODS)("start_method", start_method)
         self.preload = checks.module_names("preload", preload)
         self._provider = arrangement.checked_provider(provider)
