@@ -144,6 +144,8 @@ def test_many_connections_cost_little_and_keep_nobody_out_when_they_end(door: Do
 @pytest.mark.slow
 @pytest.mark.usefixtures("unharmed")
 def test_who_says_nothing_has_to_go(door: Door) -> None:
+    if not door.ticket.address.startswith("tcp:"):
+        pytest.skip("ten seconds; it is the same timer, and only the user's own processes come here")
     before = door.dropped
     with door.connect(60) as sock:
         while sock.recv(1000):
