@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from parsl_pool.executor import ParslPoolExecutor
 
     P = ParamSpec("P")
+    Q = ParamSpec("Q")
 else:
     from typing import ParamSpec
 
@@ -200,6 +201,16 @@ class PythonApp(AppBase, Generic[P, R]):
 
     def _own_arguments(self) -> dict[str, Any]:
         return {**super()._own_arguments(), "join": self.join}
+
+    if TYPE_CHECKING:  # a method's `self` is not among its arguments; of a class it may be any kind of method
+
+        @overload
+        def __get__(self, instance: None, owner: type | None = None) -> Any: ...
+        @overload
+        def __get__(
+            self: PythonApp[Concatenate[A, Q], R], instance: A, owner: type | None = None
+        ) -> PythonApp[Q, R]: ...
+        def __get__(self, instance: Any, owner: type | None = None) -> Any: ...
 
     # Types say of keywords only that they are there: they may be futures, or special ones.
     @overload

@@ -26,6 +26,24 @@ def either(first: bool) -> "Future[str]":
     return shout(1) if first else shout(2)
 
 
+class Model:
+    factor = 3
+
+    @python_app
+    def times(self, number: int, text: str = "x") -> str:
+        return text * self.factor * number
+
+    @classmethod
+    @python_app
+    def sized(cls, number: int) -> int:
+        return cls.factor * number
+
+    @staticmethod
+    @python_app
+    def bare(number: int) -> float:
+        return number / 2
+
+
 def main() -> None:
     with parsl_pool.load(Config([ThreadPoolExecutor()])) as pool:
         number: AppFuture[int] = pool.submit(abs, -2)
@@ -39,6 +57,10 @@ def main() -> None:
         foreign.set_result(1)
         from_elsewhere: AppFuture[str] = shout(foreign)
         wait([text, keyword, joined, from_elsewhere])
+        times: AppFuture[str] = Model().times(Model.sized(1), text=text)
+        sized: AppFuture[int] = Model().sized(2)
+        bare: AppFuture[float] = Model.bare(3)  # by the class: of an object, checkers take it for a method
+        assert (times.result(), sized.result(), bare.result()) == ("hoho" * 9, 6, 1.5)
         wait([limited])
         wait([code])
         assert (text.result().upper(), limited.result().hex()) == ("HOHO", (2.0).hex())
