@@ -360,6 +360,8 @@ class ManagerCore:
                 return
             if seat.state is not SeatState.READY or seat.taking_back or seat.waits or self.max_tasks:
                 continue
+            if not seat.held:
+                continue  # idle, and to stay so: as many are at work as may be
             batch = self._batch(self.queue[0], self.queued)
             if len(seat.held) <= batch:
                 effects.append(self._give(seat, batch, now))

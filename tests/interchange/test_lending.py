@@ -61,6 +61,18 @@ def test_when_it_goes_on_no_more_is_begun_until_there_is_room() -> None:
     assert sum(bool(seat.held) for seat in manager.seats.values()) == 1
 
 
+def test_who_is_to_stay_idle_gets_no_short_tasks_in_advance_either() -> None:
+    manager = busy(1)
+    manager.waits(0, True, 0)
+    manager.tasks_arrived(tasks([2], 9), 0)
+    manager.worker_ready(1, 0)
+    manager.waits(0, False, 0)
+    manager.finished(1, [(2, OK)], 0, True, 0)
+    manager.estimates[1] = 1000
+    manager.tasks_arrived(tasks(range(3, 20)), 0)
+    assert not manager.seats[1].held and set(manager.idle) == {1}
+
+
 def test_an_extra_worker_ends_when_it_has_been_idle_for_a_while() -> None:
     manager = busy(1)
     manager.waits(0, True, 0)
