@@ -69,7 +69,7 @@ def test_who_is_to_stay_idle_gets_no_short_tasks_in_advance_either() -> None:
     manager.waits(0, False, 0)
     manager.finished(1, [(2, OK)], 0, True, 0)
     manager.estimates[1] = 1000
-    manager.tasks_arrived(tasks(range(3, 20)), 0)
+    manager.tasks_arrived(tasks(range(3, 300)), 0)
     assert not manager.seats[1].held and set(manager.idle) == {1}
 
 
