@@ -222,7 +222,9 @@ class Interchange:
             # Nothing else has come in this turn: the client goes on while we keep our books.
             self._client.put(message.frame(), message.descriptors)
             self._flush_client()
-            self._perform(self._broker.results_arrived(INSIDE, message)[1:])
+            effects = self._broker.results_arrived(INSIDE, message)
+            # Delivered they are; but what the broker makes of results that are nobody's is told.
+            self._perform([effect for effect in effects if type(effect) is not broker.Deliver])
             return
         self.from_manager(INSIDE, message)
 
