@@ -1,9 +1,14 @@
 """The manager's core, when tasks wait for other tasks: others get their workers' places, within a bound."""
 
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import rule, run_state_machine_as_test
+
 from parsl_pool.interchange import manager_core as core
 from parsl_pool.interchange.manager_core import ManagerCore, Retire, Send, SetWindow, Start
 from parsl_pool.interchange.wire import OK
 from tests.interchange.frames import tasks
+from tests.interchange.test_manager_core import WHICH, CoreMachine
 
 LATER = 2 * core.EXTRA_IDLE_NS
 
@@ -138,3 +143,44 @@ def test_a_worker_without_a_task_has_nothing_to_wait_for() -> None:
     manager.worker_ready(0, 0)
     assert manager.waits(0, True, 0) == [] and manager.waits(7, True, 0) == []
     assert manager.waiting == 0
+
+
+class LendingMachine(CoreMachine):
+    """Any event in any state, and workers that wait, go on, and are ended when they are too many."""
+
+    def note(self, event: str, *numbers: int) -> None:
+        """There are more states here than are told apart there."""
+
+    @rule(which=WHICH, waits=st.booleans())
+    def waits(self, which: int, waits: bool) -> None:
+        self.core.waits(self.number(which), waits, self.now)
+
+    @rule()
+    def all_wait_for_a_while(self) -> None:
+        """What takes luck otherwise: there is an extra worker, and it is idle."""
+        numbers = list(self.core.seats)
+        for number in numbers:
+            self.core.waits(number, True, self.now)
+        self.tasks_arrived(1, 2)
+        for number in list(self.core.seats):
+            self.core.worker_ready(number, self.now)
+            held = [] if number in numbers else list(self.core.seats[number].held)
+            self.core.finished(number, [(task, OK) for task in held], 0, True, self.now)
+            self.gone.update(held)
+        for number in numbers:
+            self.core.waits(number, False, self.now)
+
+    @rule(nanoseconds=st.sampled_from([0, LATER]))
+    def trim(self, nanoseconds: int) -> None:
+        self.now += nanoseconds
+        for effect in self.core.trim(self.now):
+            if isinstance(effect, Retire):
+                assert self.core.is_leaving(effect.worker) and not self.core.seats[effect.worker].held
+
+
+def test_the_books_agree_whoever_waits() -> None:
+    options = settings(
+        max_examples=150, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck),
+        phases=[Phase.reuse, Phase.generate, Phase.shrink],
+    )  # fmt: skip
+    run_state_machine_as_test(LendingMachine, settings=options)

@@ -408,10 +408,11 @@ class CoreMachine(RuleBasedStateMachine):
         assert not [task for task, places in here.items() if places > 1], "a task in two places"
         assert {*here, *self.gone} == set(range(1, self.next_id)) and not self.gone & set(here)
         assert self.core.queued == sum(frame.count for frame in self.core.queue)
-        assert not (self.core.queue and self.core.idle)
+        assert not (self.core.queue and self.core.idle) or self.core.has_extra()  # then some may have to stay idle
         for number, seat in self.core.idle.items():
             assert self.core.seats.get(number) is seat and not seat.held
-        assert self.core.workers <= self.core.window <= self.core.workers * core.WINDOW_MOST
+        assert self.core.waiting == sum(seat.waits for seat in self.core.seats.values())
+        assert self.core.workers <= self.core.window <= self.core.workers * core.WINDOW_MOST + 2 * self.core.waiting
         assert all(self.core.holder(task) == number for number, seat in self.core.seats.items() for task in seat.held)
 
 
