@@ -32,9 +32,9 @@ class _Waiting:
     __slots__ = ("dependencies", "failed", "missing")
 
     def __init__(self, dependencies: set[int]) -> None:
-        self.dependencies = dependencies
+        self.dependencies = tuple(dependencies)  # numbers in a tuple are nothing that the garbage collector looks at
         self.missing = len(dependencies)
-        self.failed: list[int] = []
+        self.failed: list[int] | None = None  # few have any: an object less for each task
 
 
 class Graph:
@@ -57,7 +57,7 @@ class Graph:
         if not dependencies:
             return [Refuse(task, list(failed)) if failed else Launch(task)]
         waiting = self._waiting[task] = _Waiting(dependencies)
-        waiting.failed += failed
+        waiting.failed = list(failed) or None
         for dependency in dependencies:
             self._dependents.setdefault(dependency, {})[task] = None
         return []
@@ -69,6 +69,7 @@ class Graph:
             waiting = self._waiting[task]
             waiting.missing -= 1
             if failed:
+                waiting.failed = waiting.failed or []
                 waiting.failed.append(dependency)
             if not waiting.missing:
                 del self._waiting[task]

@@ -100,6 +100,7 @@ class Kernel:
         self._helper: threading.Thread | None = None
         self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._local = threading.local()  # .settled: what this thread has been told and not dealt with
+        self._on_settled = self._settled  # one object for all
         self.emptied: Callable[[], object] = _do_nothing
         """Called when the last task has gone, in whichever thread."""
 
@@ -137,7 +138,7 @@ class Kernel:
             self._perform(effect, task)
         for needed, already in zip(missing, known):
             if not already:
-                needed.add_done_callback(self._settled)
+                needed.add_done_callback(self._on_settled)
 
     def _settled(self, needed: Future[Any]) -> None:
         settled = getattr(self._local, "settled", None)

@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from parsl_pool import checks
 from parsl_pool.errors import InternalError
+from parsl_pool.futures.condition import FutureCondition
 from parsl_pool.futures.outcome import Failure, Value, opened_outcome
 from parsl_pool.loggers import tell_of
 
@@ -100,7 +101,7 @@ class AppFuture(Future[T], Generic[T]):
     _fn: int
     _owner: Owner | None
     _data: Any  # first what is to be sent; then bytes of a value, an Unopened, a Value or a Failure
-    _cond: threading.Condition | None
+    _cond: FutureCondition | None
     _record: Any  # what the kernel knows about a task that is not the simplest kind; else None
 
     def __init__(self) -> None:
@@ -115,10 +116,10 @@ class AppFuture(Future[T], Generic[T]):
     else:
 
         @property
-        def _condition(self) -> threading.Condition:
+        def _condition(self) -> FutureCondition:
             condition = self._cond
             if condition is None:
-                made = threading.Condition()
+                made = FutureCondition()
                 with _BURST:
                     if self._cond is None:
                         self._cond = made
@@ -328,7 +329,7 @@ class AppFuture(Future[T], Generic[T]):
                 return self._state != FINISHED
             self._state = CANCELLED_AND_NOTIFIED
             self._data = None
-            for waiter in self._waiters:
+            for waiter in self.__dict__.get("waiters", ()):
                 waiter.add_cancelled(self)
             self._condition.notify_all()
         self._call_back()
@@ -364,7 +365,7 @@ class AppFuture(Future[T], Generic[T]):
             self._data = data
             self._state = FINISHED
             failed = type(data) is Failure or getattr(data, "failed", False)
-            for waiter in self._waiters:
+            for waiter in self.__dict__.get("waiters", ()):
                 (waiter.add_exception if failed else waiter.add_result)(self)
             self._condition.notify_all()
         self._call_back()

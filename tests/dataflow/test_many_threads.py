@@ -1,5 +1,6 @@
 """Sixteen threads submit graphs at once: what comes of it, and in which steps."""
 
+import gc
 import threading
 from concurrent.futures import Future
 from typing import Any
@@ -47,6 +48,23 @@ def test_16_threads_submit_graphs_that_need_each_others_tasks(arrangement: str) 
         executor: Any = next(iter(pool.executors.values()))
         assert len(executor.kernel) == len(executor.kernel._graph) == 0
         assert executor.unfinished() == []
+
+
+def test_a_waiting_task_is_few_objects_for_the_garbage_collector() -> None:
+    """It looks at all of them again and again: they had been 19, and half of the time of a large graph."""
+    count = 1000
+    with ParslPoolExecutor(1) as pool:
+        never: Future[int] = Future()
+        row = [pool.submit(abs, never), pool.submit(abs, never)]
+        gc.collect()
+        before = len(gc.get_objects())
+        for _ in range(count):
+            row.append(pool.submit(add, row[-1], row[-2]))
+        gc.collect()
+        objects = len(gc.get_objects()) - before
+        for future in row:
+            future.cancel()
+    assert objects < 12 * count
 
 
 class Backend:

@@ -38,7 +38,9 @@ class Template:
     __slots__ = ("_parts",)
 
     def __init__(self, parts: list[bytes | int]) -> None:
-        self._parts = parts  # each a piece of a pickle, or the number of a result
+        # Each a piece of a pickle, or the number of a result. In a tuple they are nothing that the garbage collector
+        # looks at; and there may be very many that wait.
+        self._parts = tuple(parts)
 
     def filled(self, results: list[Any]) -> bytes | None:
         """The pickle of all arguments; None if one of the results is not that simple."""
