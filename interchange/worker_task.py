@@ -44,8 +44,7 @@ class WorkerTask(TaskFace):
     def __init__(self, of: Worker) -> None:
         self.line = TaskLine(of)
         self._worker, self._words = of, of._words
-        self._may_tell = Allowance(_PROGRESS_AT_ONCE, _A_SECOND)
-        self._may_log = Allowance(_LINES_AT_ONCE, _A_SECOND)
+        self._allow(0)
         self._left_out = 0  # lines for the log, since the last one that was sent
         self._withheld: tuple[int, float | None, float, str] | None = None  # the last progress, if it was not sent
         self.worker_rank, self.run_id, self.executor = of.rank, of.setup.run_id, of.setup.label
@@ -70,9 +69,17 @@ class WorkerTask(TaskFace):
 
     # -- what it says
 
+    def _allow(self, task: int) -> None:
+        """Each task has allowances of its own: one that speaks once is to be heard, whatever the last one has said."""
+        self._allowed = task
+        self._may_tell = Allowance(_PROGRESS_AT_ONCE, _A_SECOND)
+        self._may_log = Allowance(_LINES_AT_ONCE, _A_SECOND)
+
     def progress(self, fraction: float | None, text: str) -> None:
         """Tell the client, or remember it: what is remembered last is told when the task ends."""
         told = (self._words[TASK], fraction, time(), text)
+        if told[0] != self._allowed:
+            self._allow(told[0])
         if self._may_tell.take() and self.line.has_room():
             self._withheld = None
             self._tell(told)
@@ -100,6 +107,8 @@ class WorkerTask(TaskFace):
 
     def log(self, level: int, text: str) -> None:
         """Lines that come too fast are left out, and counted."""
+        if self._words[TASK] != self._allowed:
+            self._allow(self._words[TASK])
         if not self._may_log.take():
             self._left_out += 1
             return

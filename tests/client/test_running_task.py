@@ -74,23 +74,6 @@ def test_the_last_progress_is_there_with_the_result(pool: ParslPoolExecutor) -> 
     assert silent.result(60) == 1 and silent.progress is None
 
 
-def test_a_flood_of_progress_is_a_few_messages(manager_inside: bool) -> None:
-    with ParslPoolExecutor(1, manager_inside=manager_inside) as pool:
-        channel, messages = pool._backend.link.channel, list[Any]()
-        arrived = channel.arrived
-
-        def count_them(record: Any, descriptors: list[int]) -> None:
-            messages.append(record)
-            arrived(record, descriptors)
-
-        channel.arrived = count_them
-        future = pool.submit(count, 100_000)
-        began = time.monotonic()
-        assert future.result(100) == 100_000
-        assert future.progress is not None and future.progress.text == "done"
-        assert len(messages) <= 12 + 10 * (time.monotonic() - began), "ten at once, ten a second, and the last one"
-
-
 def wait_until_asked(text: str) -> tuple[str, int]:
     task.progress(None, text)
     end = time.monotonic() + 60
@@ -308,36 +291,6 @@ def test_a_command_is_told_whose_it_is(pool: ParslPoolExecutor, tmp_path: Path) 
     future = tell(str(tmp_path / "said"))
     assert future.result(60) == 0
     assert (tmp_path / "said").read_text().split() == [str(future.tid), "0", pool.run_id, "it"]
-
-
-def in_a_child() -> int:
-    pid = os.fork()
-    if pid == 0:
-        task.progress(0.9, "a child's")
-        task.save("a child's")
-        os._exit(task.id)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-
-
-def test_in_a_child_that_a_task_forks_nothing_is_said(manager_inside: bool) -> None:
-    with ParslPoolExecutor(1, manager_inside=manager_inside) as pool:
-        future = pool.submit(in_a_child)
-        assert future.result(60) == 0
-        assert future.progress is None
-
-
-def test_threads_of_a_task_can_tell_its_progress(manager_inside: bool) -> None:
-    def fit() -> None:
-        threads = [threading.Thread(target=count, args=(200,)) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-
-    with ParslPoolExecutor(1, manager_inside=manager_inside) as pool:
-        future = pool.submit(fit)
-        future.result(60)
-        assert waits(future, "done")
 
 
 NOTHING = """

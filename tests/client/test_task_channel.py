@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from parsl_pool import ParslPoolExecutor
+from parsl_pool import ParslPoolExecutor, task
 from parsl_pool.interchange import wire
 from parsl_pool.interchange.running_task import line_of_worker
 from parsl_pool.interchange.serialize import LARGE
+from parsl_pool.interchange.task_face import PROGRESS
 from tests import leaks
 from tests.eventually import eventually
 
@@ -30,7 +31,7 @@ def channel_of(pool: ParslPoolExecutor) -> Any:
 def collect(pool: ParslPoolExecutor, topic: str = "x") -> list[tuple[int, bytes]]:
     """What tasks say of that topic from now on."""
     found: list[tuple[int, bytes]] = []
-    channel_of(pool).on(topic, lambda future, task, body: found.append((future.tid, bytes(body))))
+    channel_of(pool).on(topic, lambda future, number, body: found.append((future.tid, bytes(body))))
     return found
 
 
@@ -68,7 +69,7 @@ def test_a_topic_that_nobody_knows_is_dropped(pool: ParslPoolExecutor) -> None:
 
 
 def test_a_handler_that_fails_costs_its_message(pool: ParslPoolExecutor, caplog: pytest.LogCaptureFixture) -> None:
-    def fail(future: object, task: int, body: object) -> None:
+    def fail(future: object, number: int, body: object) -> None:
         raise ValueError("not that")
 
     channel_of(pool).on("x", fail)
@@ -100,7 +101,7 @@ def ask(question: bytes) -> bytes | None:
 
 def answer_all(pool: ParslPoolExecutor) -> None:
     channel = channel_of(pool)
-    channel.on("question", lambda future, task, body: channel.send(task, "answer", bytes(body).upper()))
+    channel.on("question", lambda future, number, body: channel.send(number, "answer", bytes(body).upper()))
 
 
 def test_a_task_gets_its_answer(pool: ParslPoolExecutor) -> None:
@@ -132,9 +133,9 @@ def test_what_comes_too_late_for_a_task_is_not_for_the_next_one(pool: ParslPoolE
     link = pool._backend.link
     future = pool.submit(abs, -1)
     future.result(60)
-    for task in (future.tid, future.tid + 1_000_000):
-        link.send(wire.ForTask(task, "answer", b"late"))
-        link.send(wire.ForTask(task, wire.STOP, b""))
+    for number in (future.tid, future.tid + 1_000_000):
+        link.send(wire.ForTask(number, "answer", b"late"))
+        link.send(wire.ForTask(number, wire.STOP, b""))
     answer_all(pool)
     assert pool.submit(ask, b"c").result(60) == b"C"
 
@@ -167,3 +168,61 @@ def test_descriptors_are_closed_wherever_a_message_ends(pool: ParslPoolExecutor)
         pool.submit(say, *[bytes(LARGE)] * 5, topic="unknown").result(60)
         pool.submit(say_at_the_end).exception(60)
     eventually(lambda: len(found) == 18)
+
+
+# ---- what `parsl_pool.task` makes of it
+
+
+def count(steps: int) -> int:
+    for step in range(steps):
+        task.progress(step / steps, f"step {step}")
+    task.progress(1, "done")
+    return steps
+
+
+def test_a_flood_of_progress_is_a_few_messages(pool: ParslPoolExecutor) -> None:
+    channel, messages = channel_of(pool), list[bytes]()
+    tell = channel._handlers[PROGRESS]
+
+    def count_them(future: Any, number: int, body: bytes) -> None:
+        messages.append(body)
+        tell(future, number, body)
+
+    channel.on(PROGRESS, count_them)
+    try:
+        began = time.monotonic()
+        future = pool.submit(count, 50_000)
+        assert future.result(100) == 50_000
+    finally:
+        channel.on(PROGRESS, tell)
+    assert future.progress is not None and future.progress.text == "done"
+    assert len(messages) <= 12 + 10 * (time.monotonic() - began), "ten at once, ten a second, and the last one"
+
+
+def in_a_child() -> int:
+    pid = os.fork()
+    if pid == 0:
+        task.progress(0.9, "a child's")
+        task.save("a child's")
+        os._exit(task.id)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def test_in_a_child_that_a_task_forks_nothing_is_said(pool: ParslPoolExecutor) -> None:
+    future = pool.submit(in_a_child)
+    assert future.result(60) == 0
+    assert future.progress is None
+
+
+def count_in_threads() -> None:
+    threads = [threading.Thread(target=count, args=(200,)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def test_threads_of_a_task_can_tell_its_progress(pool: ParslPoolExecutor) -> None:
+    future = pool.submit(count_in_threads)
+    future.result(60)
+    assert future.progress is not None and future.progress.text == "done"

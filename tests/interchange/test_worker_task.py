@@ -50,6 +50,18 @@ def test_few_of_many_are_sent_and_the_last_one_at_the_end() -> None:
         assert worker.before_end is None
 
 
+def test_a_task_is_heard_at_once_whatever_the_last_one_has_said() -> None:
+    with here() as it:
+        for step in range(100):
+            task.progress(step / 100)
+        assert worker.before_end is not None
+        worker.before_end()
+        said(it)
+        it.page.words[TASK] = 8
+        task.progress(0.25, "the only one")
+        assert progress_in(said(it)) == [(8, 0.25, "the only one")]
+
+
 def test_the_last_one_is_said_before_the_result_is_there() -> None:
     def many() -> None:
         for step in range(100):

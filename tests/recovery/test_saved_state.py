@@ -29,9 +29,7 @@ def steps_that_die(deaths: int, size: int) -> tuple[int, int, int]:
 @pytest.mark.parametrize("size", SIZES)
 def test_what_was_saved_outlives_a_worker(arrangement: Arrangement, size: int) -> None:
     with arrangement.pool(2, retries=3) as pool:
-        futures = [pool.submit(steps_that_die, 2, size) for _ in range(3)]
-        futures += [pool.options(retry_delay=0.001).submit(steps_that_die, 2, size)]
-        for future in futures:
+        for future in (view.submit(steps_that_die, 2, size) for view in (pool, pool.options(retry_delay=0.001))):
             assert future.result(60) == (2, 2 * size, future.tid)
             assert [attempt.number for attempt in future.attempts] == [0, 1]
 
@@ -51,8 +49,9 @@ def has_saved(future: Any) -> bool:
     return future.progress is not None and future.progress.text == "saved"
 
 
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("part", ["interchange", "manager", "fork_server"])
+@pytest.mark.parametrize(
+    "part, size", [("interchange", LARGE), ("manager", 10), ("manager", LARGE), ("fork_server", 10)]
+)
 def test_what_was_saved_outlives_its_place(arrangement: Arrangement, part: str, size: int, tmp_path: Path) -> None:
     with arrangement.pool(2) as pool:
         future = pool.submit(wait_in_first_try, str(tmp_path / "saved"), size)
