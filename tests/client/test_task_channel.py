@@ -4,6 +4,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -46,6 +47,11 @@ def say_many(count: int) -> int:
     return count
 
 
+def wait_for(path: Path) -> None:
+    while not path.exists():
+        time.sleep(0.01)
+
+
 def test_what_a_task_says_is_there_before_its_result_and_in_order(pool: ParslPoolExecutor) -> None:
     found = collect(pool)
     future = pool.submit(say, b"1", b"2" * LARGE, b"3")
@@ -78,14 +84,21 @@ def test_a_handler_that_fails_costs_its_message(pool: ParslPoolExecutor, caplog:
     assert pool.submit(abs, -1).result(60) == 1
 
 
-def test_a_task_that_says_much_waits_for_its_client(pool: ParslPoolExecutor) -> None:
+def say_many_when(path: Path, count: int) -> int:
+    wait_for(path)
+    return say_many(count)
+
+
+def test_a_task_that_says_much_waits_for_its_client(pool: ParslPoolExecutor, tmp_path: Path) -> None:
     """While callbacks hold up the thread that takes it, it does not pile up on the way."""
-    goes_on, found = threading.Event(), collect(pool)
-    pool.submit(abs, -1).result(60)
-    first = pool.submit(time.sleep, 0.05)
-    first.add_done_callback(lambda future: goes_on.wait(30))
-    future = pool.submit(say_many, 3000)
-    first.result(60)
+    is_held, goes_on, found = threading.Event(), threading.Event(), collect(pool)
+    first = pool.submit(wait_for, tmp_path / "first")
+    first.add_done_callback(lambda future: (is_held.set(), goes_on.wait(30)))
+    future = pool.submit(say_many_when, tmp_path / "second", 3000)
+    eventually(lambda: first.running() and future.running())
+    (tmp_path / "first").touch()
+    assert is_held.wait(30)
+    (tmp_path / "second").touch()
     time.sleep(0.2)
     assert future.running() and not future.done()
     goes_on.set()
