@@ -208,10 +208,7 @@ class Manager:
         self._ticking = False
         if STRONG_ORDER:  # else each result has been announced by a message, and a page may not be read before that
             for number in self.core.watched():
-                worker = self._workers[number]
-                if worker.page.words[SAID] != worker.heard and not worker.hung_up:
-                    self._from_worker(worker)  # what its tasks have said comes before their results
-                self._read_page(worker, 0, idle=False)
+                self._read_unasked(self._workers[number])
         self._perform(self.core.tick(monotonic_ns()))
         if self.core.is_crowded() and not self._ticking:
             self._ticking = True
@@ -399,7 +396,15 @@ class Manager:
             self._finished(worker, done, nanoseconds, idle)
 
     def _read_unasked(self, worker: WorkerHandle) -> None:
-        self._read_page(worker, 0, idle=False)
+        """Look into its page before it says so. What its tasks have said comes before their results."""
+        words = worker.page.words
+        committed = words[OUT]  # first: what was said before these results is in SAID by then
+        while worker.heard < words[SAID] and not worker.hung_up:
+            heard = worker.heard
+            self._from_worker(worker)
+            if worker.heard == heard:
+                break  # half a message
+        self._read_page(worker, 0, idle=False, committed=committed)
 
     def _finished(self, worker: WorkerHandle, done: list[tuple[int, int]], nanoseconds: int, idle: bool) -> None:
         self._perform(self.core.finished(worker.number, done, nanoseconds, idle, monotonic_ns()))
