@@ -92,8 +92,13 @@ def say_many_when(path: Path, count: int) -> int:
 def test_a_task_that_says_much_waits_for_its_client(pool: ParslPoolExecutor, tmp_path: Path) -> None:
     """While callbacks hold up the thread that takes it, it does not pile up on the way."""
     is_held, goes_on, found = threading.Event(), threading.Event(), collect(pool)
+
+    def hold_up(future: object) -> None:
+        is_held.set()
+        goes_on.wait(30)
+
     first = pool.submit(wait_for, tmp_path / "first")
-    first.add_done_callback(lambda future: (is_held.set(), goes_on.wait(30)))
+    first.add_done_callback(hold_up)
     future = pool.submit(say_many_when, tmp_path / "second", 3000)
     eventually(lambda: first.running() and future.running())
     (tmp_path / "first").touch()
