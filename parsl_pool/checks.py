@@ -12,7 +12,7 @@ from __future__ import annotations
 import operator
 import os
 import sys
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Generic, TypeVar
 
 from parsl_pool.errors import ConfigurationError, WrongType, shown
@@ -234,6 +234,12 @@ def _function(value: Any) -> Callable[..., Any]:
     return value  # type: ignore[no-any-return]  # whatever it is
 
 
+def _mapping(value: Any) -> dict[str, str]:
+    if not isinstance(value, Mapping):
+        raise TypeError
+    return {_any_text(name): _any_text(text) for name, text in value.items()}
+
+
 def instance_of(kind: type[T], wanted: str) -> Rule[T]:
     """An object of a class. Giving the class itself is the usual mistake."""
 
@@ -323,6 +329,7 @@ short_text = Rule("a text", f"at most {_LONGEST_NAME} printable characters", _sh
 path = Rule("a path (str or os.PathLike)", "", _path)
 address = Rule("a text", '"host:port", or "[host]:port" for IPv6', _address)
 flag = Rule("True or False", "", _flag)
+mapping = Rule("a mapping of texts to texts", "", _mapping)
 function = Rule("a callable", "", _function)
 arguments = Rule("a tuple of arguments", "", _arguments)
 module_names = list_of(Rule("the name of a module", "", _module), "a list of module names")

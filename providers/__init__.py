@@ -10,6 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from parsl_pool.providers.base import BlockLimits, ExecutionProvider
+    from parsl_pool.providers.channels.base import Channel
+    from parsl_pool.providers.channels.local import LocalChannel
+    from parsl_pool.providers.cobalt import CobaltProvider
+    from parsl_pool.providers.condor import CondorProvider
+    from parsl_pool.providers.grid_engine import GridEngineProvider
     from parsl_pool.providers.launchers import (
         Launcher,
         SimpleLauncher,
@@ -18,30 +23,75 @@ if TYPE_CHECKING:
         check_launcher,
     )
     from parsl_pool.providers.local import LocalProvider
+    from parsl_pool.providers.lsf import LSFProvider
+    from parsl_pool.providers.node_launchers import (
+        AprunLauncher,
+        GnuParallelLauncher,
+        JsrunLauncher,
+        MpiExecLauncher,
+        MpiRunLauncher,
+        SrunLauncher,
+        SrunMPILauncher,
+    )
+    from parsl_pool.providers.pbspro import PBSProProvider
+    from parsl_pool.providers.slurm import SlurmProvider
     from parsl_pool.providers.states import JobState, JobStatus
+    from parsl_pool.providers.torque import TorqueProvider
 
 _HOMES = {
+    "AprunLauncher": "parsl_pool.providers.node_launchers",
     "BlockLimits": "parsl_pool.providers.base",
+    "Channel": "parsl_pool.providers.channels.base",
+    "CobaltProvider": "parsl_pool.providers.cobalt",
+    "CondorProvider": "parsl_pool.providers.condor",
     "ExecutionProvider": "parsl_pool.providers.base",
+    "GnuParallelLauncher": "parsl_pool.providers.node_launchers",
+    "GridEngineProvider": "parsl_pool.providers.grid_engine",
     "JobState": "parsl_pool.providers.states",
     "JobStatus": "parsl_pool.providers.states",
+    "JsrunLauncher": "parsl_pool.providers.node_launchers",
+    "LSFProvider": "parsl_pool.providers.lsf",
     "Launcher": "parsl_pool.providers.launchers",
+    "LocalChannel": "parsl_pool.providers.channels.local",
     "LocalProvider": "parsl_pool.providers.local",
+    "MpiExecLauncher": "parsl_pool.providers.node_launchers",
+    "MpiRunLauncher": "parsl_pool.providers.node_launchers",
+    "PBSProProvider": "parsl_pool.providers.pbspro",
     "SimpleLauncher": "parsl_pool.providers.launchers",
     "SingleNodeLauncher": "parsl_pool.providers.launchers",
+    "SlurmProvider": "parsl_pool.providers.slurm",
+    "SrunLauncher": "parsl_pool.providers.node_launchers",
+    "SrunMPILauncher": "parsl_pool.providers.node_launchers",
+    "TorqueProvider": "parsl_pool.providers.torque",
     "WrappedLauncher": "parsl_pool.providers.launchers",
     "check_launcher": "parsl_pool.providers.launchers",
 }
 
 __all__ = [
+    "AprunLauncher",
     "BlockLimits",
+    "Channel",
+    "CobaltProvider",
+    "CondorProvider",
     "ExecutionProvider",
+    "GnuParallelLauncher",
+    "GridEngineProvider",
     "JobState",
     "JobStatus",
+    "JsrunLauncher",
+    "LSFProvider",
     "Launcher",
+    "LocalChannel",
     "LocalProvider",
+    "MpiExecLauncher",
+    "MpiRunLauncher",
+    "PBSProProvider",
     "SimpleLauncher",
     "SingleNodeLauncher",
+    "SlurmProvider",
+    "SrunLauncher",
+    "SrunMPILauncher",
+    "TorqueProvider",
     "WrappedLauncher",
     "check_launcher",
 ]

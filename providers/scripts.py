@@ -15,26 +15,46 @@ _NAME_LENGTH = 80  # in characters, so that name, number and suffix stay below t
 _numbers = itertools.count(1)  # one for all providers of a process: several may share a directory
 
 
-def script_text(*, shell: str, job_name: str, worker_init: str, body: str, directives: str = "") -> str:
+_LEAVE_EXIT_CODE = """\
+parsl_pool_leave() {{
+    parsl_pool_code=$?
+    echo "$parsl_pool_code" >{file}.part && mv {file}.part {file}
+}}
+trap parsl_pool_leave EXIT
+"""
+
+
+def script_text(
+    *, shell: str, job_name: str, worker_init: str, body: str, directives: str = "", exit_file: str = ""
+) -> str:
     """A whole script: the scheduler's directives, if any, then `worker_init`, then what the launcher gave.
 
-    On SIGTERM the shell ends once the command that it waits for has, and starts nothing more.
+    On SIGTERM the shell ends once the command that it waits for has, and starts nothing more. Its last act, unless
+    it is killed, is to write its exit code into `exit_file`.
     """
+    leave = ""
+    if exit_file:
+        leave = _LEAVE_EXIT_CODE.format(file=shlex.quote(exit_file))
+        body = f"(\n{body}\n)"  # an `exec` in it must not replace the shell that has the last word
     # The empty lines keep a backslash at the end of worker_init from swallowing what follows.
     return (
         f"#!{shell}\n"
         f"{directives}"
         "trap 'exit 143' TERM\n"
+        f"{leave}"
         f"export JOBNAME={shlex.quote(job_name)}\n"
         f"\n{worker_init}\n"
         f"\n{body}\n"
     )
 
 
-def write_script(directory: str | os.PathLike[str], job_name: str, text: str) -> Path:
+def write_script(
+    directory: str | os.PathLike[str], job_name: str, text: str, *, suffix: str = ""
+) -> Path:
     """A new file in `directory` that only its owner can read, write and run.
 
-    Its name without the suffix is unique among this directory's scripts and this process's.
+    Its name is `job_name` and `suffix`; with none, a number stands in between which makes the name without ".sh"
+    unique among this directory's scripts and this process's.
 
     Raises:
         ScriptPathError: the directory or the file cannot be made; no file is left.
@@ -45,7 +65,7 @@ def write_script(directory: str | os.PathLike[str], job_name: str, text: str) ->
         # Absolute, since the client may change its directory while blocks run.
         path = Path(os.path.abspath(directory))
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path, file = _create(path, stem)
+        path, file = _open(path / f"{stem}{suffix}") if suffix else _create(path, stem)
         try:
             with open(file, "wb") as out:
                 os.fchmod(file, 0o700)  # whatever the umask is
@@ -60,11 +80,14 @@ def write_script(directory: str | os.PathLike[str], job_name: str, text: str) ->
 
 def _create(directory: Path, stem: str) -> tuple[Path, int]:
     while True:
-        path = directory / f"{stem}.{next(_numbers)}.sh"
         try:
-            return path, os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o700)
+            return _open(directory / f"{stem}.{next(_numbers)}.sh")
         except FileExistsError:  # another process uses the directory: the next number
             continue
+
+
+def _open(path: Path) -> tuple[Path, int]:
+    return path, os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o700)
 
 
 def describe_failure(error: Exception) -> str:

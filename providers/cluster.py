@@ -1,0 +1,395 @@
+"""What the providers of all batch schedulers share: scripts, commands, and the life of a job.
+
+A scheduler differs from the next in its directives, its three commands, what these print, and its states' names:
+that is what a class below `ClusterProvider` says. The rest is here.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shlex
+import threading
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Any, NamedTuple
+
+from parsl_pool import checks
+from parsl_pool.errors import ConfigurationError, ExecutionProviderException, SubmitException
+from parsl_pool.loggers import careful_logger
+from parsl_pool.providers.base import BlockLimits, ExecutionProvider
+from parsl_pool.providers.channels.base import TIMED_OUT, Channel, CommandResult
+from parsl_pool.providers.channels.local import LocalChannel
+from parsl_pool.providers.launchers import LauncherLike, check_launcher, launched
+from parsl_pool.providers.scripts import script_text, write_script
+from parsl_pool.providers.states import JobState, JobStatus
+from parsl_pool.providers.walltime import walltime as walltime_rule
+
+log = careful_logger(__name__)
+
+
+def _channel(value: object) -> Channel:
+    if not isinstance(value, Channel):
+        raise TypeError
+    return value
+
+
+_SHELL = "/bin/bash"
+_REASONS_S = 30.0  # between two questions why jobs wait: that is for people to read
+_UNLISTED_S = 60.0
+"""A queue may not list a job yet, or no longer while its exit code is on the way here (NFS, accounting)."""
+
+_PLAIN_PATH = re.compile(r"[\w./+,@=-]+", re.ASCII)  # means itself to every scheduler
+_JOB_IDS = checks.list_of(checks.any_text, "a list of job ids")
+_CHANNEL = checks.Rule("a Channel", "", _channel)
+_PLAIN = {"LC_ALL": "C", "LANG": "C"}  # no localized dates and words in what commands print
+
+
+class Seen(NamedTuple):
+    """What a scheduler says of a job: its state, the reason in its own words, and the exit code if it tells."""
+
+    state: JobState
+    reason: str = ""
+    exit_code: int | None = None
+
+
+class JobRequest(NamedTuple):
+    """What directives are made from. The paths are those on the scheduler's machine."""
+
+    name: str
+    nodes: int
+    tasks_per_node: int
+    stdout: str
+    stderr: str
+
+
+@dataclass(slots=True)
+class _Job:
+    """A job that was submitted. Belongs to the provider's lock."""
+
+    base: str  # path of its script on the scheduler's machine, without the suffix
+    submitted: float = field(default_factory=monotonic)
+    unlisted_since: float | None = None
+    is_cancelled: bool = False
+    last: Seen = field(default_factory=lambda: Seen(JobState.PENDING, "submitted"))
+
+
+class ClusterProvider(ExecutionProvider):
+    """Base of the batch schedulers' providers.
+
+    Args:
+        channel: where the scheduler's commands are; None: on this machine.
+        nodes_per_block: nodes of one job.
+        init_blocks, min_blocks, max_blocks, parallelism: see `BlockLimits`.
+        walltime: of a job: ``"HH:MM:SS"``, ``"D-HH:MM:SS"``, or minutes.
+        launcher: how the command is started on the nodes of a job.
+        scheduler_options: lines that go into each script, after our directives.
+        worker_init: shell text that runs first in each job.
+        cmd_timeout: seconds that one command of the scheduler may take.
+
+    A copy, pickled or not, has the options and none of the jobs.
+    """
+
+    name = "cluster"
+    name_length = 200  # of a job's name: what the scheduler takes
+    has_directives = True  # a script's head says what is asked for
+    quotes_paths = False  # its directives take any path, if quoted: then `directives` sees to that
+    chunk = 1000  # of job ids in one command line
+
+    def __init__(
+        self,
+        *,
+        channel: Channel | None,
+        nodes_per_block: int,
+        init_blocks: int,
+        min_blocks: int,
+        max_blocks: int,
+        parallelism: float,
+        walltime: str | float,
+        launcher: LauncherLike,
+        scheduler_options: str = "",
+        worker_init: str = "",
+        cmd_timeout: float = 10,
+    ) -> None:
+        self.limits = BlockLimits(
+            init_blocks=init_blocks, min_blocks=min_blocks, max_blocks=max_blocks,
+            nodes_per_block=nodes_per_block, parallelism=parallelism,
+        )  # fmt: skip
+        self.channel = _CHANNEL("channel", LocalChannel() if channel is None else channel)
+        self.launcher = check_launcher(launcher)
+        self.walltime = walltime_rule("walltime", walltime)
+        self.scheduler_options = checks.any_text("scheduler_options", scheduler_options)
+        self.worker_init = checks.any_text("worker_init", worker_init)
+        self.cmd_timeout = checks.seconds("cmd_timeout", cmd_timeout)
+        self._lock = threading.Lock()  # guards _jobs and the jobs in it, _told and _asked
+        self._jobs: dict[str, _Job] = {}
+        self._told: set[str] = set()  # what has been warned of
+        self._asked = -_REASONS_S  # when the scheduler was asked why jobs wait
+
+    # -- what a scheduler's class says
+
+    @abstractmethod
+    def directives(self, job: JobRequest) -> Sequence[str]:
+        """The lines at the head of a script that ask for a job."""
+
+    @abstractmethod
+    def submit_command(self, script: str) -> str:
+        """The command that submits this script (a path, quoted for the shell)."""
+
+    @abstractmethod
+    def job_id(self, stdout: str) -> str | None:
+        """The job's id in what the submit command has printed; None if there is none."""
+
+    @abstractmethod
+    def queue_command(self, job_ids: Sequence[str]) -> str:
+        """The command that lists these jobs, as far as the queue has them."""
+
+    @abstractmethod
+    def queue(self, stdout: str) -> Mapping[str, Seen]:
+        """What it has printed, by job id. Lines of another form (banners, heads) are passed over."""
+
+    @abstractmethod
+    def cancel_command(self, job_ids: Sequence[str]) -> str:
+        """The command that ends these jobs."""
+
+    def is_nothing_listed(self, result: CommandResult) -> bool:
+        """True if the queue command has failed only because the queue has none of the jobs."""
+        return False
+
+    def key(self, job_id: str) -> str:
+        """What `queue` and `history` name this job by, where that is not what the submit command has printed."""
+        return job_id
+
+    def find_command(self, job_name: str) -> str:
+        """A command that prints the ids of jobs with this name, a line each; "" if there is none."""
+        return ""
+
+    def history(self, job_ids: Sequence[str]) -> Mapping[str, Seen]:
+        """What the scheduler remembers of jobs that have left the queue, by job id."""
+        return {}
+
+    def reasons(self, job_ids: Sequence[str]) -> Mapping[str, str]:
+        """Why these jobs wait, in the scheduler's words, where the queue command does not say."""
+        return {}
+
+    # -- the contract with the executor
+
+    @property
+    def label(self) -> str:
+        return self.name
+
+    def submit(self, command: str, tasks_per_node: int, job_name: str = "parsl_pool.auto") -> str:
+        if self.script_dir is None:
+            raise ConfigurationError(
+                "the provider has no script_dir: an executor sets it; who uses the provider alone must set "
+                "provider.script_dir to a directory that the nodes of the cluster see"
+            )
+        checks.any_text("command", command)
+        checks.name("job_name", job_name)
+        checks.whole(least=1)("tasks_per_node", tasks_per_node)
+        name, script = self._write(command, tasks_per_node, job_name)
+        job_id = self._enqueue(name, script)
+        with self._lock:
+            self._jobs[job_id] = _Job(script.removesuffix(".sh"))
+        log.info("job %s: %s", job_id, script)
+        return job_id
+
+    def status(self, job_ids: Sequence[str]) -> list[JobStatus]:
+        """One command of the scheduler for all jobs; those that have ended are not asked for again.
+
+        Raises:
+            ExecutionProviderException: the command failed, or took longer than cmd_timeout. Nothing is known by
+                that: the jobs keep their states.
+        """
+        job_ids = _JOB_IDS("job_ids", job_ids)
+        with self._lock:
+            known = {job_id: self._jobs[job_id] for job_id in job_ids if job_id in self._jobs}
+            live = [job_id for job_id, job in known.items() if not _is_over(job.last)]
+        if live:
+            self._refresh(live)
+        return [self._status(job_id, known.get(job_id)) for job_id in job_ids]
+
+    def cancel(self, job_ids: Sequence[str]) -> list[bool]:
+        """Asks the scheduler to end the jobs. False for all if it refuses; those that have ended: True."""
+        job_ids = _JOB_IDS("job_ids", job_ids)
+        with self._lock:
+            jobs = {i: self._jobs[i] for i in job_ids if i in self._jobs and not _is_over(self._jobs[i].last)}
+        done = True
+        for some in _chunks(list(jobs), self.chunk):
+            command = self.cancel_command(some)
+            result = self._run(command)
+            if result.code:
+                log.error("%s: %s", self.label, _failure(command, result, self.cmd_timeout))
+                done = False
+        with self._lock:
+            for job in jobs.values():
+                job.is_cancelled = done
+            return [job_id in self._jobs and (done or job_id not in jobs) for job_id in job_ids]
+
+    # -- submitting
+
+    def script(self, command: str, tasks_per_node: int, job: JobRequest) -> str:
+        """The text of the script that a job runs."""
+        exit_file = f"{job.stdout.removesuffix('.out')}.exit"
+        redirect = ""
+        if not self.quotes_paths and not _PLAIN_PATH.fullmatch(job.stdout):
+            redirect = f"exec >{shlex.quote(job.stdout)} 2>{shlex.quote(job.stderr)}\n"
+            job = job._replace(stdout=os.devnull, stderr=os.devnull)
+        lines = [*self.directives(job), *(self.scheduler_options.splitlines() if self.has_directives else [])]
+        return script_text(
+            shell=_SHELL,
+            job_name=job.name,
+            worker_init=redirect + self.worker_init,
+            body=launched(self.launcher, command, tasks_per_node, self.nodes_per_block),
+            directives="".join(f"{line}\n" for line in lines),
+            exit_file=exit_file,
+        )
+
+    def _write(self, command: str, tasks_per_node: int, job_name: str) -> tuple[str, str]:
+        """The job's name, and the path of its script on the scheduler's machine."""
+        # A name that nobody else's job has: by it a job is found whose submit command did not answer.
+        plain = re.sub(r"[^\w.-]", "_", job_name, flags=re.ASCII)
+        name = f"{plain[: self.name_length - 7].lstrip('.-')}.{secrets.token_hex(3)}"
+        assert self.script_dir is not None
+        local = os.path.abspath(self.script_dir)
+        there = local if self.channel.is_shared else self.channel.abspath(self.channel.script_dir or ".")
+        base = os.path.join(there, name)
+        request = JobRequest(name, self.nodes_per_block, tasks_per_node, f"{base}.out", f"{base}.err")
+        path = write_script(local, name, self.script(command, tasks_per_node, request), suffix=".sh")
+        return name, str(path) if self.channel.is_shared else self.channel.push_file(path, there)
+
+    def _enqueue(self, name: str, script: str) -> str:
+        command = self.submit_command(script)
+        result = self._run(command)
+        job_id = self.job_id(result.stdout) if result.code in (0, TIMED_OUT) else None
+        if job_id is None and result.code == TIMED_OUT:
+            job_id = self._find(name)
+        if job_id is None:
+            what = result.stderr or "no job id in what it printed"
+            if result.code == TIMED_OUT:
+                what = f"it has not ended within cmd_timeout={self.cmd_timeout:g} s; {what}"
+            raise SubmitException(name, command, result.code, result.stdout, f"{what.strip()} (script: {script})")
+        return job_id
+
+    def _find(self, name: str) -> str | None:
+        """The id of a job whose submit command did not answer in time, if there is such a job."""
+        command = self.find_command(name)
+        result = self._run(command) if command else None
+        found = result.stdout.split() if result and not result.code else []
+        return found[0] if found else None
+
+    # -- states
+
+    def _refresh(self, live: Sequence[str]) -> None:
+        seen: dict[str, Seen] = {}
+        for some in _chunks(live, self.chunk):
+            command = self.queue_command(some)
+            result = self._run(command)
+            if result.code == TIMED_OUT or (result.code and not self.is_nothing_listed(result)):
+                raise ExecutionProviderException(f"{self.label}: {_failure(command, result, self.cmd_timeout)}")
+            seen.update(self.queue(result.stdout))
+        seen = {job_id: seen[key] for job_id in live if (key := self.key(job_id)) in seen}
+        left = [job_id for job_id in live if job_id not in seen]
+        ended = self._ended(left) if left else {}
+        now = monotonic()
+        waiting = [i for i, job in seen.items() if job.state in (JobState.PENDING, JobState.HELD)]
+        reasons = self.reasons(waiting) if waiting and self._may_ask(now) else {}
+        with self._lock:
+            for job_id in live:
+                job = self._jobs[job_id]
+                if job_id in seen:
+                    job.unlisted_since = None
+                    self._take(job_id, job, _with_reason(seen[job_id], reasons.get(self.key(job_id)), job.last))
+                elif job_id in ended:
+                    self._take(job_id, job, ended[job_id])
+                else:
+                    self._unlisted(job_id, job, now)
+
+    def _may_ask(self, now: float) -> bool:
+        with self._lock:
+            is_time = now - self._asked >= _REASONS_S
+            if is_time:
+                self._asked = now
+            return is_time
+
+    def _take(self, job_id: str, job: _Job, seen: Seen) -> None:
+        if seen.state is JobState.UNKNOWN and seen.reason not in self._told:
+            self._told.add(seen.reason)
+            log.warning("%s: job %s: %s; it counts as alive (told once)", self.label, job_id, seen.reason)
+        if seen.exit_code is None and _is_over(seen):
+            seen = seen._replace(exit_code=self._exit_code(job))
+        if seen.state is JobState.FAILED and job.is_cancelled:
+            seen = seen._replace(state=JobState.CANCELLED)
+        job.last = seen
+
+    def _unlisted(self, job_id: str, job: _Job, now: float) -> None:
+        """Neither the queue nor the history have it: it is not there yet, or nobody will ever know."""
+        if job.unlisted_since is None:
+            job.unlisted_since = now
+        if now - job.unlisted_since < _UNLISTED_S:
+            return
+        state = JobState.CANCELLED if job.is_cancelled else JobState.FAILED
+        job.last = Seen(state, f"it left the queue, and for {_UNLISTED_S:.0f} s nothing has told how it ended")
+        log.warning("%s: job %s: %s", self.label, job_id, job.last.reason)
+
+    def _ended(self, job_ids: Sequence[str]) -> Mapping[str, Seen]:
+        """How jobs that have left the queue ended: by the scheduler's memory, else by what they left behind."""
+        remembered = self.history(job_ids)
+        found = {job_id: remembered[key] for job_id in job_ids if (key := self.key(job_id)) in remembered}
+        for job_id in job_ids:
+            with self._lock:
+                job = self._jobs[job_id]
+            if job_id not in found and (code := self._exit_code(job)) is not None:
+                state = JobState.COMPLETED if code == 0 else JobState.FAILED
+                found[job_id] = Seen(state, f"its script ended with exit code {code}", code)
+        return found
+
+    def _exit_code(self, job: _Job) -> int | None:
+        """What the script itself has written as its last act."""
+        try:
+            with open(f"{job.base}.exit", encoding="ascii") as file:
+                return int(file.read())
+        except (OSError, ValueError):
+            return None
+
+    def _status(self, job_id: str, job: _Job | None) -> JobStatus:
+        if job is None:
+            return JobStatus(JobState.UNKNOWN, f"this provider has not submitted {job_id!r}")
+        with self._lock:
+            state, reason, code = job.last
+        out, err = (f"{job.base}.out", f"{job.base}.err") if self.channel.is_shared else (None, None)
+        return JobStatus(state, reason or None, code, out, err)
+
+    def _run(self, command: str) -> CommandResult:
+        return self.channel.execute_wait(command, self.cmd_timeout, _PLAIN)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_jobs": {}, "_told": set(), "_lock": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock = threading.Lock()
+
+
+def _with_reason(seen: Seen, reason: str | None, last: Seen) -> Seen:
+    """With why it waits: as told now, or else as told before, if it still waits."""
+    if reason:
+        return seen._replace(reason=f"{seen.reason}: {reason}" if seen.reason else reason)
+    return last if last.state is seen.state and last.reason.startswith(f"{seen.reason}:") else seen
+
+
+def _is_over(seen: Seen) -> bool:
+    return JobStatus(seen.state).terminal
+
+
+def _chunks(items: Sequence[str], size: int) -> list[Sequence[str]]:
+    return [items[start : start + size] for start in range(0, len(items), size)]
+
+
+def _failure(command: str, result: CommandResult, limit_s: float) -> str:
+    if result.code == TIMED_OUT:
+        return f"{command!r} has not ended within cmd_timeout={limit_s:g} s, and was ended"
+    return f"{command!r} failed (exit code {result.code}): {(result.stderr or result.stdout).strip()[:2000]}"
