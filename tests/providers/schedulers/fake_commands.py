@@ -2,9 +2,13 @@
 
 Installed under the commands' names into a directory on PATH. A job is a directory below $FAKE_JOBS: `name`, `pid`,
 `code` once it has ended, `deleted` if by a command. What the real commands print, where no real one could be asked, is
-from their manuals. $FAKE_JOBS/say holds text that each command prints first, as a login's banner; $FAKE_JOBS/slow-NAME
-how many seconds one takes after it has printed; $FAKE_JOBS/fail-NAME makes one fail; $FAKE_JOBS/forget makes the queue
-forget jobs that have ended.
+from their manuals. Files in $FAKE_JOBS change what the commands do:
+
+    say             text that each prints first, as a login's banner
+    slow-NAME       how many seconds that one takes after it has printed
+    mute-NAME       it prints nothing
+    fail-NAME       it fails
+    forget          the queue forgets jobs that have ended
 """
 
 import os
@@ -308,6 +312,8 @@ def main() -> int:
         calls.write(shlex.join([command, *sys.argv[1:]]) + "\n")
     if (JOBS / "say").exists():
         print((JOBS / "say").read_text())
+    if (JOBS / f"mute-{command}").exists():
+        sys.stdout = open(os.devnull, "w")
     code: int = globals()[command](sys.argv[1:]) if not (JOBS / f"fail-{command}").exists() else 1
     if code and (JOBS / f"fail-{command}").exists():
         print(f"{command}: cannot connect to server", file=sys.stderr)

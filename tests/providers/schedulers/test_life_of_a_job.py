@@ -19,6 +19,10 @@ CANCEL_COMMAND = {"slurm": "scancel", "lsf": "bkill", "condor": "condor_rm"}
 HOLD = ": a comment of one word, hold"
 
 
+# What waits for a time to be over is tried with some: the code is the same for all.
+FEW = pytest.mark.parametrize("site", ["slurm", "pbs"], indirect=True)
+
+
 def test_a_job_runs_and_ends(site: Site, tmp_path: Path) -> None:
     go = tmp_path / "go"
     job = site.provider.submit(f"echo out; echo err >&2; until [ -e {shlex.quote(str(go))} ]; do sleep 0.05; done", 1)
@@ -139,19 +143,32 @@ def test_a_cancel_command_that_fails_is_told(site: Site, caplog: pytest.LogCaptu
     site.unset(f"fail-{command}")
 
 
+@FEW
 def test_commands_that_hang_are_ended(site: Site) -> None:
-    site.provider = site.new(cmd_timeout=1.5)
+    site.provider = site.new(cmd_timeout=5)
     site.set(f"slow-{QUEUE_COMMAND.get(site.kind, 'qstat')}", "100")
     job = site.provider.submit(HOLD, 1)
-    with pytest.raises(ExecutionProviderException, match=r"has not ended within cmd_timeout=1\.5 s"):
+    with pytest.raises(ExecutionProviderException, match=r"has not ended within cmd_timeout=5 s"):
         site.provider.status([job])
 
 
-def test_a_submit_command_that_hangs_after_it_has_printed_loses_no_job(site: Site) -> None:
-    site.provider = site.new(cmd_timeout=3)
+@FEW
+def test_a_submit_command_that_hangs_loses_no_job(site: Site) -> None:
+    """What it has printed is enough."""
+    site.provider = site.new(cmd_timeout=5)
     site.set(f"slow-{SUBMIT_COMMAND.get(site.kind, 'qsub')}", "100")
     job = site.provider.submit(HOLD, 1)
     assert site.state(job) is JobState.HELD
+
+
+@FEW
+def test_a_job_whose_submit_command_says_nothing_in_time_is_found_by_its_name(site: Site) -> None:
+    site.provider = site.new(cmd_timeout=5)
+    site.set(f"mute-{SUBMIT_COMMAND.get(site.kind, 'qsub')}")
+    site.set(f"slow-{SUBMIT_COMMAND.get(site.kind, 'qsub')}", "100")
+    job = site.provider.submit(HOLD, 1)
+    assert site.state(job) is JobState.HELD
+    assert any(call.startswith(("squeue", "qselect")) and "parsl_pool" in call for call in site.calls)
 
 
 def test_a_provider_without_a_directory_says_what_to_do(site: Site) -> None:
