@@ -34,8 +34,7 @@ class CobaltProvider(ClusterProvider):
     Args:
         account, queue: as qsub's -A and -q; None: not said.
         scheduler_options: lines that begin with ``#COBALT``.
-        channel, nodes_per_block, init_blocks, min_blocks, max_blocks, parallelism, walltime, worker_init, launcher,
-            cmd_timeout: see `ClusterProvider`.
+        others: see `ClusterProvider`.
     """
 
     name = "cobalt"

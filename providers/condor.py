@@ -48,8 +48,7 @@ class CondorProvider(ClusterProvider):
         transfer_input_files: files of this machine that each job gets.
         requirements: the expression that a machine must satisfy.
         cmd_chunk_size: job ids in one command line.
-        channel, nodes_per_block, init_blocks, min_blocks, max_blocks, parallelism, walltime, worker_init, launcher,
-            cmd_timeout: see `ClusterProvider`.
+        others: see `ClusterProvider`.
     """
 
     name = "condor"

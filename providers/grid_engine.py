@@ -30,8 +30,7 @@ class GridEngineProvider(ClusterProvider):
     Args:
         queue: as qsub's -q; None: no directive.
         scheduler_options: lines that begin with ``#$``; a parallel environment for several nodes among them.
-        channel, nodes_per_block, init_blocks, min_blocks, max_blocks, parallelism, walltime, worker_init, launcher,
-            cmd_timeout: see `ClusterProvider`.
+        others: see `ClusterProvider`.
     """
 
     name = "grid_engine"

@@ -44,8 +44,7 @@ class LSFProvider(ClusterProvider):
         bsub_redirection: ``bsub < script``, which older versions need, instead of ``bsub script``.
         request_by_nodes: ask for `nodes_per_block` nodes; False: for cores_per_block cores, cores_per_node on each.
         move_files: accepted for configurations written for Parsl; the channel knows.
-        channel, nodes_per_block, init_blocks, min_blocks, max_blocks, parallelism, walltime, scheduler_options,
-            worker_init, cmd_timeout, launcher: see `ClusterProvider`.
+        others: see `ClusterProvider`.
     """
 
     name = "lsf"

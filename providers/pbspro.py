@@ -22,8 +22,7 @@ class PBSProProvider(PBSFamilyProvider):
         scheduler_options: lines that begin with ``#PBS``.
         select_options: what is added to the chunk that is asked for, as ``ngpus=4``.
         cpus_per_node: cores to ask for on each node.
-        channel, nodes_per_block, init_blocks, min_blocks, max_blocks, parallelism, launcher, walltime, worker_init,
-            cmd_timeout: see `ClusterProvider`.
+        others: see `ClusterProvider`.
     """
 
     name = "pbspro"

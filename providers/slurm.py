@@ -55,8 +55,7 @@ class SlurmProvider(ClusterProvider):
         exclusive: the job shares its nodes with nobody.
         regex_job_id: finds the group ``id`` in what sbatch prints.
         move_files: accepted for configurations written for Parsl; the channel knows.
-        channel, nodes_per_block, init_blocks, min_blocks, max_blocks, parallelism, walltime, scheduler_options,
-            worker_init, cmd_timeout, launcher: see `ClusterProvider`.
+        others: see `ClusterProvider`.
     """
 
     name = "slurm"

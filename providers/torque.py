@@ -21,8 +21,7 @@ class TorqueProvider(PBSFamilyProvider):
     Args:
         account, queue: as qsub's -A and -q; None: no directive.
         scheduler_options: lines that begin with ``#PBS``.
-        channel, worker_init, nodes_per_block, init_blocks, min_blocks, max_blocks, parallelism, launcher, walltime,
-            cmd_timeout: see `ClusterProvider`.
+        others: see `ClusterProvider`.
     """
 
     name = "torque"
