@@ -94,7 +94,7 @@ class SlurmProvider(ClusterProvider):
         self.partition, self.account = words("partition", partition), words("account", account)
         self.qos, self.constraint = words("qos", qos), words("constraint", constraint)
         self.cores_per_node = checks.optional(checks.whole(least=1))("cores_per_node", cores_per_node)
-        self.mem_per_node = checks.optional(checks.number(above=0))("mem_per_node", mem_per_node)
+        self.mem_per_node = checks.optional(checks.number(above=0, most=1e9))("mem_per_node", mem_per_node)
         self.exclusive = checks.flag("exclusive", exclusive)
         self.move_files = checks.flag("move_files", move_files)
         self.regex_job_id = _JOB_ID("regex_job_id", regex_job_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
@@ -34,7 +35,7 @@ def _walltime(value: Any) -> Walltime:
     if isinstance(value, Walltime):
         return value
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        seconds = round(value * 60)
+        seconds = round(value * 60) if math.isfinite(value) else 0
     elif not isinstance(value, str):
         raise TypeError
     else:

@@ -89,17 +89,22 @@ class BlockKeeper:
         self._late = 0  # how many of these had a job that went on running
         self._early_ends: list[str] = []  # ... and of those whose managers did, and ended before they had a worker
         self._next = 0
-        self._wake = threading.Event()
+        self._wake, self._may_begin = threading.Event(), threading.Event()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name=f"parsl-pool-blocks-{label}", daemon=True)
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread, which waits for `begin`."""
         self._thread.start()
+
+    def begin(self) -> None:
+        """Managers can connect now: there may be blocks."""
+        self._may_begin.set()
 
     def stop(self) -> None:
         """End all blocks, and the thread."""
         self._stopping = True
+        self._may_begin.set()
         self._wake.set()
         if threading.current_thread() is not self._thread:
             self._thread.join()
@@ -147,6 +152,7 @@ class BlockKeeper:
     # -- the thread
 
     def _run(self) -> None:
+        self._may_begin.wait()
         try:
             while not self._stopping:
                 self._look()

@@ -49,7 +49,7 @@ class Channel(ABC):
             envs: variables of its environment, beside those of the channel.
 
         Raises:
-            ChannelError: the command could not be started.
+            ExecutionProviderException: the command could not be started.
         """
 
     @abstractmethod
@@ -57,7 +57,7 @@ class Channel(ABC):
         """Copies a file of this machine into a directory of that one; gives its path there.
 
         Raises:
-            FileCopyException, BadScriptPath, BadPermsScriptPath: it is not there; no half file is.
+            ExecutionProviderException: it is not there; no half file is.
         """
 
     @abstractmethod
@@ -65,12 +65,12 @@ class Channel(ABC):
         """Copies a file of that machine into a directory of this one; gives its path here.
 
         Raises:
-            FileCopyException, FileExists: as for `push_file`; an existing file is not written over.
+            ExecutionProviderException: as for `push_file`; an existing file is not written over.
         """
 
     @abstractmethod
     def makedirs(self, path: str, mode: int = 0o700, exist_ok: bool = False) -> None:
-        """Makes a directory there, and those above it. Raises BadScriptPath."""
+        """Makes a directory there, and those above it. Raises ExecutionProviderException."""
 
     @abstractmethod
     def isdir(self, path: str) -> bool:

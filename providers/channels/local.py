@@ -12,14 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from parsl_pool import checks
+from parsl_pool.errors import ExecutionProviderException
 from parsl_pool.providers.channels.base import OUTPUT_LIMIT_BYTES, TIMED_OUT, Channel, CommandResult
-from parsl_pool.providers.channels.errors import (
-    BadPermsScriptPath,
-    BadScriptPath,
-    ChannelError,
-    FileCopyException,
-    FileExists,
-)
+from parsl_pool.providers.scripts import describe_failure
 
 _LOOK_S = 0.02
 
@@ -60,7 +55,7 @@ class LocalChannel(Channel):
                     cwd=self.userhome, env={**os.environ, **self.envs, **(envs or {})}, start_new_session=True,
                 )  # fmt: skip
             except OSError as error:
-                raise ChannelError(f"cannot run {command!r}", error, self.label) from error
+                raise _failed(f"cannot run {command!r}", error) from error
             try:
                 code = process.wait(walltime)
             except BaseException as problem:  # Ctrl-C too: nobody is left behind
@@ -76,11 +71,9 @@ class LocalChannel(Channel):
             return target
         try:
             os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)
-        except PermissionError as error:
-            raise BadPermsScriptPath(error, self.label) from error
         except OSError as error:
-            raise BadScriptPath(error, self.label) from error
-        return _copy(os.fspath(source), target, self.label)
+            raise _failed("cannot make the directory", error) from error
+        return _copy(os.fspath(source), target)
 
     def pull_file(self, remote_source: str, local_dir: str | os.PathLike[str]) -> str:
         source = self.abspath(remote_source)
@@ -88,14 +81,14 @@ class LocalChannel(Channel):
         if source == target:
             return target
         if os.path.exists(target):
-            raise FileExists(FileExistsError(target), self.label, target)
-        return _copy(source, target, self.label)
+            raise ExecutionProviderException(f"{target} is there already: give another directory")
+        return _copy(source, target)
 
     def makedirs(self, path: str, mode: int = 0o700, exist_ok: bool = False) -> None:
         try:
             os.makedirs(self.abspath(path), mode, exist_ok)
         except OSError as error:
-            raise BadScriptPath(error, self.label) from error
+            raise _failed("cannot make the directory", error) from error
 
     def isdir(self, path: str) -> bool:
         return os.path.isdir(self.abspath(path))
@@ -128,7 +121,11 @@ def _text(file: int) -> str:
     return os.pread(file, min(size, OUTPUT_LIMIT_BYTES), 0).decode(errors="replace")
 
 
-def _copy(source: str, target: str, label: str) -> str:
+def _failed(what: str, error: OSError) -> ExecutionProviderException:
+    return ExecutionProviderException(f"{what}: {describe_failure(error)}")
+
+
+def _copy(source: str, target: str) -> str:
     """Under another name first: who sees the file sees all of it."""
     part = f"{target}.{os.getpid()}.part"
     try:
@@ -137,5 +134,5 @@ def _copy(source: str, target: str, label: str) -> str:
         os.replace(part, target)
     except OSError as error:
         Path(part).unlink(missing_ok=True)
-        raise FileCopyException(error, label) from error
+        raise _failed(f"cannot copy {source} to {target}", error) from error
     return target

@@ -29,7 +29,17 @@ from parsl_pool import (
 from parsl_pool.dataflow.resolvers import DependencyResolver
 from parsl_pool.errors import BadLauncher, ConfigurationError, shown
 from parsl_pool.options import PoolView
-from parsl_pool.providers import BlockLimits, LocalProvider, SimpleLauncher, SingleNodeLauncher, WrappedLauncher
+from parsl_pool.providers import (
+    BlockLimits,
+    Channel,
+    LocalChannel,
+    LocalProvider,
+    SimpleLauncher,
+    SingleNodeLauncher,
+    WrappedLauncher,
+)
+from parsl_pool.providers.cluster import ClusterProvider
+from parsl_pool.providers.node_launchers import NodeLauncher
 
 NAN, INF, HUGE = float("nan"), float("inf"), 1 << 80
 
@@ -78,7 +88,54 @@ BLOCKS = {
     "parallelism": Wrong([*NO_NUMBER, None], [-0.1, 1.1, NAN, INF]),
 }
 
+LAUNCHER = Wrong(["srun", 5, SimpleLauncher, len], [])
+SOME = Wrong(NO_INTEGER, [0, -1])
+GIGABYTES = Wrong(NO_NUMBER, [0, -1, NAN, INF, HUGE])
+WORD = Wrong(NO_TEXT, NAME.values)
+PLACE = {"channel": Wrong(["here", 5, LocalChannel], [])}
+SCHEDULED = {
+    **BLOCKS,
+    **PLACE,
+    "walltime": Wrong([[], b"1", None, True], ["10", "00:60:00", "00:00:00", 0, -1, NAN, INF]),
+    "launcher": LAUNCHER,
+    "worker_init": TEXT,
+    "scheduler_options": TEXT,
+    "cmd_timeout": SECONDS,
+}
+STARTED = {"debug": FLAG, "overrides": TEXT}
+
 TABLE: dict[tuple[type, str], dict[str, Wrong]] = {
+    (providers.SlurmProvider, "__init__"): {
+        **SCHEDULED, "partition": WORD, "account": WORD, "qos": WORD, "constraint": WORD, "cores_per_node": SOME,
+        "mem_per_node": GIGABYTES, "regex_job_id": Wrong([5, None], ["x", "("]), "exclusive": FLAG, "move_files": FLAG,
+    },
+    (providers.PBSProProvider, "__init__"): {
+        **SCHEDULED, "account": WORD, "queue": WORD, "select_options": TEXT, "cpus_per_node": COUNT,
+    },
+    (providers.TorqueProvider, "__init__"): {**SCHEDULED, "account": WORD, "queue": WORD},
+    (providers.LSFProvider, "__init__"): {
+        **SCHEDULED, "cores_per_block": SOME, "cores_per_node": SOME, "project": WORD, "queue": WORD,
+        "move_files": FLAG, "bsub_redirection": FLAG, "request_by_nodes": FLAG,
+    },
+    (providers.GridEngineProvider, "__init__"): {**SCHEDULED, "queue": WORD},
+    (providers.CondorProvider, "__init__"): {
+        **SCHEDULED, "cores_per_slot": SOME, "mem_per_slot": GIGABYTES, "project": TEXT, "requirements": TEXT,
+        "environment": Wrong([5, "A=1", {1: "x"}, {"A": 1}], [{"A": "x\ny"}]), "cmd_chunk_size": COUNT,
+        "transfer_input_files": Wrong([5, None, "12", [5]], [[""]]),
+    },
+    (providers.CobaltProvider, "__init__"): {
+        **SCHEDULED, "max_blocks": Wrong([*NO_INTEGER, None], [-1]), "account": WORD, "queue": WORD,
+    },
+    (providers.SrunLauncher, "__init__"): STARTED,
+    (providers.SrunMPILauncher, "__init__"): STARTED,
+    (providers.AprunLauncher, "__init__"): STARTED,
+    (providers.JsrunLauncher, "__init__"): STARTED,
+    (providers.MpiExecLauncher, "__init__"): {**STARTED, "bind_cmd": TEXT},
+    (providers.MpiRunLauncher, "__init__"): {**STARTED, "bash_location": TEXT},
+    (providers.GnuParallelLauncher, "__init__"): {"debug": FLAG},
+    (LocalChannel, "__init__"): {
+        "userhome": PATH, "envs": Wrong([5, "x", {1: "x"}, {"A": 1}], []), "script_dir": PATH,
+    },
     (ParslPoolExecutor, "__init__"): {
         "max_workers": Wrong([*NO_INTEGER, Config], WORKERS.values),
         "mp_context": Wrong(["spawn", 5, abs], []),
@@ -215,7 +272,7 @@ NOT_FOR_USERS = {
 }  # fmt: skip
 """Called by ourselves, or by executors; each with arguments that were checked on the way in."""
 
-ABSTRACT_OR_DATA = {"ExecutionProvider", "Launcher", "JobState", "JobStatus"}
+ABSTRACT_OR_DATA = {"Channel", "ExecutionProvider", "Launcher", "JobState", "JobStatus"}
 OF_EXECUTORS = ["__init__", "submit", "shutdown"]
 """The other methods of executors are for the pool."""
 
@@ -242,6 +299,8 @@ def public_calls() -> Iterator[tuple[type, str, inspect.Signature]]:
 
 
 def public_methods(cls: type) -> list[str]:
+    if issubclass(cls, (ClusterProvider, NodeLauncher, providers.GnuParallelLauncher, Channel)):
+        return ["__init__"]  # the others are for the executor, and for each other
     own = [name for name, value in vars(cls).items() if inspect.isfunction(value) and not name.startswith("_")]
     return ["__init__", *own, *(["__call__"] if "__call__" in vars(cls) else [])]
 

@@ -57,7 +57,8 @@ def test_few_processes(folder: Path, count: int, outcome: str) -> None:
 def test_few_processes_with_the_manager_apart(folder: Path, count: int) -> None:
     """No thread for libzmq; none for who keeps the blocks; no process for the shell of one."""
     text = Place(steps=other_user_with(["limit", "NPROC", count]), arrangements=("apart",)).run(folder)["apart"]
-    assert re.match(r"PoolBroken: .*(RLIMIT_NPROC|Resource temporarily unavailable|Cannot fork)", text, re.S), text
+    refused = "RLIMIT_NPROC|Resource temporarily unavailable|Cannot fork"
+    assert re.match(rf"(PoolBroken|StartError): .*({refused})", text, re.S), text
 
 
 def other_user_with(limit: list[object]) -> list[list[object]]:

@@ -510,12 +510,13 @@ ELSEWHERE: dict[str, str] = {
     "UnsupportedPlatform": "tests/client/test_errors.py",  # its text: tests/test_portable.py
     "ScaleOutFailed": "tests/providers/test_local.py",
     "ScriptPathError": "tests/providers/test_scripts.py",
+    "SubmitException": "tests/providers/schedulers/test_life_of_a_job.py",
     "BadLauncher": "tests/providers/test_launchers.py",
 }
 """The tests that show the others, of the rooms below workflows."""
 
 NOT_YET = {
-    "ScalingFailed", "SubmitException", "UnsupportedFeatureError", "VersionMismatch",
+    "ScalingFailed", "UnsupportedFeatureError", "VersionMismatch",
 }  # fmt: skip
 """Parsl's names for what nothing here can run into so far."""
 

@@ -35,7 +35,7 @@ class Apart:
         provider.script_dir = os.path.join(self.directory.path, "blocks")
         os.makedirs(provider.script_dir, exist_ok=True)
         os.chmod(provider.script_dir, 0o700)  # whatever the umask is
-        self._started = False
+        self._opened = self._started = False
         self.keeper = BlockKeeper(
             label, provider, provider.limits.init_blocks, self.manager_command, give_up, is_needed,
             wishes.start_timeout_s,
@@ -57,6 +57,11 @@ class Apart:
             self._keys.manager_public, [own, *self._place.left_behind()],
         )  # fmt: skip
 
+    def open(self) -> None:
+        """Called by the user's thread: Python 3.12 starts no thread any more once the main one has ended."""
+        self.keeper.start()
+        self._opened = True
+
     def interchange_ready(self, address: str) -> None:
         """Managers can connect now."""
         self._place.settled(address)
@@ -67,7 +72,7 @@ class Apart:
         except OSError as problem:
             raise OSError(problem.errno, f"{problem.strerror}; give another place by run_dir=", self._ticket) from None
         if not self._started:
-            self.keeper.start()
+            self.keeper.begin()
             self._started = True
 
     def manager_command(self, block: str) -> str:
@@ -77,7 +82,7 @@ class Apart:
     def close(self) -> None:
         """End the blocks."""
         try:
-            if self._started:
+            if self._opened:
                 self.keeper.stop()
                 with suppress(FileNotFoundError):  # there was no room for it
                     os.unlink(self._ticket)  # its keys open nothing any more, but need not lie about

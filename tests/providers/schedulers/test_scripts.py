@@ -95,7 +95,7 @@ def test_wrong_options(kind: type[ClusterProvider], options: dict[str, Any], err
         (lambda: SlurmProvider(regex_job_id="job ([0-9]+)"), r"a group \(\?P<id>...\)"),
         (lambda: LSFProvider(request_by_nodes=False), "needs cores_per_block and cores_per_node"),
         (lambda: LSFProvider(request_by_nodes=False, cores_per_block=5, cores_per_node=2), "no multiple"),
-        (lambda: CondorProvider(environment={"A": "x\ny"}), r"environment\['A'\] has a line break"),
+        (lambda: CondorProvider(environment={"A": "x\ny"}), "environment must have no line breaks"),
         (lambda: PBSProProvider(cpus_per_node=0), "cpus_per_node must be at least 1"),
     ],
 )
