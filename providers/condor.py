@@ -193,7 +193,7 @@ def _environment(value: Mapping[str, str] | None) -> dict[str, str]:
     found = checks.mapping("environment", value)
     for name, text in found.items():
         if "\n" in name + text:
-            raise ConfigurationError(f"environment must have no line breaks, a submit description can't: {shown(found)}")
+            raise ConfigurationError(f"environment must have no line breaks, got {shown(found)}")
     return found
 
 
