@@ -45,6 +45,7 @@ from parsl_pool.run_log import RunLog
 _PLAIN = frozenset({int, float, bool, str, type(None), complex})
 _FIXED_KINDS = frozenset({FunctionType, BuiltinFunctionType, type})
 _FIRST_WORKER_S = 10.0
+_LAST_WORKER_S = 2.0
 _FIRST_TASK_S = 20.0
 _START_METHODS = ("fork", "forkserver", "spawn")
 
@@ -299,6 +300,9 @@ class HighThroughputExecutor(ParslExecutor):
             if self.workers.started >= wanted:
                 break
             sleep(0.001)
+        end = monotonic() + _LAST_WORKER_S
+        while self._max_tasks and len(self.workers.processes) > self.max_workers_per_node and monotonic() < end:
+            sleep(0.001)  # a worker that has done its share ends while its successor is up already
         return self.workers.processes
 
     def cancel_all(self) -> None:
