@@ -7,6 +7,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
+from concurrent.futures import TimeoutError as FuturesTimeoutError  # another class on Python 3.10
 from pathlib import Path
 from typing import Any
 
@@ -233,7 +234,7 @@ def test_a_callback_that_waits_has_its_timeout(arrangement: Arrangement, tmp_pat
         held = pool.submit(hold, str(tmp_path / "held"), 3.0)
 
         def work(_: object) -> object:
-            with pytest.raises(TimeoutError):
+            with pytest.raises(FuturesTimeoutError):
                 held.result(0.1)
             return held.done()
 
