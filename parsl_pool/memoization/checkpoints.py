@@ -62,6 +62,7 @@ class Checkpointer:
         self.mode, self.run = mode, run
         self._period_s = period_s if mode == "periodic" else None
         self._state = threading.Condition()  # guards all below
+        self._pid = os.getpid()
         self._pending: dict[bytes, Result] = {}
         self._pending_bytes = 0
         self._is_closing = False
@@ -108,6 +109,8 @@ class Checkpointer:
 
     def close(self) -> None:
         """Write what there is, unless only the user says when, and end. May be called twice."""
+        if os.getpid() != self._pid:
+            return  # a fork: the writing thread stayed with the parent, and may have held the lock at that moment
         with self._state:
             self._is_closing = True
             self._state.notify_all()

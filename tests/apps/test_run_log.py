@@ -29,9 +29,12 @@ logger = logging.getLogger("parsl_pool")
 
 @pytest.fixture(autouse=True)
 def the_loggers_are_as_before() -> Iterator[None]:
+    level = logger.level
+    logger.setLevel(logging.NOTSET)  # tests before these may have left another
     before = logger.level, logger.propagate, list(logger.handlers)
     yield
     assert (logger.level, logger.propagate, logger.handlers) == before
+    logger.setLevel(level)
 
 
 def log_of(folder: Path, run: str = "000") -> str:
