@@ -44,8 +44,6 @@ from parsl_pool.run_log import RunLog
 
 _PLAIN = frozenset({int, float, bool, str, type(None), complex})
 _FIXED_KINDS = frozenset({FunctionType, BuiltinFunctionType, type})
-_FIRST_WORKER_S = 10.0
-_LAST_WORKER_S = 2.0
 _FIRST_TASK_S = 20.0
 _START_METHODS = ("fork", "forkserver", "spawn")
 
@@ -292,18 +290,17 @@ class HighThroughputExecutor(ParslExecutor):
 
     def processes(self) -> dict[int, Any]:
         """Worker processes by process id. Just after the start it waits for the first: programs look then."""
-        end = monotonic() + _FIRST_WORKER_S
-        while self.link.stage is Stage.OPEN and self.link.broken is None and monotonic() < end:
-            wanted = self.max_workers_per_node
-            if not self._eager:
-                wanted = min(wanted, len(self.link.tries.table))
-            if self.workers.started >= wanted:
-                break
-            sleep(0.001)
-        end = monotonic() + _LAST_WORKER_S
-        while self._max_tasks and len(self.workers.processes) > self.max_workers_per_node and monotonic() < end:
-            sleep(0.001)  # a worker that has done its share ends while its successor is up already
+        self.workers.await_start(self._workers_wanted)
+        if self._max_tasks:
+            self.workers.await_leaving(self.max_workers_per_node)
         return self.workers.processes
+
+    def _workers_wanted(self) -> int:
+        """How many there are to be by now."""
+        if self.link.stage is not Stage.OPEN or self.link.broken is not None:
+            return 0
+        most = self.max_workers_per_node
+        return most if self._eager else min(most, len(self.link.tries.table))
 
     def cancel_all(self) -> None:
         """Cancel every task that has not begun.

@@ -258,9 +258,8 @@ class Link:
     def _open(self) -> None:
         if self._make_apart is not None:
             self._apart = self._make_apart()
-        self.claims.open(self._apart.claims_path() if self._apart is not None else "")
-        if self._apart is not None:
             self._apart.open()
+        self.claims.open(self._apart.claims_path() if self._apart is not None else "")
         self.start_process()
         self._thread = threading.Thread(target=self._run, name=f"parsl-pool-io-{self.label}", daemon=True)
         self.opened_at = monotonic()

@@ -6,8 +6,14 @@ import os
 import signal
 import socket
 import threading
+from collections.abc import Callable
+from time import monotonic, sleep
 
 from parsl_pool.interchange import wire
+
+_START_S = 10.0
+_LEAVE_S = 2.0
+_LOOK_S = 0.001
 
 
 class WorkerProcess:
@@ -84,6 +90,18 @@ class Workers:
             self.processes.pop(process.pid, None)
             process.ended(record.status)
             self.lost += not record.expected
+
+    def await_start(self, wanted: Callable[[], int]) -> None:
+        """Wait until so many have been up, for a while: programs look just after the start."""
+        end = monotonic() + _START_S
+        while self.started < wanted() and monotonic() < end:
+            sleep(_LOOK_S)
+
+    def await_leaving(self, most: int) -> None:
+        """Wait until those beyond so many have ended, for a while: a successor is up before who makes room for it."""
+        end = monotonic() + _LEAVE_S
+        while len(self.processes) > most and monotonic() < end:
+            sleep(_LOOK_S)
 
     def other(self, record: wire.Record) -> None:
         """News of managers."""
