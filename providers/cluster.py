@@ -23,7 +23,7 @@ from parsl_pool.loggers import careful_logger
 from parsl_pool.providers.base import BlockLimits, ExecutionProvider
 from parsl_pool.providers.channels.base import TIMED_OUT, Channel, CommandResult
 from parsl_pool.providers.channels.local import LocalChannel
-from parsl_pool.providers.launchers import LauncherLike, check_launcher, launched
+from parsl_pool.providers.launchers import Launcher, LauncherLike, SingleNodeLauncher, check_launcher, launched
 from parsl_pool.providers.scripts import script_text, write_script
 from parsl_pool.providers.states import JobState, JobStatus
 from parsl_pool.providers.walltime import walltime as walltime_rule
@@ -85,7 +85,7 @@ class ClusterProvider(ExecutionProvider):
         nodes_per_block: nodes of one job.
         init_blocks, min_blocks, max_blocks, parallelism: see `BlockLimits`.
         walltime: of a job: ``"HH:MM:SS"``, ``"D-HH:MM:SS"``, or minutes.
-        launcher: how the command is started on the nodes of a job.
+        launcher: how the command is started on the nodes of a job; None: as is usual with this scheduler.
         scheduler_options: lines that go into each script, after our directives.
         worker_init: shell text that runs first in each job.
         cmd_timeout: seconds that one command of the scheduler may take.
@@ -98,6 +98,7 @@ class ClusterProvider(ExecutionProvider):
     has_directives = True  # a script's head says what is asked for
     quotes_paths = False  # its directives take any path, if quoted: then `directives` sees to that
     chunk = 1000  # of job ids in one command line
+    default_launcher: type[Launcher] = SingleNodeLauncher
 
     def __init__(
         self,
@@ -109,7 +110,7 @@ class ClusterProvider(ExecutionProvider):
         max_blocks: int,
         parallelism: float,
         walltime: str | float,
-        launcher: LauncherLike,
+        launcher: LauncherLike | None,
         scheduler_options: str = "",
         worker_init: str = "",
         cmd_timeout: float = 10,
@@ -119,7 +120,7 @@ class ClusterProvider(ExecutionProvider):
             nodes_per_block=nodes_per_block, parallelism=parallelism,
         )  # fmt: skip
         self.channel = _CHANNEL("channel", LocalChannel() if channel is None else channel)
-        self.launcher = check_launcher(launcher)
+        self.launcher = check_launcher(self.default_launcher() if launcher is None else launcher)
         self.walltime = walltime_rule("walltime", walltime)
         self.scheduler_options = checks.any_text("scheduler_options", scheduler_options)
         self.worker_init = checks.any_text("worker_init", worker_init)

@@ -38,6 +38,7 @@ class CobaltProvider(ClusterProvider):
     """
 
     name = "cobalt"
+    default_launcher = AprunLauncher
     quotes_paths = True  # they stand on the command line
 
     def __init__(
@@ -59,7 +60,7 @@ class CobaltProvider(ClusterProvider):
         super().__init__(
             channel=channel, nodes_per_block=nodes_per_block, init_blocks=init_blocks, min_blocks=min_blocks,
             max_blocks=max_blocks, parallelism=parallelism, walltime=walltime,
-            launcher=AprunLauncher() if launcher is None else launcher, scheduler_options=scheduler_options,
+            launcher=launcher, scheduler_options=scheduler_options,
             worker_init=worker_init, cmd_timeout=cmd_timeout,
         )  # fmt: skip
         self.account = checks.optional(checks.name)("account", account)

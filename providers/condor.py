@@ -15,7 +15,7 @@ from parsl_pool import checks
 from parsl_pool.errors import ConfigurationError, shown
 from parsl_pool.providers.channels.base import Channel
 from parsl_pool.providers.cluster import ClusterProvider, JobRequest, Seen
-from parsl_pool.providers.launchers import LauncherLike, SingleNodeLauncher
+from parsl_pool.providers.launchers import LauncherLike
 from parsl_pool.providers.scripts import write_script
 from parsl_pool.providers.states import JobState
 
@@ -79,7 +79,7 @@ class CondorProvider(ClusterProvider):
         super().__init__(
             channel=channel, nodes_per_block=nodes_per_block, init_blocks=init_blocks, min_blocks=min_blocks,
             max_blocks=max_blocks, parallelism=parallelism, walltime=walltime,
-            launcher=SingleNodeLauncher() if launcher is None else launcher, scheduler_options=scheduler_options,
+            launcher=launcher, scheduler_options=scheduler_options,
             worker_init=worker_init, cmd_timeout=cmd_timeout,
         )  # fmt: skip
         self.cores_per_slot = checks.optional(checks.whole(least=1))("cores_per_slot", cores_per_slot)

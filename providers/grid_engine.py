@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from parsl_pool import checks
 from parsl_pool.providers.channels.base import Channel
 from parsl_pool.providers.cluster import ClusterProvider, JobRequest, Seen
-from parsl_pool.providers.launchers import LauncherLike, SingleNodeLauncher
+from parsl_pool.providers.launchers import LauncherLike
 from parsl_pool.providers.states import JobState
 
 _LINE = re.compile(r"\s*(?P<id>\d+)\s+[\d.]+\s+\S+\s+\S+\s+(?P<state>[a-zA-Z]+)\s+\d\d/\d\d/\d{4}\s.*")
@@ -53,7 +53,7 @@ class GridEngineProvider(ClusterProvider):
         super().__init__(
             channel=channel, nodes_per_block=nodes_per_block, init_blocks=init_blocks, min_blocks=min_blocks,
             max_blocks=max_blocks, parallelism=parallelism, walltime=walltime,
-            launcher=SingleNodeLauncher() if launcher is None else launcher, scheduler_options=scheduler_options,
+            launcher=launcher, scheduler_options=scheduler_options,
             worker_init=worker_init, cmd_timeout=cmd_timeout,
         )  # fmt: skip
         self.queue_name = checks.optional(checks.name)("queue", queue)

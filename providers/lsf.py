@@ -10,7 +10,7 @@ from parsl_pool import checks
 from parsl_pool.errors import ConfigurationError
 from parsl_pool.providers.channels.base import Channel, CommandResult
 from parsl_pool.providers.cluster import ClusterProvider, JobRequest, Seen
-from parsl_pool.providers.launchers import LauncherLike, SingleNodeLauncher
+from parsl_pool.providers.launchers import LauncherLike
 from parsl_pool.providers.states import JobState
 
 _STATES = {
@@ -77,7 +77,7 @@ class LSFProvider(ClusterProvider):
         super().__init__(
             channel=channel, nodes_per_block=self._nodes(nodes_per_block), init_blocks=init_blocks,
             min_blocks=min_blocks, max_blocks=max_blocks, parallelism=parallelism, walltime=walltime,
-            launcher=SingleNodeLauncher() if launcher is None else launcher, scheduler_options=scheduler_options,
+            launcher=launcher, scheduler_options=scheduler_options,
             worker_init=worker_init, cmd_timeout=cmd_timeout,
         )  # fmt: skip
         self.project = checks.optional(checks.name)("project", project)

@@ -11,7 +11,9 @@ import re
 import shlex
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+from parsl_pool import checks
 from parsl_pool.providers.channels.base import CommandResult
 from parsl_pool.providers.cluster import ClusterProvider, JobRequest, Seen
 from parsl_pool.providers.states import JobState
@@ -39,8 +41,10 @@ class PBSFamilyProvider(ClusterProvider):
     over_walltime: frozenset[int] = frozenset()
     """The exit statuses of jobs that have reached their walltime."""
 
-    account: str | None
-    queue_name: str | None
+    def __init__(self, *, account: str | None, queue: str | None, **options: Any) -> None:
+        super().__init__(**options)
+        self.account = checks.optional(checks.name)("account", account)
+        self.queue_name = checks.optional(checks.name)("queue", queue)
 
     @abstractmethod
     def resources(self, job: JobRequest) -> str:

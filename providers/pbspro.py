@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from parsl_pool import checks
 from parsl_pool.providers.channels.base import Channel
 from parsl_pool.providers.cluster import JobRequest
-from parsl_pool.providers.launchers import LauncherLike, SingleNodeLauncher
+from parsl_pool.providers.launchers import LauncherLike
 from parsl_pool.providers.pbs import PBSFamilyProvider
 
 _KILLED_BY_WALLTIME = -29
@@ -50,11 +50,9 @@ class PBSProProvider(PBSFamilyProvider):
         super().__init__(
             channel=channel, nodes_per_block=nodes_per_block, init_blocks=init_blocks, min_blocks=min_blocks,
             max_blocks=max_blocks, parallelism=parallelism, walltime=walltime,
-            launcher=SingleNodeLauncher() if launcher is None else launcher, scheduler_options=scheduler_options,
-            worker_init=worker_init, cmd_timeout=cmd_timeout,
+            launcher=launcher, scheduler_options=scheduler_options,
+            worker_init=worker_init, cmd_timeout=cmd_timeout, account=account, queue=queue,
         )  # fmt: skip
-        self.account = checks.optional(checks.name)("account", account)
-        self.queue_name = checks.optional(checks.name)("queue", queue)
         self.select_options = checks.any_text("select_options", select_options).strip(": ")
         self.cpus_per_node = checks.whole(least=1)("cpus_per_node", cpus_per_node)
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from parsl_pool import checks
 from parsl_pool.providers.channels.base import Channel, CommandResult
 from parsl_pool.providers.cluster import ClusterProvider, JobRequest, Seen
-from parsl_pool.providers.launchers import LauncherLike, SingleNodeLauncher
+from parsl_pool.providers.launchers import LauncherLike
 from parsl_pool.providers.states import JobState
 
 _STATES = {
@@ -87,7 +87,7 @@ class SlurmProvider(ClusterProvider):
         super().__init__(
             channel=channel, nodes_per_block=nodes_per_block, init_blocks=init_blocks, min_blocks=min_blocks,
             max_blocks=max_blocks, parallelism=parallelism, walltime=walltime,
-            launcher=SingleNodeLauncher() if launcher is None else launcher, scheduler_options=scheduler_options,
+            launcher=launcher, scheduler_options=scheduler_options,
             worker_init=worker_init, cmd_timeout=cmd_timeout,
         )  # fmt: skip
         words = checks.optional(checks.name)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
-from parsl_pool import checks
 from parsl_pool.providers.channels.base import Channel
 from parsl_pool.providers.cluster import JobRequest
 from parsl_pool.providers.launchers import LauncherLike
@@ -25,6 +24,7 @@ class TorqueProvider(PBSFamilyProvider):
     """
 
     name = "torque"
+    default_launcher = AprunLauncher
     name_length = 15  # longer ones are refused by older servers
     over_walltime = frozenset({_OVER_WALLTIME})
 
@@ -47,11 +47,9 @@ class TorqueProvider(PBSFamilyProvider):
         super().__init__(
             channel=channel, nodes_per_block=nodes_per_block, init_blocks=init_blocks, min_blocks=min_blocks,
             max_blocks=max_blocks, parallelism=parallelism, walltime=walltime,
-            launcher=AprunLauncher() if launcher is None else launcher, scheduler_options=scheduler_options,
-            worker_init=worker_init, cmd_timeout=cmd_timeout,
+            launcher=launcher, scheduler_options=scheduler_options,
+            worker_init=worker_init, cmd_timeout=cmd_timeout, account=account, queue=queue,
         )  # fmt: skip
-        self.account = checks.optional(checks.name)("account", account)
-        self.queue_name = checks.optional(checks.name)("queue", queue)
 
     def resources(self, job: JobRequest) -> str:
         return f"nodes={job.nodes}:ppn={job.tasks_per_node}"
