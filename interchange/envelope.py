@@ -1,12 +1,17 @@
-"""Exceptions on their way: in an envelope that can always be read, whatever the user's classes do."""
+"""What a worker answers, and exceptions on their way: in an envelope that can always be read, whatever users write."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from functools import partial
 from pickle import dumps, loads
+from time import monotonic_ns, time
+from typing import Any
 
-from parsl_pool.errors import RemoteError, bounded, described
-from parsl_pool.interchange import serialize
+from parsl_pool.errors import RemoteError, SerializationError, bounded, described
+from parsl_pool.interchange import serialize, wire
+from parsl_pool.interchange.page import SINCE
 
 Place = tuple[str, int, float, float]
 """Where and when something was raised: host, process id, when the task began, and now; `time()` seconds."""
@@ -87,3 +92,53 @@ def _load_link(link: tuple[bytes | None, str, str, str], traceback_text: str) ->
                 return error
             reason = "it unpickles to something else here"
     return RemoteError(name, text, traceback_text, reason)
+
+
+# ---- what a worker answers to a call
+
+
+def dump_result(value: object, call: Any) -> tuple[int, Any]:
+    """Status and payload of what a call has returned."""
+    try:
+        return wire.OK, serialize.dump_value(value, "the result")
+    except SerializationError as problem:
+        told = SerializationError(f"the result of {_name_of(call)}", problem.path, problem.reason)
+        exit_ = problem.__cause__
+        if isinstance(exit_, SystemExit):  # as if the task had raised it, as in the standard library's pools
+            exit_.__context__ = exit_.__cause__ = None
+            told.__cause__ = told.__context__ = None
+            exit_.__cause__ = told
+            return wire.RAISED, answer_with_error(exit_, 0)
+        told.__cause__ = problem.__cause__
+    except BaseException as problem:  # a KeyboardInterrupt: no signal has that effect here, so it is the object's own
+        told = SerializationError(f"the result of {_name_of(call)}", "", type(problem).__name__)
+        told.__cause__ = problem
+    return wire.UNSENDABLE, answer_with_error(told, 0)
+
+
+def _name_of(call: Any) -> str:
+    while type(call) is partial:
+        call = call.func
+    try:
+        return str(call.__qualname__)
+    except BaseException:  # a callable object, perhaps one with ways of its own
+        return type(call).__name__
+
+
+page_words: Any = None
+"""Of this worker's page: when the task began is only asked for when it fails."""
+
+
+def _place() -> Place:
+    now = time()
+    began = now if page_words is None else now - (monotonic_ns() - page_words[SINCE]) / 1e9
+    return os.uname().nodename, os.getpid(), began, now
+
+
+def answer_with_error(problem: BaseException, skip_frames: int = 1) -> bytes:
+    """The payload for a call's error."""
+    try:
+        return dump_exception(problem, skip_frames, _place())
+    except BaseException as second:  # the user's exception defends itself: its name must do
+        name = type(problem).__name__
+        return dumps(("", [(None, name, "", f"{type(second).__name__} while it was described")], _place()), 5)

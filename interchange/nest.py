@@ -19,7 +19,7 @@ from time import monotonic
 from typing import Any, NoReturn
 
 from parsl_pool.errors import PoolElsewhere
-from parsl_pool.interchange import calls, running_task, serialize, wire, worker
+from parsl_pool.interchange import calls, envelope, running_task, serialize, wire, worker
 from parsl_pool.interchange.page import TASK
 from parsl_pool.interchange.running_task import line_of_worker
 from parsl_pool.interchange.worker_connection import StopWork
@@ -273,16 +273,16 @@ def run(function: bytes, payload: bytes) -> tuple[int, Any]:
         call = serialize.load_function(memoryview(function)[1:])
         args, kwargs = serialize.load_arguments(payload)
     except BaseException as problem:  # told to whoever waits; it is user code that unpickles
-        return wire.UNREADABLE, worker.envelope(problem, 0)
+        return wire.UNREADABLE, envelope.answer_with_error(problem, 0)
     try:
         value = call(*args, **kwargs)
     except BaseException as problem:  # the call's own error
         if worker.here is None:
             os._exit(0)  # a process that it forked, and that came back from it
-        return wire.RAISED, worker.envelope(problem)
+        return wire.RAISED, envelope.answer_with_error(problem)
     if worker.here is None:
         os._exit(0)
-    return worker.dump_result(value, call)
+    return envelope.dump_result(value, call)
 
 
 _nest: Nest | None = None

@@ -19,12 +19,12 @@ from collections.abc import Callable
 from functools import partial
 from pickle import dumps, loads
 from struct import pack, unpack_from
-from time import monotonic_ns, time
+from time import monotonic_ns
 from typing import Any
 
-from parsl_pool.errors import BadMessage, SerializationError, bounded, described
-from parsl_pool.interchange import columns, main_names, serialize, wire
-from parsl_pool.interchange.envelope import Place, dump_exception
+from parsl_pool.errors import BadMessage, bounded, described
+from parsl_pool.interchange import columns, envelope, main_names, serialize, wire
+from parsl_pool.interchange.envelope import answer_with_error, dump_result
 from parsl_pool.interchange.named_tuple import NamedTuple
 from parsl_pool.interchange.page import (
     CLAIM_MASK,
@@ -78,8 +78,7 @@ class Worker:
         self.walltime_ms = 0  # of the tasks of this batch; 0: none
         self._map = map_shared(page_fd, PAGE_SIZE)
         self.words = self._words = memoryview(self._map)[: 8 * 16].cast("Q")
-        global _words
-        _words = self._words
+        envelope.page_words = self._words
         self._max_tasks = setup.max_tasks
         if setup.claims >= 0:
             table = memoryview(map_shared(setup.claims, CLAIMS_SIZE))
@@ -247,13 +246,13 @@ class Worker:
         except StopWork:
             raise
         except BaseException as problem:  # told to the client; it is user code that unpickles
-            return wire.UNREADABLE, envelope(problem, 0)
+            return wire.UNREADABLE, answer_with_error(problem, 0)
         payload = None
         try:
             value = call(*args, **kwargs)
         except BaseException as problem:  # the task's own error, SystemExit and KeyboardInterrupt included
             _look_before_end()
-            return wire.RAISED, envelope(problem)
+            return wire.RAISED, answer_with_error(problem)
         _look_before_end()
         return dump_result(value, call)
 
@@ -301,7 +300,7 @@ class Worker:
             except OSError:  # no shared memory left: through the socket, if that can take it
                 size = serialize.size_of(result)
                 if size > serialize.MAX_PAYLOAD:
-                    status, result = wire.UNSENDABLE, envelope(serialize.too_large("the result", size), 0)
+                    status, result = wire.UNSENDABLE, answer_with_error(serialize.too_large("the result", size), 0)
             else:
                 self._connection.send_descriptor(wire.frame(wire.Bulk(task, status, 0, short), 1), fd)
                 os.close(fd)
@@ -323,13 +322,13 @@ def _call_plain(call: Any, payload: bytes) -> tuple[int, Any]:
         if type(arguments) is not tuple:
             call, arguments = partial(call, **arguments[1]), arguments[0]
     except BaseException as problem:  # told to the client; it is user code that unpickles
-        return wire.UNREADABLE, envelope(problem, 0)
+        return wire.UNREADABLE, answer_with_error(problem, 0)
     try:
         value = call(*arguments)
     except BaseException as problem:  # the task's own error, SystemExit and KeyboardInterrupt included
         if before_end is not None:
             before_end()
-        return wire.RAISED, envelope(problem)
+        return wire.RAISED, answer_with_error(problem)
     if before_end is not None:
         before_end()
     if type(value) in serialize.PLAIN:
@@ -346,7 +345,7 @@ def _call_chunk(call: Any, calls: list[tuple[Any, ...]]) -> tuple[int, Any]:
             values.append(call(*args))
     except BaseException as problem:  # the results before it are not lost by it
         _look_before_end()
-        told = envelope(problem)
+        told = answer_with_error(problem)
         status, before = dump_result(values, call)
         if status != wire.OK:
             return status, before
@@ -354,52 +353,6 @@ def _call_chunk(call: Any, calls: list[tuple[Any, ...]]) -> tuple[int, Any]:
         return wire.OK, b"P" + pack("<Q", len(data)) + data + told
     _look_before_end()
     return dump_result(values, call)
-
-
-def dump_result(value: object, call: Any) -> tuple[int, Any]:
-    """Status and payload of what a call has returned."""
-    try:
-        return wire.OK, serialize.dump_value(value, "the result")
-    except SerializationError as problem:
-        told = SerializationError(f"the result of {_name_of(call)}", problem.path, problem.reason)
-        exit_ = problem.__cause__
-        if isinstance(exit_, SystemExit):  # as if the task had raised it, as in the standard library's pools
-            exit_.__context__ = exit_.__cause__ = None
-            told.__cause__ = told.__context__ = None
-            exit_.__cause__ = told
-            return wire.RAISED, envelope(exit_, 0)
-        told.__cause__ = problem.__cause__
-    except BaseException as problem:  # a KeyboardInterrupt: no signal has that effect here, so it is the object's own
-        told = SerializationError(f"the result of {_name_of(call)}", "", type(problem).__name__)
-        told.__cause__ = problem
-    return wire.UNSENDABLE, envelope(told, 0)
-
-
-def _name_of(call: Any) -> str:
-    while type(call) is partial:
-        call = call.func
-    try:
-        return str(call.__qualname__)
-    except BaseException:  # a callable object, perhaps one with ways of its own
-        return type(call).__name__
-
-
-_words: Any = None  # of our page: when the task began is only asked for when it fails
-
-
-def _place() -> Place:
-    now = time()
-    began = now if _words is None else now - (monotonic_ns() - _words[SINCE]) / 1e9
-    return os.uname().nodename, os.getpid(), began, now
-
-
-def envelope(problem: BaseException, skip_frames: int = 1) -> bytes:
-    """The payload for a call's error."""
-    try:
-        return dump_exception(problem, skip_frames, _place())
-    except BaseException as second:  # the user's exception defends itself: its name must do
-        name = type(problem).__name__
-        return dumps(("", [(None, name, "", f"{type(second).__name__} while it was described")], _place()), 5)
 
 
 before_end: Callable[[], None] | None = None
