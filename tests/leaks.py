@@ -1,4 +1,4 @@
-"""What a test left behind: processes, threads, descriptors, shared memory, temporary files.
+"""What a test left behind: processes, threads, descriptors, shared memory, temporary files, levels of loggers.
 
     before = census()  ->  the test  ->  left_behind(before)  ->  what has to be in the failure's text
 
@@ -9,6 +9,7 @@ conftest.py checks every test; a fixture that holds a pool longer than a test sa
 
 import contextlib
 import gc
+import logging
 import os
 import tempfile
 import threading
@@ -63,6 +64,7 @@ def census() -> dict[Thing, str]:
         **_descriptors(),
         **_shared_memory(),
         **_temporary_files(),
+        **_levels(),
     }
 
 
@@ -207,3 +209,14 @@ def _temporary_files() -> dict[Thing, str]:
     """conftest.py gives each session a temporary directory of its own, so whatever is in it is ours."""
     root = Path(tempfile.gettempdir())
     return {Thing("file", path): f"temporary file or folder {path}" for path in root.iterdir()}
+
+
+def _levels() -> dict[Thing, str]:
+    """What a test makes our loggers say, another would hear. (In CI one did, as the order of files changed.)"""
+    names = ["", *(name for name in list(logging.root.manager.loggerDict) if name.split(".")[0] == "parsl_pool")]
+    levels = {name: logging.getLogger(name).level for name in names}
+    return {
+        Thing("level", (name, level)): f"level {level} of logger {name!r}"
+        for name, level in levels.items()
+        if level or not name
+    }

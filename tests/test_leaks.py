@@ -1,5 +1,6 @@
 """Tests of tests/leaks.py, by really leaking; those of conftest.py run a pytest inside this one."""
 
+import logging
 import os
 import signal
 import socket
@@ -95,6 +96,12 @@ def leak_a_temporary_directory() -> Undo:
     return Path(tempfile.mkdtemp(prefix="parsl-pool-")).rmdir
 
 
+def leak_a_level() -> Undo:
+    logger = logging.getLogger("parsl_pool.leaking")
+    logger.setLevel(logging.DEBUG)
+    return lambda: logger.setLevel(logging.NOTSET)
+
+
 LEAKS: dict[Callable[[], Undo], str] = {
     leak_a_child: "sys.stdin.read()",
     leak_an_orphan_in_a_session_of_its_own: "sleep 60",
@@ -107,6 +114,7 @@ LEAKS: dict[Callable[[], Undo], str] = {
     leak_a_memfd: "memfd:parsl-pool-slab",
     leak_shared_memory: "/dev/shm/parsl-pool-",
     leak_a_temporary_directory: "temporary file or folder ",
+    leak_a_level: "level 10 of logger 'parsl_pool.leaking'",
 }
 
 

@@ -322,6 +322,7 @@ def test_loggers(tmp_path: Path) -> None:
     assert stream.getvalue() == "INFO told\n"
     lines = (tmp_path / "new" / "log").read_text().splitlines()
     assert [line.split("] ")[1] for line in lines] == ["told", "whispered"]
+    loggers[0].setLevel(logging.NOTSET)
     for handler in list(loggers[0].handlers):
         loggers[0].removeHandler(handler)
         handler.close()
