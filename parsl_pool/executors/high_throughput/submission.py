@@ -1,0 +1,204 @@
+"""How calls become tasks of a link: what a `HighThroughputExecutor` does with a call, and with a call tried again."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from pickle import dumps
+from time import time
+from types import BuiltinFunctionType, FunctionType
+from typing import Any
+from weakref import WeakSet
+
+from parsl_pool.dataflow.kernel import Kernel
+from parsl_pool.dataflow.record import Options, TaskRecord
+from parsl_pool.errors import SerializationError
+from parsl_pool.executors.base import ParslExecutor
+from parsl_pool.executors.high_throughput.arguments import (
+    Dependent,
+    PreparedCall,
+    dump_arguments,
+    filled,
+    finish_payload,
+    has_future,
+)
+from parsl_pool.executors.high_throughput.functions import name_of
+from parsl_pool.executors.high_throughput.link import Link, Stage
+from parsl_pool.executors.high_throughput.resumed_payload import first, try_of
+from parsl_pool.executors.high_throughput.templates import Template
+from parsl_pool.futures import PENDING, AppFuture, Failure, FutureInArguments, frameless
+from parsl_pool.interchange import serialize
+from parsl_pool.interchange.calls import NEST
+
+_PLAIN = frozenset({int, float, bool, str, type(None), complex})
+_FIXED_KINDS = frozenset({FunctionType, BuiltinFunctionType, type})
+
+
+class Submission(ParslExecutor):
+    """The half of the executor that takes calls. The other one, `HighThroughputExecutor`, says where they run."""
+
+    wants_payloads = True
+
+    link: Link
+    kernel: Kernel
+
+    def take_calls(self, link: Link, kernel: Kernel) -> None:
+        """From now on calls go there."""
+        self.link, self.kernel = link, kernel
+        self._shared = link.tries.warm  # where large payloads go; the interchange opens them for other hosts
+        self._fixed = link.functions.fixed
+        self._is_held: Callable[[], bool] = lambda: False
+        self._prepared: WeakSet[PreparedCall] = WeakSet()  # changed and read under _preparing
+        self._preparing = threading.Lock()
+        link.is_awaited = self._is_awaited
+        kernel.emptied = link.wake  # a shutdown may wait for that
+        link.outgoing.awaiting_functions = self._awaiting_functions
+        link.channel.on(NEST, self._hear_nested)
+
+    def call(
+        self,
+        fn: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        options: Options | None = None,
+    ) -> AppFuture[Any]:
+        """Run `fn(*args, **kwargs)`. What can't be pickled makes a future that has failed already."""
+        number = self._fixed.get(fn) if type(fn) in _FIXED_KINDS else None
+        if number is not None and not kwargs and options is None:
+            for argument in args:
+                if type(argument) not in _PLAIN:
+                    break
+            else:
+                data = dumps(args, 5)
+                if len(data) < serialize.LARGE and b"__main__" not in data:
+                    return self.link.submit(number, data)
+        return self._call(fn, args, dict(kwargs), options)
+
+    def _call(
+        self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], options: Options | None
+    ) -> AppFuture[Any]:
+        name = name_of(fn)
+        try:
+            number = self._number(fn, name)
+            payload = dump_arguments(args, kwargs, name, self._shared)
+        except SerializationError as error:
+            return _failed(error)
+        record = None if options is None else self.record(options, name)
+        if isinstance(payload, Dependent):
+            return self.submit_dependent(number, payload, record)
+        return self.link.submit(number, payload, record)
+
+    def call_chunk(
+        self, fn: Callable[..., Any], calls: list[tuple[Any, ...]], options: Options | None = None
+    ) -> AppFuture[Any]:
+        """Run several calls of one function as one task; the result is the list of theirs.
+
+        Raises:
+            FutureInArguments: there are futures among the arguments.
+        """
+        name = name_of(fn)
+        try:
+            number = self._number(fn, name)
+            payload = finish_payload(serialize.dump_chunk(calls, f"arguments of {name}"), self._shared)
+        except SerializationError as error:
+            if has_future(calls):
+                raise FutureInArguments from None
+            return _failed(error)
+        return self.link.submit(number, payload, None if options is None else self.record(options, name))
+
+    def _number(self, fn: Callable[..., Any], name: str) -> int:
+        number = self._fixed.get(fn) if type(fn) in _FIXED_KINDS else None
+        if number is None:
+            number = self.link.functions.number_of(fn)
+            self.link.names[number] = name
+        return number
+
+    def record(self, options: Options, name: str) -> TaskRecord:
+        """For a task that has options of its own."""
+        if options.priority or options.walltime:
+            self.link.outgoing.sends_singly = True
+        return TaskRecord(0, options, name, time())  # 0: it has the number of its first try
+
+    def submit_dependent(self, number: int, payload: Dependent, record: TaskRecord | None) -> AppFuture[Any]:
+        """Run a task when its futures are done. number: the function's."""
+        future: AppFuture[Any] = AppFuture()
+        future._state = PENDING
+        future._fn = number
+        future._record = record
+        future._tid = next(self.link._ids)
+        if record is not None:
+            record.task = future._tid
+        self.kernel.submit(future, payload.arguments, payload.futures, self)
+        return future
+
+    def launch(self, future: AppFuture[Any], arguments: bytes | Template, results: list[Any]) -> None:
+        """The kernel has all that a task needs."""
+        payload = filled(arguments, results, self._shared)
+        if self.link.stage in (Stage.STOPPING, Stage.CLOSED):
+            raise self.link.broken or RuntimeError("the pool has ended")
+        if future._record is not None:
+            payload = first(payload, future._record.task)
+        self.link.launch(future, payload)
+
+    # -- calls that are launched more than once
+
+    def new_id(self) -> int:
+        """See the base class."""
+        return next(self.link._ids)
+
+    def unfinished(self) -> list[Future[Any]]:
+        """See the base class."""
+        return [*self.kernel.waiting(), *list(self.link.tries.table.values())]
+
+    def hold(self, is_busy: Callable[[], bool]) -> None:
+        """See the base class."""
+        self._is_held = is_busy
+
+    def wake(self) -> None:
+        """See the base class."""
+        self.link.wake()
+
+    def prepare(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> PreparedCall:
+        """See the base class."""
+        name = name_of(fn)
+        call = PreparedCall(self._number(fn, name), name, dump_arguments(args, kwargs, name, self._shared))
+        with self._preparing:
+            self._prepared.add(call)
+        return call
+
+    def launch_try(
+        self, call: PreparedCall, results: list[Any], options: Options, of: TaskRecord | None = None
+    ) -> AppFuture[Any]:
+        """See the base class."""
+        record, payload = self.record(options, call.name), call.with_results(results, self._shared)
+        return self.link.submit(call.number, payload if of is None else try_of(of, record, payload), record)
+
+    def _is_awaited(self) -> bool:
+        return self.kernel.is_waiting() or self._is_held()
+
+    def _awaiting_functions(self) -> set[int]:
+        with self._preparing:
+            prepared = {call.number for call in self._prepared}
+        return self.kernel.functions() | prepared
+
+    def _hear_nested(self, parent: AppFuture[Any], task: int, body: bytes | memoryview) -> None:
+        from parsl_pool.executors.high_throughput.nested import Nested  # only for tasks that make calls
+
+        nested = Nested(self)
+        self.link.channel.on(NEST, nested.hear)
+        nested.hear(parent, task, body)
+
+    def name_of(self, future: AppFuture[Any]) -> str:
+        """See `Link.name_of`."""
+        return self.link.name_of(future)
+
+    def pump(self, future: AppFuture[Any], deadline: float | None) -> bool:
+        """See `Link.pump`."""
+        return self.link.pump(future, deadline)
+
+
+def _failed(error: BaseException) -> AppFuture[Any]:
+    future: AppFuture[Any] = AppFuture()
+    future.finish(Failure(frameless(error)))
+    return future
