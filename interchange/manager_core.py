@@ -13,7 +13,15 @@ from collections import deque
 from struct import unpack_from
 
 from parsl_pool.interchange.columns import Tasks, goes_with, single
-from parsl_pool.interchange.named_tuple import NamedTuple
+from parsl_pool.interchange.manager_effects import Effect as Effect
+from parsl_pool.interchange.manager_effects import GiveUp as GiveUp
+from parsl_pool.interchange.manager_effects import Lost as Lost
+from parsl_pool.interchange.manager_effects import Release as Release
+from parsl_pool.interchange.manager_effects import Retire as Retire
+from parsl_pool.interchange.manager_effects import Send as Send
+from parsl_pool.interchange.manager_effects import SetWindow as SetWindow
+from parsl_pool.interchange.manager_effects import Start as Start
+from parsl_pool.interchange.manager_effects import TakeBack as TakeBack
 from parsl_pool.interchange.seat import Seat, SeatState
 from parsl_pool.interchange.wire import SKIPPED
 
@@ -32,61 +40,6 @@ _REMEMBER = 512
 EXTRA_LEAST = 8
 EXTRA_IDLE_NS = NS
 """An extra worker ends when it has had nothing to do for so long."""
-
-
-class Send(NamedTuple):
-    """Give a worker these tasks."""
-
-    worker: int
-    tasks: Tasks
-
-
-class Start(NamedTuple):
-    """Start a worker process under this number."""
-
-    worker: int
-
-
-class TakeBack(NamedTuple):
-    """Keep a worker from beginning its tasks from index `first` up to `last`; report by `taken_back`."""
-
-    worker: int
-    first: int
-    last: int
-
-
-class Lost(NamedTuple):
-    """This task was running in a worker that ended."""
-
-    worker: int
-    task: int
-
-
-class Retire(NamedTuple):
-    """Tell a worker that has no tasks to end."""
-
-    worker: int
-
-
-class Release(NamedTuple):
-    """Close these descriptors: the task that they were for is over."""
-
-    descriptors: list[int]
-
-
-class GiveUp(NamedTuple):
-    """No worker can be kept alive long enough to become ready."""
-
-    reason: str
-
-
-class SetWindow(NamedTuple):
-    """Tell the broker how many tasks we want to hold."""
-
-    tasks: int
-
-
-Effect = Send | Start | Retire | TakeBack | Lost | Release | GiveUp | SetWindow
 
 
 class ManagerCore:
