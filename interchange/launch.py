@@ -81,6 +81,11 @@ def helper_command(module: str, arguments: list[object]) -> list[str]:
     return [interpreter(), *_options(), "-c", boot, *map(str, arguments)]
 
 
+def command_elsewhere(module: str, arguments: list[object]) -> list[str]:
+    """The same for a machine that has its own Python, and this project installed: the first python3 on its PATH."""
+    return ["python3", "-c", _BOOT.format(version=_VERSION, roots=[], module=module), *map(str, arguments)]
+
+
 def _roots() -> list[str]:
     """Where this project is, and libzmq's binding: a program may have put that on its path by itself."""
     zmq = sys.modules.get("zmq")

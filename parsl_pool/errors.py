@@ -2,7 +2,8 @@
 
 The one module that all rooms may import. It loads nothing: the classes that also derive from
 `concurrent.futures.process.BrokenProcessPool` live in `parsl_pool.lost` and are fetched when first named,
-because their base costs a process 20 ms of imports that a worker never needs.
+because their base costs a process 20 ms of imports that a worker never needs. Those of providers and channels,
+which a worker does not need either, live in `parsl_pool.provider_errors`.
 
 An error's constructor arguments are its attributes and its `args`, so that it survives pickling.
 """
@@ -24,16 +25,42 @@ if TYPE_CHECKING:
     from parsl_pool.lost import PoolBroken as PoolBroken
     from parsl_pool.lost import WorkerKilled as WorkerKilled
     from parsl_pool.lost import WorkerLost as WorkerLost
+    from parsl_pool.provider_errors import AuthException as AuthException
+    from parsl_pool.provider_errors import BadHostKeyException as BadHostKeyException
+    from parsl_pool.provider_errors import BadLauncher as BadLauncher
+    from parsl_pool.provider_errors import BadPermsScriptPath as BadPermsScriptPath
+    from parsl_pool.provider_errors import BadScriptPath as BadScriptPath
+    from parsl_pool.provider_errors import ChannelError as ChannelError
+    from parsl_pool.provider_errors import ExecutionProviderException as ExecutionProviderException
+    from parsl_pool.provider_errors import FileCopyException as FileCopyException
+    from parsl_pool.provider_errors import FileExists as FileExists
+    from parsl_pool.provider_errors import ScaleOutFailed as ScaleOutFailed
+    from parsl_pool.provider_errors import ScriptPathError as ScriptPathError
+    from parsl_pool.provider_errors import SSHException as SSHException
+    from parsl_pool.provider_errors import SubmitException as SubmitException
 
-_LAZY = {
-    "DeserializationError",
-    "InitializerError",
-    "InterchangeLost",
-    "ManagerLost",
-    "PlaceLost",
-    "PoolBroken",
-    "WorkerKilled",
-    "WorkerLost",
+_LAZY = {  # in which module beside this one
+    "DeserializationError": "lost",
+    "InitializerError": "lost",
+    "InterchangeLost": "lost",
+    "ManagerLost": "lost",
+    "PlaceLost": "lost",
+    "PoolBroken": "lost",
+    "WorkerKilled": "lost",
+    "WorkerLost": "lost",
+    "AuthException": "provider_errors",
+    "BadHostKeyException": "provider_errors",
+    "BadLauncher": "provider_errors",
+    "BadPermsScriptPath": "provider_errors",
+    "BadScriptPath": "provider_errors",
+    "ChannelError": "provider_errors",
+    "ExecutionProviderException": "provider_errors",
+    "FileCopyException": "provider_errors",
+    "FileExists": "provider_errors",
+    "SSHException": "provider_errors",
+    "ScaleOutFailed": "provider_errors",
+    "ScriptPathError": "provider_errors",
+    "SubmitException": "provider_errors",
 }
 
 
@@ -377,70 +404,6 @@ class VersionMismatch(ParslPoolError):
     """Two processes of one pool run versions that cannot work together; the text names both."""
 
 
-# ---- providers
-
-
-class ExecutionProviderException(ParslPoolError):
-    """Base of providers' errors."""
-
-
-class ScaleOutFailed(ExecutionProviderException):
-    """A provider could not start a block."""
-
-    def __init__(self, provider: object, reason: str) -> None:
-        label = getattr(provider, "label", provider)
-        super().__init__(label, reason)
-        self.provider, self.reason = label, reason
-
-    def __str__(self) -> str:
-        return f"provider {self.provider} could not start a block: {self.reason}"
-
-
-class SubmitException(ExecutionProviderException):
-    """A scheduler's submit command failed.
-
-    Attributes:
-        job_name, command: what was submitted, and how.
-        exit_code, stdout, stderr: what came of it.
-    """
-
-    def __init__(
-        self, job_name: str, command: str, exit_code: int | None = None, stdout: str = "", stderr: str = ""
-    ) -> None:
-        super().__init__(job_name, command, exit_code, stdout, stderr)
-        self.job_name, self.command = job_name, command
-        self.exit_code, self.stdout, self.stderr = exit_code, stdout, stderr
-
-    def __str__(self) -> str:
-        return (
-            f"could not submit {self.job_name} by {self.command!r} (exit code {self.exit_code}): "
-            f"{bounded((self.stderr or self.stdout).strip(), 8000)}"
-        )
-
-
-class ScriptPathError(ExecutionProviderException):
-    """A submit script could not be written."""
-
-    def __init__(self, script_path: str, reason: str) -> None:
-        super().__init__(script_path, reason)
-        self.script_path, self.reason = script_path, reason
-
-    def __str__(self) -> str:
-        return f"cannot write the submit script {self.script_path}: {self.reason}"
-
-
-class BadLauncher(ExecutionProviderException, TypeError):
-    """What was given as a launcher is none."""
-
-    def __init__(self, launcher: object, reason: str = "") -> None:
-        text = launcher if isinstance(launcher, str) else shown(launcher)
-        super().__init__(text, reason)
-        self.launcher, self.reason = text, reason
-
-    def __str__(self) -> str:
-        return f"{self.launcher} is no launcher" + (f": {self.reason}" if self.reason else "")
-
-
 def describe_fields(fields: Mapping[str, object]) -> str:
     """Facts as one line, empty ones left out: ``"exit code 3, host n1"``."""
     return ", ".join(f"{name} {value}" for name, value in fields.items() if value not in (None, "", b""))
@@ -490,7 +453,7 @@ def __getattr__(name: str) -> Any:
         return globals()[_ALIASES[name]]
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import parsl_pool.lost  # here and not above: it loads concurrent.futures.process, see the module's head
+    from importlib import import_module  # here and not above, as what it imports: see the module's head
 
-    value = globals()[name] = getattr(parsl_pool.lost, name)
+    value = globals()[name] = getattr(import_module(f"parsl_pool.{_LAZY[name]}"), name)
     return value

@@ -96,6 +96,18 @@ class ExecutionProvider(ABC):
         """Ends the jobs. For each, whether it has ended or surely will; one that had ended already: True."""
 
     @property
+    def sees_our_files(self) -> bool:
+        """Whether blocks find this machine's files, and its Python, under the same paths."""
+        return True
+
+    def close(self) -> None:  # noqa: B027  # most have nothing to close
+        """Ends connections, and removes what was brought to other machines. Called after the last `cancel`.
+
+        Raises:
+            ExecutionProviderException: something may be left there.
+        """
+
+    @property
     def init_blocks(self) -> int:
         return self.limits.init_blocks
 

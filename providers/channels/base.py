@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import NamedTuple
+
+from parsl_pool.errors import BadPermsScriptPath, BadScriptPath, ChannelError, FileCopyException
+from parsl_pool.providers.scripts import describe_failure
 
 OUTPUT_LIMIT_BYTES = 64 * 1024 * 1024
 """Of a command's output at most so much is kept: the queue of a large site is some megabytes."""
@@ -49,15 +53,18 @@ class Channel(ABC):
             envs: variables of its environment, beside those of the channel.
 
         Raises:
-            ExecutionProviderException: the command could not be started.
+            ChannelError: the command could not be started; or (SSHException) the connection was cut while it ran,
+                and nobody knows what became of it.
         """
 
     @abstractmethod
     def push_file(self, source: str | os.PathLike[str], dest_dir: str) -> str:
         """Copies a file of this machine into a directory of that one; gives its path there.
 
+        One that is there already is replaced at once, so that nobody ever sees half of it.
+
         Raises:
-            ExecutionProviderException: it is not there; no half file is.
+            ChannelError: it is not there; no half file is.
         """
 
     @abstractmethod
@@ -65,12 +72,12 @@ class Channel(ABC):
         """Copies a file of that machine into a directory of this one; gives its path here.
 
         Raises:
-            ExecutionProviderException: as for `push_file`; an existing file is not written over.
+            ChannelError: as for `push_file`; FileExists: an existing file is not written over.
         """
 
     @abstractmethod
     def makedirs(self, path: str, mode: int = 0o700, exist_ok: bool = False) -> None:
-        """Makes a directory there, and those above it. Raises ExecutionProviderException."""
+        """Makes a directory there, and those above it. Raises ChannelError."""
 
     @abstractmethod
     def isdir(self, path: str) -> bool:
@@ -80,6 +87,31 @@ class Channel(ABC):
     def abspath(self, path: str) -> str:
         """The absolute path there."""
 
+    def open_reverse(self, port: int) -> int:
+        """The port of that machine's loopback whose connections come out here, at 127.0.0.1:port.
+
+        Opened by the first call, and opened again by a later one if the connection was cut meanwhile: then it may be
+        another port. To be called by one thread.
+
+        Raises:
+            ChannelError: there is no connection now, or that machine forwards no ports.
+        """
+        raise ChannelError(f"a {type(self).__name__} can't bring connections back from there", "", self.label)
+
     @abstractmethod
     def close(self) -> bool:
-        """Ends the connection; False if there is none to end."""
+        """Ends the connection; False if there is none to end. The next use makes another one."""
+
+
+def path_error(what: str, error: OSError, hostname: str) -> ChannelError:
+    """The error of ours for one of a file system, here or there."""
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return BadPermsScriptPath(what, describe_failure(error), hostname)
+    return BadScriptPath(what, describe_failure(error), hostname)
+
+
+def copy_error(what: str, error: OSError, hostname: str) -> ChannelError:
+    """The same for a copy that has failed."""
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return BadPermsScriptPath(what, describe_failure(error), hostname)
+    return FileCopyException(what, describe_failure(error), hostname)

@@ -12,11 +12,19 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from parsl_pool import checks
-from parsl_pool.errors import ExecutionProviderException
-from parsl_pool.providers.channels.base import OUTPUT_LIMIT_BYTES, TIMED_OUT, Channel, CommandResult
+from parsl_pool.errors import ChannelError, FileExists
+from parsl_pool.providers.channels.base import (
+    OUTPUT_LIMIT_BYTES,
+    TIMED_OUT,
+    Channel,
+    CommandResult,
+    copy_error,
+    path_error,
+)
 from parsl_pool.providers.scripts import describe_failure
 
 _LOOK_S = 0.02
+_HERE = "this machine"
 
 
 class LocalChannel(Channel):
@@ -42,7 +50,7 @@ class LocalChannel(Channel):
 
     @property
     def label(self) -> str:
-        return "this machine"
+        return _HERE
 
     def execute_wait(
         self, command: str, walltime: float | None = None, envs: Mapping[str, str] | None = None
@@ -55,7 +63,7 @@ class LocalChannel(Channel):
                     cwd=self.userhome, env={**os.environ, **self.envs, **(envs or {})}, start_new_session=True,
                 )  # fmt: skip
             except OSError as error:
-                raise _failed(f"cannot run {command!r}", error) from error
+                raise ChannelError(f"cannot run {command!r}", describe_failure(error), _HERE) from error
             try:
                 code = process.wait(walltime)
             except BaseException as problem:  # Ctrl-C too: nobody is left behind
@@ -72,7 +80,7 @@ class LocalChannel(Channel):
         try:
             os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)
         except OSError as error:
-            raise _failed("cannot make the directory", error) from error
+            raise path_error("cannot make the directory", error, _HERE) from error
         return _copy(os.fspath(source), target)
 
     def pull_file(self, remote_source: str, local_dir: str | os.PathLike[str]) -> str:
@@ -81,20 +89,26 @@ class LocalChannel(Channel):
         if source == target:
             return target
         if os.path.exists(target):
-            raise ExecutionProviderException(f"{target} is there already: give another directory")
+            raise FileExists(f"{target} is there already: give another directory", "", _HERE)
         return _copy(source, target)
 
     def makedirs(self, path: str, mode: int = 0o700, exist_ok: bool = False) -> None:
         try:
             os.makedirs(self.abspath(path), mode, exist_ok)
+        except FileExistsError as error:
+            raise FileExists("cannot make the directory", describe_failure(error), _HERE) from error
         except OSError as error:
-            raise _failed("cannot make the directory", error) from error
+            raise path_error("cannot make the directory", error, _HERE) from error
 
     def isdir(self, path: str) -> bool:
         return os.path.isdir(self.abspath(path))
 
     def abspath(self, path: str) -> str:
         return os.path.normpath(os.path.join(self.userhome, path))
+
+    def open_reverse(self, port: int) -> int:
+        """The same port: that machine is this one."""
+        return port
 
     def close(self) -> bool:
         return False
@@ -121,10 +135,6 @@ def _text(file: int) -> str:
     return os.pread(file, min(size, OUTPUT_LIMIT_BYTES), 0).decode(errors="replace")
 
 
-def _failed(what: str, error: OSError) -> ExecutionProviderException:
-    return ExecutionProviderException(f"{what}: {describe_failure(error)}")
-
-
 def _copy(source: str, target: str) -> str:
     """Under another name first: who sees the file sees all of it."""
     part = f"{target}.{os.getpid()}.part"
@@ -134,5 +144,5 @@ def _copy(source: str, target: str) -> str:
         os.replace(part, target)
     except OSError as error:
         Path(part).unlink(missing_ok=True)
-        raise _failed(f"cannot copy {source} to {target}", error) from error
+        raise copy_error(f"cannot copy {source} to {target}", error, _HERE) from error
     return target

@@ -8,7 +8,7 @@ from typing import Any
 import cloudpickle
 import pytest
 
-from parsl_pool import errors, lost
+from parsl_pool import errors, lost, provider_errors
 from parsl_pool.errors import ParslPoolError
 
 
@@ -89,8 +89,13 @@ def test_there_is_one_root_and_all_can_be_imported_from_one_place() -> None:
         errors.NoSuchError  # noqa: B018  # that is what is tested
 
 
-def test_every_late_error_is_in_the_late_module_and_no_other() -> None:
-    late = {name for name, value in vars(lost).items() if isinstance(value, type) and value.__module__ == lost.__name__}
+def test_every_late_error_is_in_the_late_modules_and_no_other() -> None:
+    late = {
+        name: module.__name__.removeprefix("parsl_pool.")
+        for module in (lost, provider_errors)
+        for name, value in vars(module).items()
+        if isinstance(value, type) and value.__module__ == module.__name__
+    }
     assert late == errors._LAZY
 
 
@@ -105,7 +110,8 @@ def test_every_late_error_is_in_the_late_module_and_no_other() -> None:
         ("AppTimeout", TimeoutError),
         ("InvalidResourceSpecification", ValueError),
         ("BadLauncher", TypeError),
-        *[(name, BrokenProcessPool) for name in sorted(errors._LAZY)],
+        *[(name, BrokenProcessPool) for name, module in errors._LAZY.items() if module == "lost"],
+        *[(name, errors.ExecutionProviderException) for name, module in errors._LAZY.items() if module != "lost"],
         ("WorkerLost", BrokenExecutor),
         ("WorkerKilled", lost.WorkerLost),
         ("InterchangeLost", lost.ManagerLost),

@@ -4,7 +4,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from parsl_pool.errors import ExecutionProviderException
+from parsl_pool.errors import BadPermsScriptPath, BadScriptPath, ChannelError, FileCopyException, FileExists
 from parsl_pool.providers import LocalChannel
 from parsl_pool.providers.channels.base import TIMED_OUT
 from tests.eventually import eventually
@@ -45,14 +45,32 @@ def test_files_are_copied_only_to_other_directories(tmp_path: Path) -> None:
     pushed = Path(channel.push_file(source, str(tmp_path / "new" / "place")))
     assert pushed.read_text() == "text" and pushed.stat().st_mode & 0o777 == 0o750
     assert sorted(path.name for path in pushed.parent.iterdir()) == ["file"]
-    with pytest.raises(ExecutionProviderException, match="is there already"):
+    with pytest.raises(FileExists, match="is there already"):
         channel.pull_file(str(pushed), tmp_path)
 
 
 def test_what_cannot_be_copied_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(ExecutionProviderException, match=r"cannot copy .*nowhere.*\(ENOENT\)"):
+    with pytest.raises(FileCopyException, match=r"this machine: cannot copy .*nowhere.*\(ENOENT\)"):
         LocalChannel().push_file(tmp_path / "nowhere", str(tmp_path / "there"))
     assert list((tmp_path / "there").iterdir()) == []
     (tmp_path / "file").write_text("")
-    with pytest.raises(ExecutionProviderException, match="cannot make the directory"):
+    with pytest.raises(BadScriptPath, match="cannot make the directory"):
         LocalChannel().makedirs(str(tmp_path / "file" / "x"))
+    with pytest.raises(FileExists):
+        LocalChannel().makedirs(str(tmp_path))
+    LocalChannel().makedirs(str(tmp_path), exist_ok=True)
+
+
+def test_what_may_not_be_written_to_is_an_error_of_its_own() -> None:
+    with pytest.raises((BadPermsScriptPath, BadScriptPath)) as raised:  # the second one: root may, the system can't
+        LocalChannel().makedirs("/proc/parsl-pool")
+    assert raised.value.hostname == "this machine" and "/proc/parsl-pool" in raised.value.e
+
+
+def test_a_command_that_cannot_be_started(tmp_path: Path) -> None:
+    with pytest.raises(ChannelError, match=r"cannot run 'true' .*ENOENT"):
+        LocalChannel(tmp_path / "nowhere").execute_wait("true")
+
+
+def test_this_machine_is_reached_from_this_machine_by_the_same_port() -> None:
+    assert LocalChannel().open_reverse(5000) == 5000

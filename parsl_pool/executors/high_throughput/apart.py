@@ -9,13 +9,17 @@ from contextlib import suppress
 from typing import Any
 
 from parsl_pool import portable
+from parsl_pool.errors import ExecutionProviderException
 from parsl_pool.executors.high_throughput import arrangement
 from parsl_pool.executors.high_throughput.arrangement import Wishes
 from parsl_pool.executors.high_throughput.meeting_place import MeetingPlace
 from parsl_pool.interchange import launch, wire
 from parsl_pool.interchange.page import CLAIMS_NAME
+from parsl_pool.loggers import careful_logger
 from parsl_pool.run_directory import RunDirectory
 from parsl_pool.scaling.blocks import BlockKeeper
+
+log = careful_logger("parsl_pool.interchange")
 
 
 class Apart:
@@ -36,6 +40,7 @@ class Apart:
         os.makedirs(provider.script_dir, exist_ok=True)
         os.chmod(provider.script_dir, 0o700)  # whatever the umask is
         self._opened = self._started = False
+        self._provider = provider
         self.keeper = BlockKeeper(
             label, provider, provider.limits.init_blocks, self.manager_command, give_up, is_needed,
             wishes.start_timeout_s,
@@ -77,14 +82,22 @@ class Apart:
 
     def manager_command(self, block: str) -> str:
         """The shell command of a block's manager."""
-        return shlex.join(launch.helper_command("manager_program", [self._ticket, block]))
+        command = launch.helper_command if self._provider.sees_our_files else launch.command_elsewhere
+        return shlex.join(command("manager_program", [self._ticket, block]))
 
     def close(self) -> None:
         """End the blocks."""
         try:
             if self._opened:
                 self.keeper.stop()
+                self._close_provider()
                 with suppress(FileNotFoundError):  # there was no room for it
                     os.unlink(self._ticket)  # its keys open nothing any more, but need not lie about
         finally:
             self._place.close()
+
+    def _close_provider(self) -> None:
+        try:
+            self._provider.close()
+        except ExecutionProviderException as problem:
+            log.warning("provider %s: something may be left on other machines: %s", self._provider.label, problem)
