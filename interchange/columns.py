@@ -3,6 +3,7 @@
     TASKS:   i32 priority | u32 walltime in ms (0: no limit) | u32 n |
              n * u64 id | n * u32 function | n * u32 length | payloads
     RESULTS: u32 n | n * u64 id | records, each: u64 id | u32 length | u8 status | payload
+    ASKING:  u16 size | what its one task asks for (request.py) | as TASKS
 
 All integers are little-endian; statuses are in wire.py.
 """
@@ -10,12 +11,17 @@ All integers are little-endian; statuses are in wire.py.
 from __future__ import annotations
 
 from struct import Struct, error, pack, unpack_from
+from typing import TYPE_CHECKING
 
 from parsl_pool.errors import BadMessage
 from parsl_pool.interchange import wire
 
+if TYPE_CHECKING:
+    from parsl_pool.interchange.request import Request
+
 RECORD = Struct("<QIB")
 TASKS_HEAD = Struct("<iII")
+_SIZE = Struct("<H")
 
 
 class Tasks:
@@ -24,7 +30,9 @@ class Tasks:
     Splitting it is slicing: no payload is looked at.
     """
 
-    __slots__ = ("count", "descriptors", "functions", "ids", "lengths", "payload", "priority", "walltime_ms")
+    __slots__ = (
+        "count", "descriptors", "functions", "ids", "lengths", "payload", "priority", "request", "walltime_ms",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -41,6 +49,21 @@ class Tasks:
         self.ids, self.functions, self.lengths, self.payload = ids, functions, lengths, payload
         # Open file descriptors that its one task refers to; such a frame has one task and is never split.
         self.descriptors = descriptors
+        self.request: Request | None = None  # of its one task; such a frame is never split or joined
+
+    @classmethod
+    def decode_asking(cls, body: bytes, descriptors: list[int] | None = None) -> Tasks:
+        """The task of an ASKING frame. Raises BadMessage."""
+        from parsl_pool.interchange import request as requests  # workers need it not
+
+        if len(body) < 2:
+            raise BadMessage("Asking: no size")
+        end = 2 + _SIZE.unpack_from(body)[0]
+        tasks = cls.decode(body[end:], descriptors)
+        if tasks.count != 1:
+            raise BadMessage(f"Asking: {tasks.count} tasks")
+        tasks.request = requests.decode(body[2:end])
+        return tasks
 
     @classmethod
     def decode(cls, body: bytes, descriptors: list[int] | None = None) -> Tasks:
@@ -75,8 +98,17 @@ class Tasks:
     def _head(self) -> bytes:
         return TASKS_HEAD.pack(self.priority, self.walltime_ms, self.count)
 
+    def message(self) -> tuple[int, bytes]:
+        """Kind and body, with what its task asks for."""
+        if self.request is None:
+            return wire.TASKS, self.encode()
+        from parsl_pool.interchange import request as requests  # as above
+
+        request = requests.encode(self.request)
+        return wire.ASKING, _SIZE.pack(len(request)) + request + self.encode()
+
     def frame(self) -> bytes:
-        """The bytes for a stream."""
+        """The bytes for a worker's stream: what its task asks for has been set aside."""
         size = 14 + 16 * self.count + len(self.payload)
         head = wire.HEAD.pack(size, wire.TASKS, len(self.descriptors or ())) + self._head()
         return b"".join((head, self.ids, self.functions, self.lengths, self.payload))
@@ -166,11 +198,14 @@ def goes_with(tasks: Tasks, first: Tasks) -> bool:
     """True if both may travel in one frame."""
     return tasks.priority == first.priority and not (
         tasks.walltime_ms or first.walltime_ms or tasks.descriptors or first.descriptors
-    )
+        or tasks.request or first.request
+    )  # fmt: skip
 
 
 def single(frame: Tasks, place: int) -> Tasks:
     """One task of a frame, as a frame."""
+    if frame.count == 1:
+        return frame
     lengths = unpack_from(f"<{place + 1}I", frame.lengths)
     end = sum(lengths)
     return Tasks(
@@ -183,3 +218,13 @@ def single(frame: Tasks, place: int) -> Tasks:
         frame.payload[end - lengths[place] : end],
         frame.descriptors,
     )
+
+
+def asking(frame: bytes, request: Request) -> bytes:
+    """The stream's bytes of a TASKS frame with one task, as those of an ASKING one."""
+    from parsl_pool.interchange import request as requests  # as above
+
+    size, _, descriptors = wire.HEAD.unpack_from(frame)
+    asked = requests.encode(request)
+    head = wire.HEAD.pack(size + 2 + len(asked), wire.ASKING, descriptors)
+    return b"".join((head, _SIZE.pack(len(asked)), asked, frame[wire.HEAD.size :]))

@@ -30,7 +30,7 @@ POOLS: WeakValueDictionary[str, Any] = WeakValueDictionary()
 
 _OVER = frozenset({FINISHED, CANCELLED, CANCELLED_AND_NOTIFIED})
 _FIXED_KINDS = (FunctionType, BuiltinFunctionType, type)
-_OPTIONS = frozenset({"retries", "lost_retries", "priority", "label", "walltime"})
+_OPTIONS = frozenset({"retries", "lost_retries", "priority", "label", "walltime", "resources"})
 
 
 def restore(token: str, label: str, size: int, options: dict[str, Any] | None = None) -> Any:
@@ -198,13 +198,14 @@ class PoolHandle(Executor):
             future.set_exception(error)
             return future
         numbers = [other._number for other in needed]
-        is_free = not (needed or "walltime" in self._options)
+        is_free = not (needed or "walltime" in self._options or "resources" in self._options)
         call = (self._token, name, function, arguments, numbers, repr(self._options) if self._options else "")
         future._number = home.submit(call, future.end, is_free)
         return future
 
     def options(self, **changes: Any) -> PoolHandle:
-        """The same, and its calls have these options: retries, lost_retries, priority, label, walltime."""
+        """The same, and its calls have these options: retries, lost_retries, priority, label, walltime,
+        resources."""
         for name in changes:
             if name not in _OPTIONS:
                 known = ", ".join(sorted(_OPTIONS))

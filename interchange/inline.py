@@ -32,9 +32,11 @@ def inline_tasks(tasks: columns.Tasks) -> columns.Tasks:
     payload = tasks.payload[: -_STAND_IN] + read_descriptor(tasks.descriptors[0])  # what a try is told comes before
     for fd in tasks.descriptors[1:]:  # memory for the result: nobody can write to it there
         os.close(fd)
-    return columns.Tasks(
+    inlined = columns.Tasks(
         tasks.priority, tasks.walltime_ms, 1, tasks.ids, tasks.functions, wire.LENGTH.pack(len(payload)), payload
     )
+    inlined.request = tasks.request
+    return inlined
 
 
 def inline_results(results: columns.Results) -> columns.Results:

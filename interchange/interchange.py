@@ -84,6 +84,9 @@ class Interchange:
                 self._ebb.came(len(body))
                 self._take(columns.Tasks.decode(body, descriptors or None))
                 return
+            if kind == wire.ASKING:
+                self._take(columns.Tasks.decode_asking(body, descriptors or None))
+                return
             record = wire.decode(kind, body)
             if descriptors and not isinstance(record, wire.Settings):
                 raise BadMessage(f"{type(record).__name__} with descriptors")

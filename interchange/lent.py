@@ -20,7 +20,7 @@ Name = tuple[int, int]
 
 _NAME = Struct("<II")
 _MOST = 2  # the arguments, and memory for the result
-_LENDING = (wire.TASKS, wire.RESULTS, wire.KIND[wire.FromTask])
+_LENDING = (wire.TASKS, wire.ASKING, wire.RESULTS, wire.KIND[wire.FromTask])
 
 
 def message(kind: int, body: bytes, descriptors: list[int]) -> bytes:

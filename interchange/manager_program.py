@@ -110,6 +110,9 @@ class ManagerProgram:
         if kind == wire.TASKS and manager is not None:
             self._take(manager, columns.Tasks.decode(body), names)
             return
+        if kind == wire.ASKING and manager is not None:
+            self._take(manager, columns.Tasks.decode_asking(body), names)
+            return
         record = wire.decode(kind, body)
         check(record)
         if isinstance(record, wire.Settings):

@@ -317,9 +317,9 @@ class ManagersDoor:
             descriptors = tasks.descriptors
             if descriptors and peer.shares:
                 peer.lent[tasks.task_ids()[0]] = descriptors
-                self._send(peer.connection, lent.message(wire.TASKS, tasks.encode(), descriptors))
+                self._send(peer.connection, lent.message(*tasks.message(), descriptors))
             else:
-                self._send(peer.connection, lent.message(wire.TASKS, inline_tasks(tasks).encode(), []))
+                self._send(peer.connection, lent.message(*inline_tasks(tasks).message(), []))
 
     def broadcast(self, record: wire.Record) -> None:
         """Send every manager a control message."""
@@ -429,6 +429,8 @@ def decode(data: bytes) -> Message:
         return columns.Results.decode(body)
     if kind == wire.TASKS:
         return columns.Tasks.decode(body)
+    if kind == wire.ASKING:
+        return columns.Tasks.decode_asking(body)
     record = wire.decode(kind, body)
     check(record)
     return TaskMessage(record) if isinstance(record, wire.FromTask) else record

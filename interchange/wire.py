@@ -31,6 +31,8 @@ HEAD = Struct("<IBB")
 # Kinds of frames which are not records: columns.py has their form.
 TASKS = 1
 RESULTS = 2
+ASKING = 3  # one task that asks for something: u16 size | Request | as TASKS
+SETTLED = 4  # one task, to its worker, with the environment that it is to have: u32 size | Facts | as TASKS
 
 # Statuses of a result.
 OK = 0  # payload: a pickled value

@@ -369,7 +369,7 @@ class ExecutorError(ParslPoolError):
         self.executor, self.reason = label, reason
 
     def __str__(self) -> str:
-        return f"executor {self.executor}: {self.reason}"
+        return f"executor {self.executor}: {self.reason}" if self.executor else self.reason
 
 
 class BadStateException(ExecutorError):

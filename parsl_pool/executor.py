@@ -269,7 +269,7 @@ class ParslPoolExecutor(KernelFace, _stdlib.ProcessPoolExecutor):
 
         Args:
             changes: retries, lost_retries, priority, label, walltime, executors, cache, ignore_for_cache,
-                retry_handler, retry_delay, join, dependency_resolver, as the guide describes them ("Submitting").
+                retry_handler, retry_delay, join, dependency_resolver, resources, as the guide has it ("Submitting").
 
         Raises:
             ConfigurationError: an option that doesn't exist, or a value that can't be.
@@ -291,6 +291,10 @@ class ParslPoolExecutor(KernelFace, _stdlib.ProcessPoolExecutor):
                 raise ConfigurationError(
                     f"executors must be labels of this pool's, got {shown(label)}; there are: {known}"
                 )
+        if options.resources is not None:
+            from parsl_pool.options import check_resources  # as in options()
+
+            check_resources(options, self._backends)
         return options
 
     def map(

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future
 from typing import Any, TypeVar
 
-from parsl_pool import checks, mapping
+from parsl_pool import checks, mapping, resources
 from parsl_pool.dataflow.record import Options
 from parsl_pool.dataflow.resolvers import DependencyResolver
 from parsl_pool.futures import AppFuture
@@ -21,9 +21,22 @@ def changed(options: Options, changes: dict[str, Any]) -> Options:
 
     Raises:
         ConfigurationError: an option that doesn't exist, or a value that can't be.
+        InvalidResourceSpecification: resources that no executor knows.
     """
     checks.reject_unknown(changes, RULES, "option")
-    return options._replace(**{name: RULES[name](name, value) for name, value in changes.items()})
+    made = options._replace(**{name: RULES[name](name, value) for name, value in changes.items()})
+    return resources.asking(made, made.resources, changes.get("priority")) if "resources" in changes else made
+
+
+def check_resources(options: Options, backends: Mapping[str, Any]) -> None:
+    """Raise InvalidResourceSpecification if there is one, and an executor that may get the call can't do with it."""
+    asked = options.resources
+    if asked is None:
+        return
+    if options.join:
+        raise resources.wrong("", "a join runs in this process; give them to the calls that it makes", asked.given)
+    for label in options.executors or backends:
+        backends[label].check_resources(asked)
 
 
 def _labels(executors: Any) -> tuple[str, ...]:
@@ -38,7 +51,7 @@ def _labels(executors: Any) -> tuple[str, ...]:
 _NAMES = checks.list_of(checks.name, "a list of argument names")
 _LABELS = checks.list_of(checks.name, '"all", a label or a list of labels')
 
-RULES: Mapping[str, checks.Rule[Any]] = {
+RULES: Mapping[str, Callable[[str, Any], Any]] = {
     "retries": checks.budget,
     "lost_retries": checks.budget,
     "priority": checks.whole(least=-(1 << 31), most=(1 << 31) - 1),
@@ -50,6 +63,7 @@ RULES: Mapping[str, checks.Rule[Any]] = {
     "retry_handler": checks.optional(checks.function),
     "retry_delay": checks.number(least=0, most=3600, kind="a number of seconds"),
     "join": checks.flag,
+    "resources": resources.asked,
     "dependency_resolver": checks.optional(checks.instance_of(DependencyResolver, "a DependencyResolver")),
 }
 """What each option may be."""
@@ -107,7 +121,8 @@ class PoolView(Executor):
         restore, known = self._pool.__reduce__()
         defaults = self._pool.default_options
         names = ("retries", "lost_retries", "priority", "label", "walltime")
-        mine = {name: getattr(self._options, name) for name in names}
+        mine: dict[str, Any] = {name: getattr(self._options, name) for name in names}
+        mine["resources"] = self._options.resources and self._options.resources.given
         return restore, (*known, {name: value for name, value in mine.items() if value != getattr(defaults, name)})
 
     def __repr__(self) -> str:

@@ -38,6 +38,7 @@ MAY_USE: dict[str, set[str]] = {
     "interchange": set(),
     "checks": set(),
     "recipe": set(),
+    "resources": {"checks", "dataflow", "interchange"},
     "providers": {"checks"},
     "files": set(),
     "forked": set(),
@@ -47,8 +48,8 @@ MAY_USE: dict[str, set[str]] = {
     "run_log": {"interchange", "loggers"},
     "memoization": {"dataflow", "futures", "interchange"},
     "scaling": {"providers"},
-    "executors": {"checks", "dataflow", "forked", "futures", "interchange", "providers", "recipe", "run_directory",
-                  "run_log", "scaling"},
+    "executors": {"checks", "dataflow", "forked", "futures", "interchange", "providers", "recipe", "resources",
+                  "run_directory", "run_log", "scaling"},
     "config_file": set(),
     "config": {"checks", "config_file", "dataflow", "executors", "recipe"},
     "status": {"executors", "futures"},
@@ -56,7 +57,7 @@ MAY_USE: dict[str, set[str]] = {
     "exit_hook": set(),
     "logs": set(),
     "mapping": {"checks", "executors"},
-    "options": {"checks", "dataflow", "futures", "mapping"},
+    "options": {"checks", "dataflow", "futures", "mapping", "resources"},
     "kernel_face": {
         "config", "dataflow", "executors", "futures", "interchange", "memoization", "run_directory", "status",
     },
@@ -69,7 +70,9 @@ MAY_USE: dict[str, set[str]] = {
     "__main__": {"cli"},
     "configs": {"config", "executors"},
     "session": {"config", "executor"},
-    "apps": {"checks", "dataflow", "executor", "files", "futures", "interchange", "options", "session"},
+    "apps": {
+        "checks", "dataflow", "executor", "files", "futures", "interchange", "options", "resources", "session",
+    },
     "task": {"interchange"},
     "__init__": {
         "apps", "config", "executor", "executors", "files", "futures", "logs", "memoization", "session", "task",

@@ -18,6 +18,7 @@ from parsl_pool.files import File
 from parsl_pool.futures import AppFuture, LiftingFuture
 from parsl_pool.interchange import shell
 from parsl_pool.options import changed
+from parsl_pool.resources import asked, asking
 
 if TYPE_CHECKING:
     from typing import Concatenate
@@ -124,11 +125,9 @@ class AppBase:
         options = self._usual_options(pool)
         if walltime is not None and not (options.join and self._taken.may_pass("walltime")):  # that's for what it calls
             options = pool.check_options(options._replace(walltime=walltime))
-        resources = keywords.resources_of(special)
-        if resources:
-            executors = pool.executors
-            for label in options.executors or executors:  # any of them may be the one that gets it
-                executors[label].check_resources(resources)
+        specification = special.get("parsl_resource_specification")
+        if specification is not None:
+            options = pool.check_options(asking(options, asked("parsl_resource_specification", specification)))
         return options
 
     def _submit(

@@ -48,14 +48,6 @@ def walltime_of(special: dict[str, Any]) -> float | None:
     return _WALLTIME("walltime", special.get("walltime"))
 
 
-def resources_of(special: dict[str, Any]) -> dict[str, Any]:
-    """What the task asks of the place where it runs."""
-    given = special.get("parsl_resource_specification")
-    if given is not None and not isinstance(given, dict):
-        raise WrongType(f"parsl_resource_specification must be a dict, or None, got {shown(given)}")
-    return given or {}
-
-
 def outputs_of(special: dict[str, Any]) -> tuple[File, ...]:
     """The files that the task is to write."""
     outputs = special.get("outputs") or ()

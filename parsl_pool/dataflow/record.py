@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from parsl_pool.dataflow.resolvers import DependencyResolver
 from parsl_pool.futures.states import Attempt, TaskState
 from parsl_pool.futures.told import Progress, Told
+from parsl_pool.interchange.request import Asked
 
 
 class Fault(Enum):
@@ -37,6 +38,7 @@ class Options(NamedTuple):
     retry_handler: Callable[[BaseException, Any], float] | None = None  # what a failed try costs of `retries`
     retry_delay: float = 0.0  # seconds before the second try, twice as many before each further one
     dependency_resolver: DependencyResolver | None = None  # tells what the call waits for; None: all, at any depth
+    resources: Asked | None = None  # what it needs of the place where it runs
     join: bool = False  # the call runs here, and returns futures, whose results are its own
 
     @property

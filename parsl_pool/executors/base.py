@@ -12,6 +12,7 @@ from parsl_pool.dataflow.record import Options, TaskRecord
 from parsl_pool.dataflow.traverse import ObjectCall
 from parsl_pool.futures import AppFuture
 from parsl_pool.futures.told import Progress
+from parsl_pool.interchange.request import Asked
 from parsl_pool.recipe import Recipe
 from parsl_pool.run_directory import RunPlace
 
@@ -165,18 +166,25 @@ class ParslExecutor(Recipe, ABC):
         """Run `func(*args, **kwargs)`, as Parsl's executors do it.
 
         Raises:
-            InvalidResourceSpecification: it has keys that this executor doesn't know.
+            InvalidResourceSpecification: it has keys that this executor doesn't know, or values that can't be.
         """
-        self.check_resources(resource_specification)
-        checks.function("func", func)
-        return self.call(func, args, kwargs, None)
+        from parsl_pool import resources  # rarely needed
 
-    def check_resources(self, specification: dict[str, Any]) -> None:
+        asked = resources.asked("resource_specification", resource_specification)
+        checks.function("func", func)
+        if self.is_new:
+            self.start()  # nobody has used it through a pool
+        if asked is None:
+            return self.call(func, args, kwargs, None)
+        self.check_resources(asked)
+        priority = self.options.priority if asked.priority is None else asked.priority
+        return self.call(func, args, kwargs, self.options._replace(resources=asked, priority=priority))
+
+    def check_resources(self, asked: Asked) -> None:
         """Raise InvalidResourceSpecification for what this executor can't give."""
         from parsl_pool.errors import InvalidResourceSpecification, shown  # rarely needed
 
-        if specification:
-            raise InvalidResourceSpecification(self, f"it takes no resource_specification, got {shown(specification)}")
+        raise InvalidResourceSpecification(self, f"it takes no resource_specification, got {shown(asked.given)}")
 
     def shutdown(self, block: bool = True) -> None:
         """End, when all tasks are done."""

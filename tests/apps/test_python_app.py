@@ -124,10 +124,22 @@ def test_on_methods_of_classes(pool: ParslPoolExecutor) -> None:
         assert [call.result() for call in calls] == [6 if "class" in name else 1] * 2
 
 
-def test_a_resource_specification_that_no_executor_takes_is_refused(pool: ParslPoolExecutor) -> None:
+@python_app
+def modest(x: int, parsl_resource_specification: Any = {"memory": 10}) -> Any:  # noqa: B006  # as its users write it
+    return x, parsl_resource_specification
+
+
+def test_a_resource_specification_is_checked_when_the_call_is_made(pool: ParslPoolExecutor) -> None:
     assert double(1, parsl_resource_specification={}).result() == 2
-    with pytest.raises(InvalidResourceSpecification, match="takes no resource_specification, got {'cores': 1}"):
-        double(1, parsl_resource_specification={"cores": 1})
+    if isinstance(next(iter(pool.executors.values())), parsl_pool.ThreadPoolExecutor):
+        with pytest.raises(InvalidResourceSpecification, match="takes no resource_specification, got {'memory': 10}"):
+            modest(1)
+    else:
+        assert double(1, parsl_resource_specification={"cores": 1, "priority": -1}).result() == 2
+        assert modest(1).result() == (1, {"memory": 10})
+        assert modest(1, parsl_resource_specification={"cores": 1}).result() == (1, {"cores": 1})
+    with pytest.raises(InvalidResourceSpecification, match="there is no key 'Cores'; there are: cores, memory,"):
+        double(1, parsl_resource_specification={"Cores": 1})
     with pytest.raises(TypeError, match="parsl_resource_specification must be a dict, or None, got 5"):
         double(1, parsl_resource_specification=5)
 

@@ -71,6 +71,7 @@ FUNCTION = Wrong([*NO_CALLABLE, None], [])
 PRELOAD = Wrong(["numpy", 5, None, [5], [None], {"numpy": 1}], [[""], ["a b"], ["os", "a..b"]])
 INITARGS = Wrong([5, None, "one", b"one"], [])
 TEXTS = Wrong([5, None, "12", [5]], [])
+BAD_RESOURCES = [{"Cores": 1}, {"cores": 0}, {"memory": "4GB"}, {"num_nodes": 2}]
 MAP = {
     "fn": FUNCTION,
     "iterables": Wrong([5, None, abs], []),
@@ -166,6 +167,7 @@ TABLE: dict[tuple[type, str], dict[str, Wrong]] = {
         "retry_delay": Wrong([*NO_NUMBER, None], [-1, NAN, INF, HUGE]),
         "join": FLAG,
         "dependency_resolver": Wrong(["deep", 5, (abs, abs), DependencyResolver], []),
+        "resources": Wrong(["cores", 5, ["cores"]], BAD_RESOURCES),
     },
     (PoolView, "submit"): {"fn": FUNCTION},
     (PoolView, "map"): MAP,
@@ -226,7 +228,7 @@ TABLE: dict[tuple[type, str], dict[str, Wrong]] = {
         "retries": OWN_BUDGET,
         "lost_retries": OWN_BUDGET,
     },
-    (HighThroughputExecutor, "submit"): {"func": FUNCTION, "resource_specification": Wrong([], [{"cores": 1}, 5])},
+    (HighThroughputExecutor, "submit"): {"func": FUNCTION, "resource_specification": Wrong([5], BAD_RESOURCES)},
     (ThreadPoolExecutor, "__init__"): {
         "label": NAME,
         "max_threads": Wrong([*NO_INTEGER, None], WORKERS.values),
@@ -234,7 +236,7 @@ TABLE: dict[tuple[type, str], dict[str, Wrong]] = {
         "working_dir": PATH,
         "retries": OWN_BUDGET,
     },
-    (ThreadPoolExecutor, "submit"): {"func": FUNCTION, "resource_specification": Wrong([], [{"cores": 1}, 5])},
+    (ThreadPoolExecutor, "submit"): {"func": FUNCTION, "resource_specification": Wrong([5], [{"cores": 1}])},
     (LocalProvider, "__init__"): {
         **BLOCKS,
         "launcher": Wrong(["srun", 5, SimpleLauncher, len], []),

@@ -262,8 +262,12 @@ TABLE: dict[str, Row] = {
         "executors must be labels of this pool's, got 'gpu'; there are: '...'",
     ),
     "resources": Row(
-        E.InvalidResourceSpecification, lambda kit: next(iter(kit.pool.executors.values())).submit(abs, {"gpus": 1}, 1),
-        "executor ...: it takes no resource_specification, got {'gpus': 1}",
+        E.InvalidResourceSpecification, lambda kit: kit.pool.options(resources={"cores": 0}),
+        "resources={'cores': 0}: cores must be at least 1 and at most 1,073,741,824, got 0",
+    ),
+    "resources for threads": Row(
+        E.InvalidResourceSpecification, lambda kit: parsl_pool.ThreadPoolExecutor().submit(abs, {"gpus": 1}, 1),
+        "executor threads: it takes no resource_specification, got {'gpus': 1}",
     ),
     # apps
     "a generator": Row(

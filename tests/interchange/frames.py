@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from struct import pack
 
 from parsl_pool.interchange.columns import RECORD, Results, Tasks
+from parsl_pool.interchange.request import Request
 from parsl_pool.interchange.wire import OK
 
 
@@ -27,6 +28,23 @@ def tasks(
         pack(f"<{count}I", *map(len, parts)),
         b"".join(parts),
     )
+
+
+def request(
+    cores: int = 0, memory_mb: int = 0, disk_mb: int = 0, gpus: int = 0, running_ms: int = 0, num_nodes: int = 0,
+    ranks_per_node: int = 0, num_ranks: int = 0, launcher_options: str = "",
+) -> Request:  # fmt: skip
+    """What a task asks for."""
+    return Request(
+        cores, memory_mb, disk_mb, gpus, running_ms, num_nodes, ranks_per_node, num_ranks, launcher_options
+    )
+
+
+def asking(task: int, wanted: Request, priority: int = 0, function: int = 1) -> Tasks:
+    """A task that asks for something."""
+    frame = tasks([task], function, priority)
+    frame.request = wanted
+    return frame
 
 
 def results(ids: Sequence[int], status: int = OK, payload: bytes = b"result") -> Results:

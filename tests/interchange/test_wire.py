@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from parsl_pool.errors import BadMessage
 from parsl_pool.interchange import columns, wire
+from parsl_pool.interchange.request import Request
 from tests.interchange.frames import results, tasks
 
 FEW = settings(max_examples=40, deadline=None)
@@ -34,13 +35,15 @@ FRAMES_OF_TASKS = st.integers(1, 8).flatmap(
         st.integers(0, (1 << 32) - 1),
     )
 )
-DECODERS = [*wire.RECORDS, wire.TASKS, wire.RESULTS]
+DECODERS = [*wire.RECORDS, wire.TASKS, wire.ASKING, wire.RESULTS]
 
 
 def decode(kind: int, body: bytes) -> Any:
     """Whatever a frame of that kind holds."""
     if kind == wire.TASKS:
         return columns.Tasks.decode(body)
+    if kind == wire.ASKING:
+        return columns.Tasks.decode_asking(body)
     return columns.Results.decode(body) if kind == wire.RESULTS else wire.decode(kind, body)
 
 
@@ -62,9 +65,46 @@ def parts_of(thing: columns.Tasks) -> tuple[Any, ...]:
 
 def test_every_record_has_a_kind_and_a_type_for_each_field() -> None:
     assert set(wire.RECORDS.values()) == set(wire.Record.__args__)
-    assert not {wire.TASKS, wire.RESULTS} & set(wire.RECORDS)
+    assert not {wire.TASKS, wire.RESULTS, wire.ASKING, wire.SETTLED} & set(wire.RECORDS)
     for kind, cls in wire.RECORDS.items():
         assert 0 < kind < 256 and wire.KIND[cls] == kind and len(wire.FORMAT[cls]) == len(cls._fields), cls
+
+
+AMOUNTS = st.integers(0, 1 << 40)
+REQUESTS = st.builds(Request, *[AMOUNTS] * 8, TEXTS)
+ONE_TASK = FRAMES_OF_TASKS.map(lambda many: columns.single(many, 0))
+
+
+@MANY
+@given(ONE_TASK, REQUESTS)
+def test_what_a_task_asks_for_survives_the_wire(task: columns.Tasks, request: Request) -> None:
+    plain = task.frame()
+    task.request = request
+    kind, body = task.message()
+    again = columns.Tasks.decode_asking(body)
+    assert (kind, again.request, parts_of(again)) == (wire.ASKING, request, parts_of(task))
+    frame = columns.asking(plain, request)
+    assert wire.HEAD.unpack_from(frame) == (len(frame) - 4, wire.ASKING, 0) and frame[wire.HEAD.size :] == body
+
+
+def test_a_task_that_asks_for_nothing_travels_as_ever() -> None:
+    task = tasks([1, 2])
+    assert task.message() == (wire.TASKS, task.encode())
+
+
+@pytest.mark.parametrize("amount", [-1, (1 << 40) + 1])
+def test_a_request_for_an_impossible_amount_is_no_message(amount: int) -> None:
+    task = tasks([1])
+    task.request = Request(1, 0, amount, 0, 0, 0, 0, 0, "")
+    with pytest.raises(BadMessage, match="a Request of"):
+        columns.Tasks.decode_asking(task.message()[1])
+
+
+def test_a_request_is_of_one_task() -> None:
+    head = columns.asking(tasks([1]).frame(), Request(1, 0, 0, 0, 0, 0, 0, 0, ""))[wire.HEAD.size :]
+    body = head[: len(head) - len(tasks([1]).encode())] + tasks([1, 2]).encode()
+    with pytest.raises(BadMessage, match="2 tasks"):
+        columns.Tasks.decode_asking(body)
 
 
 @MANY

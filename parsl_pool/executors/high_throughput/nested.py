@@ -14,7 +14,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from parsl_pool import checks
+from parsl_pool import checks, resources
 from parsl_pool.dataflow.record import Options
 from parsl_pool.errors import ConfigurationError, PoolElsewhere, shown
 from parsl_pool.executors.high_throughput.arguments import Dependent, finish_payload
@@ -29,6 +29,7 @@ _RULES: dict[str, Callable[[str, Any], Any]] = {
     "priority": checks.whole(least=-(1 << 31), most=(1 << 31) - 1),
     "label": checks.short_text,
     "walltime": checks.optional(checks.number(above=0, most=4e6, kind="a number of seconds")),
+    "resources": resources.asked,
 }
 
 
@@ -100,6 +101,8 @@ class Nested:
         if len(needed) != len(record.needed):
             raise PoolElsewhere("it was given a future that is not known any more")
         options = _options(record.options, backend.options)
+        if options is not None and options.resources is not None:
+            backend.check_resources(options.resources)
         number = self._link.functions.register(record.function)
         self._link.names[number] = record.name
         story = None if options is None else backend.record(options, record.name)
@@ -147,9 +150,9 @@ class Nested:
 
     def _take_back(self, future: AppFuture[Any]) -> bool:
         """Make sure that no worker begins a call. False if one has, or it waits for others."""
-        tries, task = self._link.tries, future._tid
-        if task not in tries.table:
-            return False
+        tries, task, record = self._link.tries, future._tid, future._record
+        if task not in tries.table or (record is not None and record.options.resources is not None):
+            return False  # nor if what it asks for is not there
         tries.withdrawn.add(task)
         if self._link.claims.take_back(task) and tries.table.pop(task, None) is not None:
             tries.withdrawn.discard(task)
@@ -198,7 +201,8 @@ def _options(text: str, defaults: Options) -> Options | None:
         if name not in _RULES:
             raise ConfigurationError(f"calls inside of a task have no option {shown(name)}")
         changes[name] = _RULES[name](name, value)
-    return defaults._replace(**changes)
+    made = defaults._replace(**changes)
+    return resources.asking(made, made.resources, changes.get("priority")) if "resources" in changes else made
 
 
 def _outcome(future: AppFuture[Any]) -> tuple[int, bytes]:

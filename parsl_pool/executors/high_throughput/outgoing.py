@@ -20,7 +20,7 @@ class Outgoing:
         self.control: deque[tuple[bytes, list[int] | None]] = deque()
         self.large = LargeLine(link.tries.warm)
         self.resent = Resent()
-        self.sends_singly = False  # once a task has had a priority or a walltime
+        self.sends_singly = False  # once a task has had a priority, a walltime or a request
         self.awaiting_functions: Callable[[], set[int]] = set
         """The functions of tasks that are not here yet: they wait for others."""
 

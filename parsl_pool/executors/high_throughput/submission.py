@@ -15,6 +15,7 @@ from parsl_pool.dataflow.kernel import Kernel
 from parsl_pool.dataflow.record import Options, TaskRecord
 from parsl_pool.errors import SerializationError
 from parsl_pool.executors.base import ParslExecutor
+from parsl_pool.executors.high_throughput import capacity
 from parsl_pool.executors.high_throughput.arguments import (
     Dependent,
     PreparedCall,
@@ -30,6 +31,7 @@ from parsl_pool.executors.high_throughput.templates import Template
 from parsl_pool.futures import PENDING, AppFuture, Failure, FutureInArguments, frameless
 from parsl_pool.interchange import serialize
 from parsl_pool.interchange.calls import NEST
+from parsl_pool.interchange.request import Asked
 
 _PLAIN = frozenset({int, float, bool, str, type(None), complex})
 _FIXED_KINDS = frozenset({FunctionType, BuiltinFunctionType, type})
@@ -116,9 +118,13 @@ class Submission(ParslExecutor):
 
     def record(self, options: Options, name: str) -> TaskRecord:
         """For a task that has options of its own."""
-        if options.priority or options.walltime:
+        if options.priority or options.walltime or options.resources is not None:
             self.link.outgoing.sends_singly = True
         return TaskRecord(0, options, name, time())  # 0: it has the number of its first try
+
+    def check_resources(self, asked: Asked) -> None:
+        """See the base class."""
+        capacity.check(self, asked)
 
     def submit_dependent(self, number: int, payload: Dependent, record: TaskRecord | None) -> AppFuture[Any]:
         """Run a task when its futures are done. number: the function's."""

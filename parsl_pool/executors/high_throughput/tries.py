@@ -303,7 +303,7 @@ def _noted(record: TaskRecord, fault: Fault, host: str, failure: Any) -> bool:
 def frames_of(batch: list[AppFuture[Any]], singly: bool) -> list[tuple[bytes, list[int] | None]]:
     """Futures as TASKS frames of at most 256, in order. Those cancelled meanwhile are left out.
 
-    singly: some have priorities or walltimes, which belong to a frame.
+    singly: some have priorities, walltimes or requests, which belong to a frame.
     """
     frames: list[tuple[bytes, list[int] | None]] = []
     for start in range(0, len(batch), 256):
@@ -346,8 +346,10 @@ def _add_single(frames: list[tuple[bytes, list[int] | None]], future: AppFuture[
     data = future._data
     options = future._record.options if future._record is not None else _NO_OPTIONS
     walltime_ms = math.ceil(options.walltime * 1000) if options.walltime else 0
+    request = options.resources.request if options.resources is not None else None
     if type(data) is bytes:
-        frames.append((_frame([future], options.priority, walltime_ms, data), None))
+        frame = _frame([future], options.priority, walltime_ms, data)
+        frames.append((frame if request is None else columns.asking(frame, request), None))
     elif data is not None and future._state == PENDING:
         if not isinstance(data, (SharedPayload, ResumedPayload)):
             raise InternalError(f"a task's payload is a {type(data).__name__}")
@@ -356,4 +358,5 @@ def _add_single(frames: list[tuple[bytes, list[int] | None]], future: AppFuture[
             options.priority, walltime_ms, 1, Struct("<Q").pack(future._tid), wire.LENGTH.pack(future._fn),
             wire.LENGTH.pack(len(payload)), payload, descriptors,
         )  # fmt: skip
-        frames.append((tasks.frame(), descriptors))
+        frame = tasks.frame()
+        frames.append((frame if request is None else columns.asking(frame, request), descriptors))
