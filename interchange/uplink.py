@@ -73,9 +73,12 @@ class Owner(Protocol):
 
 
 class Uplink:
-    """Sends a manager's messages, and brings those for it. Belongs to the manager's loop."""
+    """Sends a manager's messages, and brings those for it. Belongs to the manager's loop.
 
-    def __init__(self, loop: Loop, name: str, owner: Owner) -> None:
+    context: of zmq, if there is one already, which is not ended here.
+    """
+
+    def __init__(self, loop: Loop, name: str, owner: Owner, context: Any = None) -> None:
         self._loop, self._name, self._owner = loop, name, owner
         self._results: list[columns.Results] = []  # of this turn: they travel as one message
         # Messages, the ids of the tasks whose results they are, descriptors of memory that they lend, and what is to be
@@ -84,7 +87,8 @@ class Uplink:
         self._taken = 0  # how many of this connection's kept messages are kept no more
         self._connections = 0
         self._pause_s = _AGAIN_S
-        self._context: zmq.Context[Any] = zmq.Context(1)
+        self._owns_context = context is None
+        self._context: Any = zmq.Context(1) if context is None else context
         self._socket: Any = None
         self._is_up = False
         self._is_closed = False
@@ -251,4 +255,11 @@ class Uplink:
             if self._is_up:
                 self._socket.linger = _LINGER_MS
             self._disconnect()
-        self._context.term()
+        if self._owns_context:
+            self._context.term()
+
+    def drop(self) -> None:
+        """End without a word."""
+        self._is_closed = True
+        if self._socket is not None:
+            self._disconnect()

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         SrunMPILauncher,
     )
     from parsl_pool.providers.pbspro import PBSProProvider
+    from parsl_pool.providers.simulated import SimulatedProvider
     from parsl_pool.providers.slurm import SlurmProvider
     from parsl_pool.providers.states import JobState, JobStatus
     from parsl_pool.providers.torque import TorqueProvider
@@ -58,6 +59,7 @@ _HOMES = {
     "MpiRunLauncher": "parsl_pool.providers.node_launchers",
     "PBSProProvider": "parsl_pool.providers.pbspro",
     "SimpleLauncher": "parsl_pool.providers.launchers",
+    "SimulatedProvider": "parsl_pool.providers.simulated",
     "SingleNodeLauncher": "parsl_pool.providers.launchers",
     "SlurmProvider": "parsl_pool.providers.slurm",
     "SrunLauncher": "parsl_pool.providers.node_launchers",
@@ -87,6 +89,7 @@ __all__ = [
     "MpiRunLauncher",
     "PBSProProvider",
     "SimpleLauncher",
+    "SimulatedProvider",
     "SingleNodeLauncher",
     "SlurmProvider",
     "SrunLauncher",

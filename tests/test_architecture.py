@@ -74,6 +74,7 @@ MAY_USE: dict[str, set[str]] = {
         "checks", "dataflow", "executor", "files", "futures", "interchange", "options", "resources", "session",
     },
     "task": {"interchange"},
+    "simulation": {"interchange"},
     "__init__": {
         "apps", "config", "executor", "executors", "files", "futures", "logs", "memoization", "session", "task",
     },
@@ -87,6 +88,7 @@ PURE = [
     "interchange/manager_core.py",
     "interchange/wire.py",
     "parsl_pool/dataflow/graph.py",
+    "parsl_pool/simulation/queue.py",
 ]
 IMPURE = set("asyncio multiprocessing select selectors socket subprocess threading time zmq".split())
 
