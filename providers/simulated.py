@@ -27,6 +27,7 @@ _END_S = 10.0
 _HOUR_S = 3600.0
 _SHARE = checks.number(least=0, most=1, limits="from 0 to 1")
 _RATE = checks.number(least=0, most=1e6)
+_JOB_IDS = checks.list_of(checks.any_text, "a list of job ids")
 _AMOUNT = checks.number(least=0, most=1e9, kind="a number of seconds")
 
 
@@ -43,7 +44,7 @@ class SimulatedProvider(ExecutionProvider):
     """Blocks on a cluster that there is not.
 
     The pool, its interchange and the messages are the real ones, and so are scaling, retries and the loss of nodes. The
-    nodes only let time go by: they take calls of `parsl_pool.simulation.last`, or any, without running them, with `task_s`.
+    nodes only let time go by: they take calls of `parsl_pool.simulation.last`, or, with `task_s`, any, and run none.
     Everything is drawn from `seed`, so that what happened once happens again, as far as the real parts allow.
 
     Args:
@@ -108,13 +109,15 @@ class SimulatedProvider(ExecutionProvider):
 
     def submit(self, command: str, tasks_per_node: int, job_name: str = "parsl_pool.auto") -> str:
         checks.any_text("command", command)
+        checks.name("job_name", job_name)
+        checks.whole(least=1)("tasks_per_node", tasks_per_node)
         if self.script_dir is None:
             raise ConfigurationError("the provider has no script_dir: an executor sets it")
         words = shlex.split(command)
         place = next((place for place, word in enumerate(words) if _PROGRAM in word), len(words))
         if len(words) < place + 3:
             raise ScaleOutFailed(
-                self, f"simulated nodes stand in for parsl_pool's own managers, and can't run another command: {command}"
+                self, f"made-up nodes stand in for parsl_pool's own managers, and can't run another command: {command}"
             )
         with self._lock:
             self._submitted += 1
@@ -126,14 +129,15 @@ class SimulatedProvider(ExecutionProvider):
         except OSError as problem:
             with self._lock:
                 del self._jobs[job]
-            raise ScaleOutFailed(self, f"the made-up cluster can't be started: {describe_failure(problem)}") from problem
+            what = f"the made-up cluster can't be started: {describe_failure(problem)}"
+            raise ScaleOutFailed(self, what) from problem
         return job
 
     def _draw(self) -> dict[str, Any]:
         """What becomes of a job."""
         rnd = self._random
         wait, start = rnd.uniform(*self.queue_wait), rnd.uniform(*self.start_time)
-        ends = [(float(self.walltime.seconds), "TIMEOUT", "TimeLimit", None)]
+        ends: list[tuple[float, str, str, int | None]] = [(float(self.walltime.seconds), "TIMEOUT", "TimeLimit", None)]
         if rnd.random() < self.failure_rate:
             ends.append((start, "FAILED", "NonZeroExitCode: its start has failed", 1))
         if self.preemption_rate:
@@ -181,6 +185,7 @@ class SimulatedProvider(ExecutionProvider):
         return first
 
     def status(self, job_ids: Sequence[str]) -> list[JobStatus]:
+        job_ids = _JOB_IDS("job_ids", job_ids)
         try:
             with open(self._state_file()) as file:
                 states = json.load(file)
@@ -201,9 +206,11 @@ class SimulatedProvider(ExecutionProvider):
             return
         for job, known in self._jobs.items():
             if not known.terminal:
-                self._jobs[job] = JobStatus(JobState.FAILED, f"the made-up cluster has ended; see simulated-{self._token}.err")
+                what = f"the made-up cluster has ended; see simulated-{self._token}.err"
+                self._jobs[job] = JobStatus(JobState.FAILED, what)
 
     def cancel(self, job_ids: Sequence[str]) -> list[bool]:
+        job_ids = _JOB_IDS("job_ids", job_ids)
         with self._lock:
             known = [job in self._jobs for job in job_ids]
             live = [job for job in job_ids if job in self._jobs and not self._jobs[job].terminal]

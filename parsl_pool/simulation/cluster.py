@@ -2,8 +2,8 @@
 
     SimulatedProvider --lines of JSON--> stdin;  the jobs' states --> STATE_FILE, replaced when they change
 
-Program: `python -m parsl_pool.simulation.cluster STATE_FILE`. The first line says how the cluster is, each other one is a
-job, or the name of one that is to be cancelled. It ends with its stdin.
+Program: `python -m parsl_pool.simulation.cluster STATE_FILE`. The first line says how the cluster is, each other one
+is a job, or the name of one that is to be cancelled. It ends with its stdin.
 """
 
 from __future__ import annotations

@@ -103,6 +103,8 @@ SCHEDULED = {
     "scheduler_options": TEXT,
     "cmd_timeout": SECONDS,
 }
+RATE = Wrong([*NO_NUMBER, None], [-1, NAN, INF, HUGE])
+SPAN = Wrong([*NO_NUMBER, None, [1, 2], (1,)], [-1, NAN, INF, HUGE, (2, 1)])
 STARTED = {"debug": FLAG, "overrides": TEXT}
 
 TABLE: dict[tuple[type, str], dict[str, Wrong]] = {
@@ -248,6 +250,15 @@ TABLE: dict[tuple[type, str], dict[str, Wrong]] = {
     (LocalProvider, "status"): {"job_ids": TEXTS},
     (LocalProvider, "cancel"): {"job_ids": TEXTS},
     (BlockLimits, "__init__"): BLOCKS,
+    (providers.SimulatedProvider, "__init__"): {
+        **BLOCKS, "nodes": COUNT, "walltime": SCHEDULED["walltime"], "queue_wait": SPAN, "start_time": SPAN,
+        "failure_rate": Wrong([*NO_NUMBER, None], [-0.1, 1.1, NAN, INF]), "preemption_rate": RATE,
+        "node_failure_rate": RATE, "speed": SECONDS, "task_s": Wrong(NO_NUMBER, [-1, NAN, INF, HUGE]),
+        "seed": Wrong([*NO_INTEGER, None], []),
+    },
+    (providers.SimulatedProvider, "submit"): {"command": TEXT, "tasks_per_node": COUNT, "job_name": NAME},
+    (providers.SimulatedProvider, "status"): {"job_ids": TEXTS},
+    (providers.SimulatedProvider, "cancel"): {"job_ids": TEXTS},
     (SimpleLauncher, "__init__"): {"debug": FLAG},
     (SingleNodeLauncher, "__init__"): {"debug": FLAG, "fail_on_any": FLAG},
     (WrappedLauncher, "__init__"): {"prepend": TEXT, "debug": FLAG},
@@ -346,6 +357,7 @@ def owners(pool: ParslPoolExecutor) -> dict[type, Callable[[], Any]]:
         HighThroughputExecutor: lambda: pool._backend,
         ThreadPoolExecutor: ThreadPoolExecutor,
         LocalProvider: lambda: LocalProvider(script_dir="never_made"),
+        providers.SimulatedProvider: providers.SimulatedProvider,
         AppFuture: AppFuture,
     }
 

@@ -505,6 +505,7 @@ ELSEWHERE: dict[str, str] = {
     "ParslPoolError": "a base",
     "PlaceLost": "a base",
     "PropagatedException": "a base",
+    "UnsupportedFeatureError": "tests/providers/test_simulated.py",
     "RemoteError": "tests/interchange/test_envelope.py",
     "DeserializationError": "tests/client/test_unpicklable.py",
     "InitializerError": "tests/client/test_unpicklable.py",
@@ -526,7 +527,7 @@ ELSEWHERE: dict[str, str] = {
 
 NOT_YET = {
     "AuthException", "BadHostKeyException", "SSHException",
-    "ScalingFailed", "UnsupportedFeatureError", "VersionMismatch",
+    "ScalingFailed", "VersionMismatch",
 }  # fmt: skip
 """Parsl's names for what nothing here can run into so far."""
 
