@@ -36,10 +36,16 @@ def make_keys() -> Keys:
 class Ticket(NamedTuple):
     """What a manager needs to join a run. Kept in a private file."""
 
-    address: str
+    addresses: list[str]  # any of them may be the one that this manager can reach
     server_public: str
     manager_public: str
     manager_secret: str
+    patience_s: float = 30.0  # how long it tries until it has reached one
+
+    @property
+    def address(self) -> str:
+        """The likeliest."""
+        return self.addresses[0]
 
 
 def write_ticket(path: str, ticket: Ticket) -> None:
@@ -55,7 +61,10 @@ def write_ticket(path: str, ticket: Ticket) -> None:
 def read_ticket(path: str) -> Ticket:
     """Raises OSError, ValueError or TypeError if there is no good one."""
     with open(path) as file:
-        return Ticket(**json.load(file))
+        ticket = Ticket(**json.load(file))
+    if not isinstance(ticket.addresses, list) or not ticket.addresses:
+        raise ValueError("it has no addresses")
+    return ticket
 
 
 class Gatekeeper:

@@ -16,7 +16,7 @@ from time import monotonic
 from parsl_pool import portable
 from parsl_pool._version import __version__
 from parsl_pool.errors import BadMessage
-from parsl_pool.interchange import columns, curve, lent, shared_memory, wire
+from parsl_pool.interchange import columns, curve, lent, no_way, race, shared_memory, wire
 from parsl_pool.interchange.inline import inline_message, inline_results
 from parsl_pool.interchange.log_file import ProcessLog, make_private
 from parsl_pool.interchange.loop import Loop
@@ -29,6 +29,8 @@ from parsl_pool.interchange.uplink import Uplink
 
 _BEAT_S = 5.0
 _PATIENCE_S = 120.0  # until the interchange has said how long it may be silent
+NO_WAY = 4
+"""The exit code if the interchange could not be reached at all."""
 
 
 class ManagerProgram:
@@ -44,6 +46,7 @@ class ManagerProgram:
         self._started, self._patience_s = monotonic(), _PATIENCE_S
         self._rubbish = Rubbish(self._say)
         self._stopping = False
+        self._address = self._ticket.address  # that leads to the interchange
         self._log = ProcessLog(f"manager-{self.name}")
         self._link = Uplink(loop, self.name, self)
         self._beat()
@@ -57,6 +60,15 @@ class ManagerProgram:
         except (OSError, ValueError, TypeError):
             pass  # it is being removed: the run ends
         return self._ticket
+
+    def connected(self, address: str, troubles: dict[str, str]) -> None:
+        """There is a connection, by that address."""
+        self._address = address
+        others = ", ".join(f"{other} ({trouble})" for other, trouble in troubles.items())
+        text = f"connected to the interchange at {address}" + (f", not to {others}" if others else "")
+        self._log.write(text)
+        if others and self._manager is None:  # there is no log yet
+            print(f"parsl_pool manager {self.name}: {text}", file=sys.stderr, flush=True)
 
     def greet(self, kept: list[int]) -> None:
         """Say who we are, and what we hold."""
@@ -164,7 +176,7 @@ class ManagerProgram:
             make_private(settings.worker_log_dir)
         self._log.open(settings.worker_log_dir, self._warn_soon)
         settings = wire.Settings(*settings[:-2], self.name, self._block)
-        where = self._ticket.address
+        where = self._address
         self._log.write(f"begun in block {self._block!r}, {settings.workers} workers, interchange at {where}")
         self._claims = self._open_claims(settings)
         descriptors = [self._claims] if self._claims >= 0 else []
@@ -191,15 +203,28 @@ class ManagerProgram:
 
     def _beat(self) -> None:
         now = monotonic()
+        if not self._link.has_been_up and now - self._started > self._ticket.patience_s:
+            self._give_up(now - self._started)
         silent = now - (self._link.heard if self._manager is not None else self._started)
         if silent > self._patience_s:
-            where, trouble = self._ticket.address, self._link.trouble or "it says nothing that would be of use"
+            where, trouble = self._address, self._link.trouble or "it says nothing that would be of use"
             self._say(f"no interchange at {where} for {silent:.0f} s ({trouble}), ending")
             self.stop(True)
             return
         if self._manager is not None:
             self._link.send(wire.Ping(0))
-        self._loop.call_at(now + min(self._patience_s / 8, _BEAT_S), self._beat)
+        patience_s = self._patience_s if self._link.has_been_up else min(self._patience_s, self._ticket.patience_s)
+        self._loop.call_at(now + min(patience_s / 8, _BEAT_S), self._beat)
+
+    def _give_up(self, seconds: float) -> None:
+        """There is no way to the interchange."""
+        if not os.path.exists(self._path):
+            self._say(f"the run is over: its ticket {self._path} is gone, ending")
+            os._exit(NO_WAY)
+        troubles = dict.fromkeys(self._ticket.addresses, race.SILENT) | self._link.troubles
+        text = no_way.explanation(self.name, socket.gethostname(), seconds, troubles)
+        print(text, file=sys.stderr, flush=True)
+        os._exit(NO_WAY)
 
     def stop(self, now: bool) -> None:
         if self._stopping:

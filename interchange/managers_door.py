@@ -370,8 +370,8 @@ class ManagersDoor:
             stopped()
 
 
-def _bind(socket: Any, addresses: list[str]) -> str:
-    """Listen at the first address that is free. Returns which that is.
+def _bind(socket: Any, choices: list[str]) -> str:
+    """Listen at the first choice that is free: at all its endpoints, divided by blanks. Returns these, with their port.
 
     Somebody else may have got the port that the last interchange had: managers read their ticket again.
 
@@ -379,17 +379,29 @@ def _bind(socket: Any, addresses: list[str]) -> str:
         OSError: none is.
     """
     problem: Exception | None = None
-    for address in addresses:
+    for choice in choices:
+        bound: list[str] = []
         try:
-            socket.bind(address)
+            for endpoint in choice.split(" ") if not choice.startswith(_IPC) else [choice]:
+                bound.append(_listen(socket, endpoint, bound))
         except zmq.ZMQError as error:
             problem = error
+            for endpoint in bound:
+                socket.unbind(endpoint)
             continue
-        if address.startswith(_IPC):
-            os.chmod(address[len(_IPC) :], 0o600)  # whatever the umask is
-        endpoint = socket.getsockopt(zmq.LAST_ENDPOINT)
-        return endpoint.decode() if isinstance(endpoint, bytes) else str(endpoint)
-    raise OSError(f"cannot listen at {', '.join(addresses[:3])}{', ...' * (len(addresses) > 3)}: {problem}")
+        return " ".join(bound)
+    raise OSError(f"cannot listen at {', '.join(choices[:3])}{', ...' * (len(choices) > 3)}: {problem}")
+
+
+def _listen(socket: Any, endpoint: str, others: list[str]) -> str:
+    if others and endpoint.endswith(":*"):  # the port that the first one has got
+        endpoint = endpoint[:-1] + others[0].rpartition(":")[2]
+    socket.ipv6 = "[" in endpoint  # else zmq makes IPv6 sockets for IPv4, too
+    socket.bind(endpoint)
+    if endpoint.startswith(_IPC):
+        os.chmod(endpoint[len(_IPC) :], 0o600)  # whatever the umask is
+    last = socket.getsockopt(zmq.LAST_ENDPOINT)
+    return last.decode() if isinstance(last, bytes) else str(last)
 
 
 def _allow_many_connections() -> None:

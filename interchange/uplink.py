@@ -17,28 +17,17 @@ from time import monotonic
 from typing import Any, Protocol
 
 import zmq
-from zmq.utils.monitor import recv_monitor_message
 
 from parsl_pool.errors import BadMessage
 from parsl_pool.interchange import columns, curve, lent, pieces, wire
 from parsl_pool.interchange.loop import Loop
+from parsl_pool.interchange.race import DOWN, Attempt, Race
 from parsl_pool.interchange.task_messages import TaskMessage
 
 _AGAIN_S = 0.05
 _AGAIN_MOST_S = 1.0
-_CONNECT_MS = 10_000
 _LINGER_MS = 1000
 _LARGE = 1 << 26  # bytes of results that travel together: a message has a limit
-
-_UP = int(zmq.Event.HANDSHAKE_SUCCEEDED)
-_NO_KEY = "who answers there does not have the interchange's key"
-_DOWN = {
-    int(zmq.Event.CLOSED): "nobody answers there",
-    int(zmq.Event.DISCONNECTED): "the connection has ended",
-    int(zmq.Event.HANDSHAKE_FAILED_NO_DETAIL): _NO_KEY,
-    int(zmq.Event.HANDSHAKE_FAILED_PROTOCOL): _NO_KEY,
-    int(zmq.Event.HANDSHAKE_FAILED_AUTH): "the interchange does not know our key",
-}
 
 # What says how things are now. All else is kept.
 _PASSING = {wire.KIND[cls] for cls in (wire.Register, wire.Ping, wire.Pong, wire.Window, wire.Stop)}
@@ -59,6 +48,9 @@ class Owner(Protocol):
     def find(self) -> curve.Ticket:
         """Where is the interchange? Asked for each connection."""
 
+    def connected(self, address: str, troubles: dict[str, str]) -> None:
+        """There is a connection, to this address; troubles: what became of the others that were tried."""
+
     def greet(self, kept: list[int]) -> None:
         """There is a connection. Send what is to come first; `kept`: tasks whose results will come again."""
 
@@ -78,79 +70,76 @@ class Uplink:
     context: of zmq, if there is one already, which is not ended here.
     """
 
-    def __init__(self, loop: Loop, name: str, owner: Owner, context: Any = None) -> None:
+    def __init__(self, loop: Loop, name: str, owner: Owner, context: zmq.Context[Any] | None = None) -> None:
         self._loop, self._name, self._owner = loop, name, owner
         self._results: list[columns.Results] = []  # of this turn: they travel as one message
         # Messages, the ids of the tasks whose results they are, descriptors of memory that they lend, and what is to be
         # called once the client has them.
         self._kept: deque[tuple[bytes, bytes, list[int], Callable[[], None]]] = deque()
         self._taken = 0  # how many of this connection's kept messages are kept no more
-        self._connections = 0
         self._pause_s = _AGAIN_S
-        self._owns_context = context is None
-        self._context: Any = zmq.Context(1) if context is None else context
-        self._socket: Any = None
+        self._race = Race(loop, name, owner.find, self._begin, context)
+        self._line: Attempt | None = None  # the connection
         self._is_up = False
         self._is_closed = False
         self.heard = monotonic()
-        self.trouble = ""  # why there is no connection
+        self.has_been_up = False
+        self._trouble = ""  # why the last connection is no more
         loop.after_reads.append(self.serve)
-        self._connect()
+        self._race.begin()
 
     # -- connections
 
+    @property
+    def troubles(self) -> dict[str, str]:
+        """What became of the addresses that were tried, as long as there is no connection."""
+        return self._race.troubles
+
+    @property
+    def trouble(self) -> str:
+        """Why there is no connection, in a line; "" if there is one, or nothing is known."""
+        if self._is_up:
+            return ""
+        told = self._race.troubles
+        if len(told) > 1:
+            return ", ".join(f"{address}: {trouble}" for address, trouble in told.items())
+        return "".join(told.values()) or self._trouble
+
     def _connect(self) -> None:
-        if self._is_closed or self._socket is not None:
-            return
-        ticket = self._owner.find()
-        self._connections += 1
-        self._socket = self._context.socket(zmq.DEALER)
-        self._socket.identity = f"{self._name}/{self._connections}".encode()
-        self._socket.linger = 0
-        self._socket.sndhwm = self._socket.rcvhwm = 0
-        self._socket.reconnect_ivl = -1
-        self._socket.connect_timeout = self._socket.handshake_ivl = _CONNECT_MS
-        self._socket.maxmsgsize = pieces.MAX_PART
-        self._outgoing, self._incoming = pieces.Outgoing(), pieces.Incoming()
-        self._monitor = self._socket.get_monitor_socket(_UP | sum(_DOWN))
-        curve.secure_client(self._socket, ticket)
-        self._socket.connect(ticket.address)
-        for part in (self._socket, self._monitor):
-            self._loop.add_reader(part.fd, self.serve)
+        if not self._is_closed and self._line is None:
+            self._race.begin()
 
     def renew(self) -> None:
         """Give this connection up, and begin another one."""
-        if self._socket is None:
+        if self._line is None:
             return
         self._disconnect()
         self._loop.call_at(monotonic() + self._pause_s, self._connect)
         self._pause_s = min(2 * self._pause_s, _AGAIN_MOST_S)
 
     def _disconnect(self) -> None:
-        socket, self._socket, self._is_up = self._socket, None, False
-        for part in (socket, self._monitor):
-            self._loop.remove(part.fd)
-        socket.disable_monitor()
-        self._monitor.close(0)
-        socket.close()
+        line, self._line, self._is_up = self._line, None, False
+        assert line is not None
+        line.close()
 
     def _look(self) -> None:
         """What has become of the connection?"""
-        while self._socket is not None and self._monitor.getsockopt(zmq.EVENTS) & zmq.POLLIN:
-            event = int(recv_monitor_message(self._monitor)["event"])
-            if event == _UP:
-                self._begin()
-            elif event in _DOWN:
-                self.trouble = _DOWN[event]
+        while self._line is not None and (event := self._line.event()):
+            if event in DOWN:
+                self._trouble = DOWN[event]
                 self._read()
                 self.renew()
 
-    def _begin(self) -> None:
+    def _begin(self, line: Attempt) -> None:
+        """This one is proven."""
         self._flush()
-        self._is_up = True
-        self.trouble = ""
+        self._line = line
+        self._outgoing, self._incoming = pieces.Outgoing(), pieces.Incoming()
+        line.listen(self.serve)
+        self._is_up = self.has_been_up = True
         self._pause_s = _AGAIN_S
         self._taken = 0
+        self._owner.connected(line.address, self._race.troubles)
         self._owner.greet([task for _, ids, *_ in self._kept for task in unpack(f"<{len(ids) // 8}Q", ids)])
         for data, *_ in self._kept:
             self._put(data)
@@ -207,9 +196,9 @@ class Uplink:
         self._put(data)
 
     def _put(self, data: bytes) -> None:
-        if self._is_up:
+        if self._is_up and self._line is not None:
             try:
-                self._outgoing.send(self._socket, data, zmq.NOBLOCK)
+                self._outgoing.send(self._line.socket, data, zmq.NOBLOCK)
             except zmq.Again:
                 self._is_up = False  # it has just ended, as we shall be told
 
@@ -218,10 +207,12 @@ class Uplink:
         self._flush()
         self._read()
         self._look()
+        if self._race.under_way or self._race.late:
+            self._race.look()
 
     def _read(self) -> None:
-        while self._socket is not None and self._socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:
-            parts = self._socket.recv_multipart()
+        while self._line is not None and self._line.socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:
+            parts = self._line.socket.recv_multipart()
             self.heard = monotonic()
             try:
                 data = self._incoming.message(parts, accept_unnumbered=True)
@@ -251,15 +242,15 @@ class Uplink:
         """Send the rest, if anybody is there, and end."""
         self._flush()
         self._is_closed = True
-        if self._socket is not None:
+        if self._line is not None:
             if self._is_up:
-                self._socket.linger = _LINGER_MS
+                self._line.socket.linger = _LINGER_MS
             self._disconnect()
-        if self._owns_context:
-            self._context.term()
+        self._race.end()
 
     def drop(self) -> None:
         """End without a word."""
         self._is_closed = True
-        if self._socket is not None:
+        if self._line is not None:
             self._disconnect()
+        self._race.end()

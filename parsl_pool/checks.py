@@ -293,18 +293,60 @@ def _module(value: Any) -> str:
     return plain
 
 
-def _ipv4(value: Any) -> str:
-    import socket  # only when one is given
+def _place(value: Any) -> str:
+    """An address, network, host name or interface of this machine. Whether there is such a one is found out later."""
+    if not isinstance(value, str):
+        raise TypeError
+    plain = _name(value)
+    if plain[0] == "[" and plain[-1] == "]":
+        plain = plain[1:-1]
+    try:
+        return _usable(plain)
+    except ValueError as problem:
+        if str(problem):
+            raise
+    labels = plain.rstrip(".").split(".")
+    if not all(label and label.isascii() and label.replace("-", "").replace("_", "").isalnum() for label in labels):
+        raise ValueError("ports are said by worker_port_range=" if ":" in plain else "")
+    if labels[-1].isdigit():
+        raise ValueError("it is an address with a part too few or too many")
+    return plain
+
+
+def _usable(text: str) -> str:
+    """Raises ValueError, without a text if it is neither an address nor a network."""
+    import ipaddress  # only when one is given
+
+    try:
+        network = ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        if "/" in text:
+            raise ValueError("a network is written as in '10.0.0.0/8'") from None
+        raise ValueError from None
+    if "/" not in text and network.network_address.is_unspecified:
+        raise ValueError("nobody can connect to that; None stands for all addresses")
+    if network.is_link_local or network.is_multicast:
+        raise ValueError("nobody on another machine can use that")
+    return text
+
+
+def _loopback(value: Any) -> str:
+    import ipaddress  # only when one is given
 
     if not isinstance(value, str):
         raise TypeError
-    try:
-        number = socket.inet_pton(socket.AF_INET, value)
-    except (OSError, ValueError):  # ValueError: it has characters that no address has
-        raise ValueError from None
-    if number == bytes(4):
-        raise ValueError("nobody can connect to that")
+    if value == "localhost":
+        return "127.0.0.1"
+    if not ipaddress.ip_address(value).is_loopback:
+        raise ValueError
     return str.__str__(value)
+
+
+def _port_pair(value: Any) -> tuple[int, int]:
+    numbers = [_item(_port, position, item) for position, item in enumerate(_items(value))]
+    if len(numbers) != 2:
+        raise ValueError
+    return numbers[0], numbers[1]
 
 
 def _port_range(value: Any) -> tuple[int, int]:
@@ -322,7 +364,14 @@ def reject_unknown(names: Iterable[str], known: Collection[str], what: str) -> N
 
 
 _port = whole(least=1, most=65535)
-ipv4 = Rule("a text", "an IPv4 address such as '192.168.0.7'", _ipv4)
+place = Rule(
+    "a text",
+    "an address of this machine ('192.168.0.7', 'fd00::7'), a network in which it has one ('10.0.0.0/8'), a host name, "
+    "a network interface ('ib0'), or 'tunnel'",
+    _place,
+)
+loopback = Rule("a text", "an address that leads to this machine alone, such as '127.0.0.1' or '::1'", _loopback)
+port_pair = Rule("a pair of ports", "two ports, such as (54000, 54001)", _port_pair)
 any_text = Rule("a text", "", _any_text)
 name = Rule("a text", f"1 to {_LONGEST_NAME} printable characters", _name)
 short_text = Rule("a text", f"at most {_LONGEST_NAME} printable characters", _short)

@@ -10,6 +10,7 @@ from typing import Any
 
 from parsl_pool import checks
 from parsl_pool.errors import ConfigurationError
+from parsl_pool.providers.channels.base import Channel
 from parsl_pool.providers.states import JobStatus
 
 _RULES: Mapping[str, checks.Rule[Any]] = {
@@ -94,6 +95,20 @@ class ExecutionProvider(ABC):
     @abstractmethod
     def cancel(self, job_ids: Sequence[str]) -> list[bool]:
         """Ends the jobs. For each, whether it has ended or surely will; one that had ended already: True."""
+
+    def channels(self) -> list[Channel]:
+        """What leads to other machines: a tunnel for managers can go through each."""
+        return []
+
+    def bring(self, path: str) -> str:
+        """Sees to it that every node can read a private file of this machine; gives its path there.
+
+        Called again when the file has changed; whoever reads it there never sees half of it.
+
+        Raises:
+            ExecutionProviderException: it is not there.
+        """
+        return path  # a file system that all see
 
     @property
     def sees_our_files(self) -> bool:

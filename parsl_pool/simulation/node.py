@@ -71,6 +71,9 @@ class SimulatedNode:
             pass  # it is being removed: the run ends
         return self._ticket
 
+    def connected(self, address: str, troubles: dict[str, str]) -> None:
+        """It has a connection."""
+
     def greet(self, kept: list[int]) -> None:
         """Say who we are, and what we hold."""
         workers = self._settings.workers if self._settings is not None else 0

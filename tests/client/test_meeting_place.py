@@ -17,6 +17,7 @@ from parsl_pool.errors import PoolBroken
 from parsl_pool.executors.high_throughput import meeting_place
 from parsl_pool.executors.high_throughput.arrangement import is_on_this_host
 from parsl_pool.executors.high_throughput.meeting_place import MeetingPlace
+from parsl_pool.executors.high_throughput.where import Where
 from parsl_pool.interchange import curve
 from parsl_pool.providers import LocalProvider, SimpleLauncher, SingleNodeLauncher, WrappedLauncher
 from parsl_pool.run_directory import RunDirectory
@@ -27,6 +28,7 @@ from tests.recovery.arrangement import Arrangement, listening, names_of_sockets
 pytestmark = pytest.mark.timeout(60)
 
 LONG = "x" * 150
+LEFT_TO_THE_POOL = Where(None, None, "127.0.0.1", 30.0)
 
 
 @pytest.fixture
@@ -97,8 +99,8 @@ def test_for_a_name_that_cannot_be_shown_another_directory_is_made(
 ) -> None:
     """A line more would spoil /proc/net/unix for all who read it."""
     directory = directory_of(name)
-    place = MeetingPlace(directory, True, None, None)
-    (address,) = place.addresses()
+    place = MeetingPlace(directory, LEFT_TO_THE_POOL, True, False)
+    (address,) = place.choices()
     made = os.path.dirname(address.removeprefix("ipc://"))
     assert os.path.dirname(made) == tempfile.gettempdir() and place.left_behind() == [made]
     place.close()
@@ -184,8 +186,8 @@ def test_an_address_and_a_range_of_ports_are_kept_to(free_port: int) -> None:
 
 
 def test_a_range_alone_asks_for_a_port_too(directory_of: Callable[[str], RunDirectory]) -> None:
-    place = MeetingPlace(directory_of("runs"), True, None, (54000, 54002))
-    assert sorted(place.addresses()) == [f"tcp://127.0.0.1:{port}" for port in (54000, 54001, 54002)]
+    place = MeetingPlace(directory_of("runs"), LEFT_TO_THE_POOL._replace(ports=range(54000, 54003)), True, False)
+    assert sorted(place.choices()) == [f"tcp://127.0.0.1:{port}" for port in (54000, 54001, 54002)]
 
 
 def test_where_no_port_of_the_range_is_free_the_error_says_so() -> None:

@@ -215,7 +215,17 @@ TABLE: dict[tuple[type, str], dict[str, Wrong]] = {
         "preload": PRELOAD,
         "manager_inside": Wrong(NO_FLAG, []),
         "provider": Wrong(["local", 5, LocalProvider, SimpleLauncher()], []),
-        "address": Wrong([*NO_TEXT, 2130706433], ["", "host", "0.0.0.0", "127.0.0.1:80", "::1", "1.2.3", "1\0", "é"]),
+        "address": Wrong(
+            [*NO_TEXT, 2130706433],
+            ["", " ", "0.0.0.0", "::", "127.0.0.1:80", "[::1]:80", "1.2.3", "1\0", "é", "a b", "10.0.0.0/33", "h/8",
+             "fe80::1", "224.0.0.1", "*", "tcp://h", "-x..y", "tunnel"],
+        ),
+        "worker_ports": Wrong(
+            [5, "54000", abs, ["54000", 55000], [54000.0, 55000]], [[], [54000], [0, 1], [1, 65536], [1, 2, 3]]
+        ),
+        "interchange_port_range": Wrong(["55000", ["55000", 56000]], [[2, 1], [0, 1], [1]]),
+        "loopback_address": Wrong(NO_TEXT, ["", "192.168.0.7", "fd00::7", "host", "::"]),
+        "address_probe_timeout": SECONDS,
         "worker_port_range": Wrong(
             [5, "54000-55000", abs, ["54000", 55000], [54000.0, 55000]],
             [[], [54000], [55000, 54000], [0, 1], [1, 65536], [1, 2, 3]],

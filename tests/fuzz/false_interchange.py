@@ -47,7 +47,7 @@ def manager(ticket: curve.Ticket | str, directory: Path, patience: float = 60.0)
     if isinstance(ticket, str):
         path.write_text(ticket)
     else:
-        curve.write_ticket(str(path), ticket)
+        curve.write_ticket(str(path), ticket._replace(patience_s=patience))
     with stderr.open("wb") as file:
         process = subprocess.Popen(
             [sys.executable, "-c", PROGRAM.format(patience=patience), str(path), "0"], stdout=file, stderr=file
@@ -90,7 +90,7 @@ class FalseInterchange:
     def ticket(self) -> curve.Ticket:
         keys = self.keys
         address = f"tcp://127.0.0.1:{self.port}"
-        return curve.Ticket(address, keys.server_public, keys.manager_public, keys.manager_secret)
+        return curve.Ticket([address], keys.server_public, keys.manager_public, keys.manager_secret)
 
     def __enter__(self) -> "FalseInterchange":
         return self

@@ -41,13 +41,14 @@ class Apart:
         os.chmod(provider.script_dir, 0o700)  # whatever the umask is
         self._opened = self._started = False
         self._provider = provider
+        self._patience_s = wishes.where.patience_s
         self.keeper = BlockKeeper(
             label, provider, provider.limits.init_blocks, self.manager_command, give_up, is_needed,
             wishes.start_timeout_s,
         )  # fmt: skip
         # Last: it makes what has to be closed.
         self._place = MeetingPlace(
-            directory, arrangement.is_on_this_host(provider), wishes.address, wishes.ports
+            directory, wishes.where, arrangement.is_on_this_host(provider), arrangement.is_elsewhere(provider)
         )
 
     def claims_path(self) -> str:
@@ -58,7 +59,7 @@ class Apart:
         """What the interchange has to know. A second one gets the first one's address: managers come back to it."""
         own = self.directory.path if self.directory.is_temporary else self._ticket
         return wire.Hello(
-            wire.PROTOCOL, os.getpid(), 0, self._place.addresses(), self._keys.server_secret, self._keys.server_public,
+            wire.PROTOCOL, os.getpid(), 0, self._place.choices(), self._keys.server_secret, self._keys.server_public,
             self._keys.manager_public, [own, *self._place.left_behind()],
         )  # fmt: skip
 
@@ -71,7 +72,9 @@ class Apart:
         """Managers can connect now."""
         self._place.settled(address)
         keys = self._keys
-        ticket = self._curve.Ticket(address, keys.server_public, keys.manager_public, keys.manager_secret)
+        ticket = self._curve.Ticket(
+            self._place.addresses(), keys.server_public, keys.manager_public, keys.manager_secret, self._patience_s
+        )
         try:
             self._curve.write_ticket(self._ticket, ticket)
         except OSError as problem:

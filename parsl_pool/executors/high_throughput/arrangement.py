@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 
 from parsl_pool import checks, portable
 from parsl_pool.errors import ConfigurationError
+from parsl_pool.executors.high_throughput.where import Where
 
 
 class Wishes(NamedTuple):
     """What the user has said of managers apart."""
 
-    address: str | None  # where they are to connect, by a port ...
-    ports: tuple[int, int] | None  # ... from the first of these to the last
+    where: Where  # they are to connect
     start_timeout_s: float  # how long a block's job may run until its manager registers
 
 
@@ -105,6 +105,15 @@ def is_on_this_host(provider: Any) -> bool:
     from parsl_pool.providers import LocalProvider  # only when managers are apart
 
     return type(provider) is LocalProvider and _starts_here(provider.launcher)
+
+
+def is_elsewhere(provider: Any) -> bool:
+    """True if managers are expected on other hosts. Of launchers that are not ours nobody knows: their managers get a
+    port of this one's alone, unless the user says something else."""
+    from parsl_pool.providers import LocalProvider  # as above
+    from parsl_pool.providers.node_launchers import NodeLauncher
+
+    return not isinstance(provider, LocalProvider) or isinstance(provider.launcher, NodeLauncher)
 
 
 def _starts_here(launcher: Any) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 from parsl_pool import checks, forked
 from parsl_pool.dataflow.failures import warn_of_unread
 from parsl_pool.dataflow.kernel import Kernel
-from parsl_pool.executors.high_throughput import arrangement, explanation
+from parsl_pool.executors.high_throughput import arrangement, explanation, where
 from parsl_pool.executors.high_throughput.arrangement import available_cores as available_cores
 from parsl_pool.executors.high_throughput.link import Link, Stage
 from parsl_pool.executors.high_throughput.submission import Submission
@@ -40,9 +40,18 @@ class HighThroughputExecutor(Submission):
         preload: modules that the fork server imports once for all its workers.
         manager_inside: the manager runs inside the interchange process; only on one host. None: if it can.
         provider: where blocks come from; None: this machine.
-        address: this machine's IPv4 address to which managers apart are to connect. None: they use a unix socket, in
-            a private directory, if all of them are on this machine; else 127.0.0.1.
-        worker_port_range: the first and the last port of which one may be used for that; None: any.
+        address: what of this machine managers apart are to connect to: an address, a network in which it has one
+            ("10.0.0.0/8"), an interface ("ib0"), or a host name; it listens nowhere else then. "tunnel": nothing of
+            this machine, but the far end of the provider's SSH connection. None: a unix socket in a private directory,
+            if all managers are on this machine; if they are elsewhere, all its addresses, of which each manager takes
+            the first that answers.
+        worker_port_range: the first and the last port of which one may be used for that. None: any; 54000 to 55000 if
+            managers are elsewhere.
+        worker_ports: two ports of which one may be used, in place of the range: managers need no more than one.
+        interchange_port_range: for configurations written for Parsl; between client and interchange there is no port.
+        loopback_address: used where a port is to be reached from this machine alone; None: 127.0.0.1.
+        address_probe_timeout: seconds that a manager tries to reach the interchange, by all the addresses that it has,
+            before it ends and says what became of each.
         block_start_timeout: seconds that a block's job may run until its manager registers. Then it is replaced; after
             two such blocks in a row the pool is broken.
         worker_debug: each worker keeps a log of its tasks, in `block-BLOCK/MANAGER/worker-NUMBER.log`.
@@ -67,6 +76,10 @@ class HighThroughputExecutor(Submission):
         provider: Any = None,
         address: str | None = None,
         worker_port_range: tuple[int, int] | None = None,
+        worker_ports: tuple[int, int] | None = None,
+        interchange_port_range: tuple[int, int] | None = None,
+        loopback_address: str | None = None,
+        address_probe_timeout: float = 30.0,
         block_start_timeout: float = 60.0,
         worker_debug: bool = False,
         worker_logdir_root: str | os.PathLike[str] | None = None,
@@ -86,8 +99,10 @@ class HighThroughputExecutor(Submission):
         wanted = checks.optional(checks.flag)("manager_inside", manager_inside)
         self.manager_inside = arrangement.is_inside(wanted, provider)
         self._wishes = arrangement.Wishes(
-            checks.optional(checks.ipv4)("address", address),
-            checks.optional(checks.port_range)("worker_port_range", worker_port_range),
+            where.checked_where(
+                address, worker_ports, worker_port_range, interchange_port_range, loopback_address,
+                address_probe_timeout, provider,
+            ),
             checks.seconds("block_start_timeout", block_start_timeout),
         )
         self.say(retries, lost_retries)

@@ -1,61 +1,62 @@
 """Where the managers of one executor meet their interchange: a unix socket if all of them are on this host, or a port.
 
 The socket lies in a directory that only this user can enter, so nobody else gets as far as to connect. A port can be
-reached by every user of this host, at least; CURVE turns them away there, which costs something each time.
+reached by every user of this host, at least; CURVE turns them away there, which costs something each time. where.py
+has what the user may say of it.
 """
 
 from __future__ import annotations
 
 import os
-import random
 import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any
 
 from parsl_pool.errors import ConfigurationError
+from parsl_pool.executors.high_throughput.listening import USUAL_PORTS, connect, endpoints, listening
+from parsl_pool.executors.high_throughput.where import Where
+from parsl_pool.interchange.reach import joined, split
 from parsl_pool.loggers import careful_logger
 from parsl_pool.run_directory import RunDirectory
 
 log = careful_logger("parsl_pool.interchange")
 
-LOOPBACK = "127.0.0.1"
 _NAME = "managers"
 _IPC = "ipc://"
 _SHORT = "/tmp"  # POSIX has it; the usual place for what is temporary may have a long name
-_CONNECT_S = 5.0
 
 
 class MeetingPlace:
     """Its methods are called by the thread that has the executor's blocks, in the order of a life."""
 
-    def __init__(
-        self, directory: RunDirectory, is_local: bool, address: str | None, ports: tuple[int, int] | None
-    ) -> None:
+    def __init__(self, directory: RunDirectory, where: Where, is_local: bool, is_elsewhere: bool) -> None:
         """Find one.
 
         Args:
             directory: the run's own.
+            where: what the user has said of it.
             is_local: all managers will be on this host.
-            address, ports: what the user has asked for: there is to be a port then.
+            is_elsewhere: they are expected to be on others. If both are False nobody knows.
 
         Raises:
             OSError: nobody could connect there; managers would try for ever.
         """
         self._extra: RunDirectory | None = None  # only for the socket
         self._path = ""  # of the socket
-        self._address = ""  # where it really is
-        if is_local and address is None and ports is None:
-            self._path = self._free_path(directory)
+        self._bound = ""  # where the interchange really listens
+        self._offered: list[str] = []  # hosts
+        if is_local and where.address is None and where.ports is None:
+            self._path = self._free_path(directory, where.loopback)
         if self._path:
             self._choices = [_IPC + self._path]
         else:
-            host = address or LOOPBACK
-            _check(host, hint=address is None)
-            self._choices = [f"tcp://{host}:{port}" for port in _shuffled(ports)]
+            found = listening(where, is_elsewhere)
+            self._offered = found.offered
+            ports = USUAL_PORTS if where.ports is None and is_elsewhere else where.ports
+            self._choices = endpoints(found.hosts, ports)
 
-    def _free_path(self, directory: RunDirectory) -> str:
+    def _free_path(self, directory: RunDirectory, loopback: str) -> str:
         """A path that a socket can have, in a directory of ours; "" if there is none."""
         problem: Exception | None = None
         for place in _directories(directory):
@@ -68,17 +69,28 @@ class MeetingPlace:
                 place.close()
         log.warning(
             "managers connect to a port of %s, which every user of this host can reach, though only they are let in: "
-            "a unix socket can't be made (%s)", LOOPBACK, problem,
+            "a unix socket can't be made (%s)", loopback, problem,
         )  # fmt: skip
         return ""
 
-    def addresses(self) -> list[str]:
+    def choices(self) -> list[str]:
         """Where the interchange is to listen: the first of them that is free. Managers come back to the last one."""
-        return [self._address, *self._choices] if self._address else self._choices
+        return [self._bound, *self._choices] if self._bound else self._choices
 
-    def settled(self, address: str) -> None:
+    def settled(self, bound: str) -> None:
         """It listens there."""
-        self._address = address
+        self._bound = bound
+
+    @property
+    def port(self) -> int:
+        """That it listens at."""
+        return split(self._bound.split()[0])[1]
+
+    def addresses(self) -> list[str]:
+        """Where managers are to connect: to any of these."""
+        if self._path or not self._offered:
+            return [self._bound]
+        return [joined(host, self.port) for host in self._offered]
 
     def left_behind(self) -> list[str]:
         """Files and directories that have to be removed when this process can't do it."""
@@ -114,42 +126,9 @@ def _why_not(path: str) -> Exception | None:
             server.bind(path)
             try:
                 os.chmod(path, 0o600)  # whatever the umask is
-                _connect(server)
+                connect(server)
             finally:
                 os.unlink(path)
     except OSError as problem:
         return problem
     return None
-
-
-def _connect(server: socket.socket) -> None:
-    server.listen(1)
-    with socket.socket(server.family) as client:
-        client.settimeout(_CONNECT_S)
-        client.connect(server.getsockname())
-
-
-def _check(host: str, hint: bool) -> None:
-    """Raises OSError if nobody can connect to this machine by that address, or it is another machine's."""
-    with socket.socket() as server:
-        try:
-            server.bind((host, 0))
-            _connect(server)
-        except OSError as problem:
-            more = (
-                "Is the loopback interface up? With manager_inside=True nothing needs a network" if hint
-                else "Is it an address of this machine?"
-            )  # fmt: skip
-            raise OSError(
-                problem.errno,
-                f"managers that are processes of their own connect by {host}, which does not work here: {problem}. "
-                f"{more}",
-            ) from problem
-
-
-def _shuffled(ports: tuple[int, int] | None) -> list[Any]:
-    """In an order of our own: runs that start together should not all try the same ones."""
-    if ports is None:
-        return ["*"]
-    numbers = range(ports[0], ports[1] + 1)
-    return random.sample(numbers, len(numbers))
