@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from bisect import insort
 from collections import deque
+from collections.abc import Callable
 
 from parsl_pool.interchange.columns import RECORD, Results, Tasks
 from parsl_pool.interchange.named_tuple import NamedTuple
@@ -59,16 +60,27 @@ class NotHeld(NamedTuple):
     tasks: int
 
 
+class Load(NamedTuple):
+    """How much a manager has to do."""
+
+    manager: str
+    held: int
+    window: int
+    is_open: int  # 1: it is given tasks
+    idle_s: float  # for how long it has held nothing
+
+
 Effect = SendTasks | SendFunction | SendForget | Deliver | TasksLost | NotHeld
 
 
 class _Seat:
     """A manager, as the broker sees it."""
 
-    __slots__ = ("functions", "held", "name", "open", "queued", "window")
+    __slots__ = ("functions", "held", "idle_since", "name", "open", "queued", "window")
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, now: float) -> None:
         self.name = name
+        self.idle_since = now  # means something while nothing is held
         self.window = 0
         self.held: set[int] = set()
         self.functions: set[int] = set()
@@ -79,7 +91,9 @@ class _Seat:
 class Broker:
     """Matches waiting tasks with managers that have credit."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = lambda: 0.0) -> None:
+        """clock: the time in seconds. It is asked only when a manager has nothing left, and decides nothing."""
+        self._clock = clock
         self._waiting: dict[int, deque[Tasks]] = {}  # priority -> frames; no empty ones
         self._priorities: list[int] = []  # the keys, sorted: a lower number goes first
         self._functions: dict[int, bytes] = {}
@@ -122,9 +136,13 @@ class Broker:
     # -- from managers
 
     def manager_registered(self, name: str, held: list[int]) -> list[Effect]:
-        """A manager is there, perhaps again, and holds these tasks."""
+        """A manager is there, perhaps again, and holds these tasks. One that was closed stays so."""
         old = self._managers.pop(name, None)
-        seat = _Seat(name)
+        seat = _Seat(name, self._clock())
+        if old is not None:
+            seat.open = old.open
+            if not old.held:
+                seat.idle_since = old.idle_since
         seat.held.update(held)
         claimed = len(seat.held)
         for other in self._managers.values():
@@ -161,6 +179,8 @@ class Broker:
         if not seat.held.issuperset(ids):
             return self._results_of_others(seat, results)
         seat.held.difference_update(ids)
+        if not seat.held:
+            seat.idle_since = self._clock()
         effects: list[Effect] = [Deliver(results)]
         self._enqueue(seat)
         if self._priorities:
@@ -185,6 +205,8 @@ class Broker:
             self.late += tasks.count
             return [NotHeld(name, len(set(ids) - seat.held))]
         seat.held.difference_update(ids)
+        if not seat.held:
+            seat.idle_since = self._clock()
         frames = self._waiting.get(tasks.priority)
         if frames is None:
             frames = self._waiting[tasks.priority] = deque()
@@ -271,9 +293,13 @@ class Broker:
         seat = self._managers.get(name)
         return seat is not None and task in seat.held
 
-    def managers(self) -> list[tuple[str, int, int]]:
-        """Name, held tasks and window of each."""
-        return [(seat.name, len(seat.held), seat.window) for seat in self._managers.values()]
+    def loads(self) -> list[Load]:
+        """How much each manager has to do."""
+        now = self._clock()
+        return [
+            Load(seat.name, len(seat.held), seat.window, int(seat.open), 0.0 if seat.held else now - seat.idle_since)
+            for seat in self._managers.values()
+        ]
 
     @property
     def placed(self) -> int:

@@ -20,13 +20,15 @@ from functools import partial
 from time import monotonic
 from typing import Any
 
+from parsl_pool._version import __version__
 from parsl_pool.errors import BadMessage
 from parsl_pool.interchange import broker, columns, launch, lent, shortage, stream, title, wire
 from parsl_pool.interchange.free_memory import Ebb
 from parsl_pool.interchange.log_file import ProcessLog
 from parsl_pool.interchange.loop import Loop
-from parsl_pool.interchange.manager import Manager, Upward
+from parsl_pool.interchange.manager import Manager, Upward, python_version
 from parsl_pool.interchange.rubbish import Rubbish, check
+from parsl_pool.interchange.standing import Standing
 from parsl_pool.interchange.task_messages import TaskMessage
 
 INSIDE = "inside"
@@ -45,7 +47,8 @@ class Interchange:
         self._loop, self._client = loop, client
         self._fork_server = fork_server
         self._before_ready = before_ready
-        self._broker = broker.Broker()
+        self._broker = broker.Broker(monotonic)
+        self._draining: dict[str, str] = {}  # managers that are to end when they have finished, and why
         self._inside: Manager | None = None
         self._door: Any = None  # ManagersDoor, when managers are apart
         self._rubbish = Rubbish(lambda text: self._tell(wire.Notice(30, text)))
@@ -125,6 +128,10 @@ class Interchange:
                 self._door.broadcast(record)
         elif isinstance(record, wire.ForTask):
             self._to_task(record)
+        elif isinstance(record, wire.Hold):
+            self._broker.manager_closed(record.manager)
+        elif isinstance(record, wire.Drain):
+            self._drain(record)
         elif isinstance(record, wire.Ping):
             self._tell(wire.Pong(record.number))
         elif isinstance(record, wire.Ask):
@@ -177,6 +184,21 @@ class Interchange:
             self._inside.kill(record)
         elif name is not None:
             self._door.send(name, record)
+
+    def _drain(self, record: wire.Drain) -> None:
+        """Give a manager no more tasks, then tell it so; it ends when it has finished what it has begun."""
+        if self._door is None:
+            self._log.write("no manager is apart that could be drained: one inside ends with the interchange", 30)
+            return
+        self._broker.manager_closed(record.manager)
+        self._door.send(record.manager, record)
+
+    def _drains(self, message: wire.Draining) -> None:
+        """It says so by each of its connections."""
+        self._drain(wire.Drain(message.manager, message.reason))
+        if message.manager not in self._draining:
+            self._draining[message.manager] = message.reason
+            self._tell(message)
 
     def _to_task(self, record: wire.ForTask) -> None:
         name = self._broker.holder(record.task)
@@ -255,10 +277,12 @@ class Interchange:
             self._tell(message, [os.dup(self._inside.page_descriptor(message.worker))])
         elif isinstance(message, wire.Dropped):
             self._rubbish.drop(f"at manager {name}: {message.reason}")
-        elif isinstance(message, (wire.WorkerUp, wire.WorkerGone)) and message.manager != name:
+        elif isinstance(message, (wire.WorkerUp, wire.WorkerGone, wire.Draining)) and message.manager != name:
             self._rubbish.drop(f"{type(message).__name__} of another manager, from {name}")
         elif isinstance(message, (wire.WorkerUp, wire.WorkerGone, wire.Broken, wire.Notice)):
             self._tell(message)
+        elif isinstance(message, wire.Draining):
+            self._drains(message)
         else:
             self._rubbish.drop(f"{type(message).__name__} from a manager")
 
@@ -272,9 +296,12 @@ class Interchange:
 
     def manager_gone(self, name: str, host: str, block: str, reason: str, expected: bool) -> None:
         """A manager's connection has ended, or it has been silent for too long."""
+        why = self._draining.pop(name, None)
         expected = expected or self._stopping
         for effect in self._broker.manager_gone(name):
             if isinstance(effect, broker.TasksLost):
+                if why is not None and not effect.tasks:  # we may see its end before its last word
+                    expected, reason = True, f"it was drained: {why}"
                 self._tell(wire.ManagerGone(name, host, block, reason, effect.tasks, expected))
 
     def _perform(self, effects: list[broker.Effect]) -> None:
@@ -305,8 +332,17 @@ class Interchange:
         self._rubbish.drop(f"manager {effect.manager} spoke of {effect.tasks} tasks that it does not hold")
 
     def _state(self, number: int) -> wire.State:
-        lines = ["\t".join(map(str, fields)) for fields in self._broker.managers()]
+        lines = [line for load in self._broker.loads() if (line := self._line(load))]
         return wire.State(number, self._broker.waiting, self._broker.placed, self._rubbish.count, lines)
+
+    def _line(self, load: broker.Load) -> str:
+        if self._inside is None:
+            standing = self._door.standing(load, int(load.manager in self._draining))
+            return standing.line() if standing is not None else ""
+        return Standing(
+            load.manager, load.held, load.window, load.is_open, 0, int(1000 * load.idle_s), self._inside.core.workers,
+            self._inside.block, self._inside.host, os.getpid(), python_version(), __version__,
+        ).line()  # fmt: skip
 
     # -- the end
 

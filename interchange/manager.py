@@ -42,7 +42,7 @@ from parsl_pool.interchange.stopped import await_ends
 from parsl_pool.interchange.task_messages import TaskMessage, TaskMessages
 from parsl_pool.interchange.worker_handle import WorkerHandle, new_worker
 
-Upward = wire.Record | columns.Results | TaskMessage
+Upward = wire.Record | columns.Results | columns.Tasks | TaskMessage
 
 _FLUSH = wire.KIND[wire.Flush]
 _TICK_S = 0.002
@@ -66,13 +66,14 @@ class Manager:
         fork_server: launch.Helper | None = None,
     ) -> None:
         self.name = name
-        self.host = socket.gethostname()
+        self.host, self.block = socket.gethostname(), settings.block
         self.core = core.ManagerCore(
             settings.workers, settings.max_tasks_per_child, eager=bool(settings.eager)
         )
         self._loop, self._settings = loop, settings
         self._report, self._on_stopped = report, on_stopped
         self._keep = keep  # what a process wrote to stderr
+        self.on_drained: Callable[[], None] = lambda: None
         self._workers: dict[int, WorkerHandle] = {}
         self._functions: dict[int, bytes] = {}
         self._wanted: dict[int, list[int]] = {}  # function that has not come -> workers that wait for it
@@ -137,6 +138,10 @@ class Manager:
             worker.verdict = (worker.page.words[TASK], wire.KILLED, f"by {launch.signal_name(signum)}")
             worker.signal(signum)
 
+    def drain(self) -> None:
+        """Give back what no worker has begun, and take nothing more; call `on_drained` when the rest is done."""
+        self._perform(self.core.drain(monotonic_ns()))
+
     def stop(self, now: bool) -> None:
         """End all workers, then call `on_stopped`. now: don't wait for their exit handlers."""
         if self._stopping:
@@ -186,6 +191,10 @@ class Manager:
             elif type(effect) is core.Retire:
                 self._workers[effect.worker].expected = True
                 self._put(self._workers[effect.worker], wire.frame(wire.Stop(0)))
+            elif type(effect) is core.GiveBack:
+                self._report(effect.tasks)
+            elif type(effect) is core.Drained:
+                self.on_drained()
             elif type(effect) is core.GiveUp:
                 by = " (perhaps its initializer ends it)" if self._settings.initializer else ""
                 self._give_up(f"{effect.reason}, the last one by {self._last_end}{by}")

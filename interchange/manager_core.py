@@ -13,7 +13,9 @@ from collections import deque
 from struct import unpack_from
 
 from parsl_pool.interchange.columns import Tasks, goes_with, single
+from parsl_pool.interchange.manager_effects import Drained as Drained
 from parsl_pool.interchange.manager_effects import Effect as Effect
+from parsl_pool.interchange.manager_effects import GiveBack as GiveBack
 from parsl_pool.interchange.manager_effects import GiveUp as GiveUp
 from parsl_pool.interchange.manager_effects import Lost as Lost
 from parsl_pool.interchange.manager_effects import Release as Release
@@ -64,6 +66,7 @@ class ManagerCore:
         self.most_extra = max(EXTRA_LEAST, 2 * workers)  # workers in the places of those that wait
         self._sent = 0  # what all seats had been sent when that was last asked
         self.stopping = False
+        self.draining = False
         self.failures = 0  # workers in a row that ended before they were ready
         self._refused_until = 0  # the system has just refused to start one
         self._next = 0
@@ -80,7 +83,9 @@ class ManagerCore:
 
     def _fill(self, now: int) -> list[Effect]:
         effects: list[Effect] = []
-        if self.stopping or (self.seats and now < self._refused_until):  # with none there is nobody to wait for
+        if self.stopping or self.draining:
+            return effects
+        if self.seats and now < self._refused_until:  # with none there is nobody to wait for
             return effects
         alive = starting = 0
         for seat in self.seats.values():
@@ -138,7 +143,7 @@ class ManagerCore:
             effects.append(Lost(worker, task))
             self._over(seat, task, effects)
         self._requeue(seat, list(seat.held))
-        if seat.state is SeatState.STARTING and blame and not self.stopping:
+        if seat.state is SeatState.STARTING and blame and not (self.stopping or self.draining):
             self.failures += 1
             if self.failures >= self.start_failures:
                 return [*effects, GiveUp(f"{self.failures} workers in a row ended before they were ready")]
@@ -192,6 +197,25 @@ class ManagerCore:
         self.stopping = True
         self.queue.clear()
         self.queued = 0
+
+    def drain(self, now: int) -> list[Effect]:
+        """Begin nothing more, and give back what no worker has begun; what runs goes on, and then all is done."""
+        self.draining = True
+        effects: list[Effect] = [
+            self._take_back(seat) for seat in self.seats.values() if len(seat.held) > 1 and not seat.taking_back
+        ]
+        return effects + self._dispatch(now)
+
+    def _hand_back(self) -> list[Effect]:
+        effects: list[Effect] = [GiveBack(tasks) for tasks in reversed(self.queue)]  # each goes before the others there
+        self.queue.clear()
+        self.queued = 0
+        if self.window:
+            self.window = 0
+            effects.append(SetWindow(0))
+        if not any(seat.held for seat in self.seats.values()):
+            effects.append(Drained())
+        return effects
 
     # -- tasks
 
@@ -291,6 +315,8 @@ class ManagerCore:
         return max(1, min(BATCH_MOST, BATCH_NS // expected, share))
 
     def _dispatch(self, now: int) -> list[Effect]:
+        if self.draining:
+            return self._hand_back()
         effects: list[Effect] = []
         while self.queue and self.idle and (len(self.seats) <= self.workers or not self._is_full()):
             _number, seat = self.idle.popitem()
@@ -380,11 +406,14 @@ class ManagerCore:
         effects: list[Effect] = []
         for seat in self.seats.values():
             if len(seat.held) > 1 and not seat.taking_back and now - seat.progress >= STUCK_NS:
-                seat.taking_back = True
-                _, place, base = next(iter(seat.held.values()))
-                seat.taken_from = base + place + 1
-                effects.append(TakeBack(seat.number, seat.taken_from, seat.sent))
+                effects.append(self._take_back(seat))
         return effects
+
+    def _take_back(self, seat: Seat) -> TakeBack:
+        seat.taking_back = True
+        _, place, base = next(iter(seat.held.values()))
+        seat.taken_from = base + place + 1
+        return TakeBack(seat.number, seat.taken_from, seat.sent)
 
     def taken_back(self, worker: int, started: int, now: int) -> list[Effect]:
         """The worker can no longer begin what had an index of at least `started`."""

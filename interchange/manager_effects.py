@@ -58,4 +58,14 @@ class SetWindow(NamedTuple):
     tasks: int
 
 
-Effect = Send | Start | Retire | TakeBack | Lost | Release | GiveUp | SetWindow
+class GiveBack(NamedTuple):
+    """Return these to the broker: no worker has begun them, and none will."""
+
+    tasks: Tasks
+
+
+class Drained(NamedTuple):
+    """No task is left here, and there will be none."""
+
+
+Effect = Send | Start | Retire | TakeBack | Lost | Release | GiveUp | SetWindow | GiveBack | Drained

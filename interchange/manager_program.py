@@ -12,12 +12,13 @@ import signal
 import socket
 import sys
 from time import monotonic
+from typing import Any
 
 from parsl_pool import portable
 from parsl_pool._version import __version__
 from parsl_pool.errors import BadMessage
 from parsl_pool.interchange import columns, curve, lent, no_way, race, shared_memory, wire
-from parsl_pool.interchange.inline import inline_message, inline_results
+from parsl_pool.interchange.inline import inline_message, inline_results, inline_tasks
 from parsl_pool.interchange.log_file import ProcessLog, make_private
 from parsl_pool.interchange.loop import Loop
 from parsl_pool.interchange.manager import Manager, Upward, python_version
@@ -47,6 +48,8 @@ class ManagerProgram:
         self._rubbish = Rubbish(self._say)
         self._stopping = False
         self._address = self._ticket.address  # that leads to the interchange
+        self._draining = ""  # why
+        self._is_empty = self._is_released = False  # no task is here; none is on its way to us
         self._log = ProcessLog(f"manager-{self.name}")
         self._link = Uplink(loop, self.name, self)
         self._beat()
@@ -82,6 +85,8 @@ class ManagerProgram:
         )  # fmt: skip
         if manager is not None:
             self._link.send(wire.Window(manager.core.window))
+        if self._draining:
+            self._link.send(wire.Draining(self.name, self._draining))
 
     def dropped(self, reason: str) -> None:
         """A message of the interchange's was none."""
@@ -104,6 +109,8 @@ class ManagerProgram:
                 self._link.send_shared(message)
             else:
                 self._link.send_results(inline_results(message))
+        elif isinstance(message, columns.Tasks):
+            self._link.send_back(inline_tasks(message))
         elif isinstance(message, TaskMessage):
             shares = self._claims >= 0 and portable.has_proc()
             self._link.send_message(message if shares else inline_message(message))
@@ -154,6 +161,10 @@ class ManagerProgram:
             manager.messages.for_task(record)
         elif isinstance(record, wire.KillWorkers):
             manager.kill_workers(record.signal)
+        elif isinstance(record, wire.Drain):
+            self._is_released = True
+            self._drain(manager, record.reason)
+            self.delivered()
         elif not isinstance(record, wire.Pong):
             raise BadMessage(f"a {type(record).__name__}")
 
@@ -175,7 +186,8 @@ class ManagerProgram:
         if settings.worker_log_dir and settings.worker_log_dir != settings.log_dir:
             make_private(settings.worker_log_dir)
         self._log.open(settings.worker_log_dir, self._warn_soon)
-        settings = wire.Settings(*settings[:-2], self.name, self._block)
+        values: dict[str, Any] = dict(zip(wire.Settings.__annotations__, settings))
+        settings = wire.Settings(**{**values, "manager": self.name, "block": self._block})
         where = self._address
         self._log.write(f"begun in block {self._block!r}, {settings.workers} workers, interchange at {where}")
         self._claims = self._open_claims(settings)
@@ -185,6 +197,7 @@ class ManagerProgram:
         self._manager = Manager(
             self._loop, self.name, settings, descriptors, self._report, self._stopped, self._log.keep
         )
+        self._manager.on_drained = self._emptied
         self.greet([])  # now with what we know
         self._manager.begin()
 
@@ -198,6 +211,30 @@ class ManagerProgram:
             return os.open(f"/proc/{settings.client_pid}/fd/{settings.claims_fd}", os.O_RDWR | os.O_CLOEXEC)
         except OSError:
             return -1
+
+    # -- draining
+
+    def _drain(self, manager: Manager, reason: str) -> None:
+        """Finish what runs, give back the rest, and end when all of it has arrived."""
+        if self._draining or self._stopping:
+            return
+        self._draining = reason
+        self._log.write(f"draining: {reason}")
+        self._link.send(wire.Draining(self.name, reason))
+        manager.drain()
+
+    def _emptied(self) -> None:
+        self._is_empty = True
+        self.delivered()
+
+    def delivered(self) -> None:
+        """The client has all that we have said, or something else has come that we had to wait for."""
+        if self._is_empty and self._is_released:
+            self._loop.call_at(monotonic(), self._leave)  # not in the midst of a message
+
+    def _leave(self) -> None:
+        if self._is_empty and self._link.has_delivered():
+            self.stop(False)
 
     # -- the end
 

@@ -20,9 +20,11 @@ import zmq
 from parsl_pool import portable
 from parsl_pool.errors import BadMessage
 from parsl_pool.interchange import columns, curve, lent, pieces, wire
+from parsl_pool.interchange.broker import Load
 from parsl_pool.interchange.inline import inline_tasks
 from parsl_pool.interchange.loop import Loop
 from parsl_pool.interchange.rubbish import check
+from parsl_pool.interchange.standing import Standing
 from parsl_pool.interchange.stopped import is_there
 from parsl_pool.interchange.task_messages import TaskMessage
 from parsl_pool.interchange.uplink import is_kept
@@ -54,11 +56,15 @@ class _Connection:
 class _Peer:
     """A manager that has registered, and the connection by which it has."""
 
-    __slots__ = ("block", "come", "come_bytes", "connection", "host", "lent", "pid", "pidfd", "safe", "seen", "shares")
+    __slots__ = (
+        "block", "come", "come_bytes", "connection", "host", "lent", "pid", "pidfd", "python", "safe", "seen", "shares",
+        "version", "workers",
+    )  # fmt: skip
 
     def __init__(self, connection: _Connection, record: wire.Register, now: float) -> None:
         self.connection = connection
         self.host, self.pid, self.block = record.host, record.pid, record.block
+        self.workers, self.python, self.version = record.workers, record.python, record.version
         self.seen = now
         self.pidfd = -1
         self.come = self.safe = 0  # messages that the manager keeps: how many came, and how many the client has
@@ -179,7 +185,7 @@ class ManagersDoor:
         elif isinstance(message, wire.Stop):
             self._leave(name, "it has ended as it was told", expected=True)
         elif not isinstance(message, wire.Pong):
-            if peer.lent and isinstance(message, columns.Results):
+            if peer.lent and isinstance(message, (columns.Results, columns.Tasks)):
                 for task in message.task_ids():
                     lent.close(peer.lent.pop(task, []))
             self._receive(name, message)
@@ -320,6 +326,16 @@ class ManagersDoor:
                 self._send(peer.connection, lent.message(*tasks.message(), descriptors))
             else:
                 self._send(peer.connection, lent.message(*inline_tasks(tasks).message(), []))
+
+    def standing(self, load: Load, draining: int) -> Standing | None:
+        """What is known of a manager; None if it is none of these."""
+        peer = self._peers.get(load.manager)
+        if peer is None:
+            return None
+        return Standing(
+            load.manager, load.held, load.window, load.is_open, draining, int(1000 * load.idle_s), peer.workers,
+            peer.block, peer.host, peer.pid, peer.python, peer.version,
+        )  # fmt: skip
 
     def broadcast(self, record: wire.Record) -> None:
         """Send every manager a control message."""

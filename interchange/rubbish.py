@@ -55,7 +55,7 @@ def check(record: wire.Record) -> None:
             record.topic
         )
     elif isinstance(record, wire.Register):
-        good = record.workers >= 0 and _is_pid(record.pid) and (record.host + record.block).isprintable()
+        good = record.workers >= 0 and _is_pid(record.pid) and _is_line(record)
     elif isinstance(record, wire.WorkerUp):
         good = record.worker >= 0 and _is_pid(record.pid)  # the client may signal it
     elif isinstance(record, wire.Notice):
@@ -76,6 +76,11 @@ def may_have_memory(record: wire.Record, descriptors: int) -> bool:
     if isinstance(record, wire.Bulk):
         return record.status != wire.SKIPPED
     return isinstance(record, wire.FromTask) and descriptors == 1 and not record.body
+
+
+def _is_line(record: wire.Register) -> bool:
+    """True if its texts can stand in a line."""
+    return (record.host + record.block + record.python + record.version).isprintable()
 
 
 def _is_topic(topic: str) -> bool:

@@ -63,6 +63,9 @@ class Owner(Protocol):
     def copied(self) -> None:
         """All results that were sent are kept here now."""
 
+    def delivered(self) -> None:
+        """The client has everything that was to arrive."""
+
 
 class Uplink:
     """Sends a manager's messages, and brings those for it. Belongs to the manager's loop.
@@ -167,6 +170,17 @@ class Uplink:
         self._kept.append((data, results.ids, descriptors, _nothing))
         self._put(data)
 
+    def send_back(self, tasks: columns.Tasks) -> None:
+        """See that these tasks get back to the broker. Until then they are ours."""
+        self._flush()
+        data = bytes((wire.TASKS, 0)) + tasks.encode()
+        self._kept.append((data, tasks.ids, [], _nothing))
+        self._put(data)
+
+    def has_delivered(self) -> bool:
+        """True if the client has everything that was to arrive, and there is a connection."""
+        return self._is_up and not self._kept and not self._results
+
     def send_message(self, message: TaskMessage) -> None:
         """See that this arrives, before the results that come after it."""
         self._flush()
@@ -237,6 +251,8 @@ class Uplink:
             lent.close(descriptors)
             delivered()
             self._taken += 1
+        if not self._kept:
+            self._owner.delivered()
 
     def close(self) -> None:
         """Send the rest, if anybody is there, and end."""

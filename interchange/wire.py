@@ -189,6 +189,32 @@ class Returned(NamedTuple):
     tasks: list[int]
 
 
+class Hold(NamedTuple):
+    """Client to interchange: give this manager no more tasks. It goes on with those that it has, and stays."""
+
+    manager: str
+
+
+class Drain(NamedTuple):
+    """Client to interchange to manager: finish what runs, give back the rest, deliver, and end.
+
+    From the interchange it also says: all that was sent to you has been sent before this.
+    """
+
+    manager: str
+    reason: str
+
+
+class Draining(NamedTuple):
+    """Manager to interchange to client: I am doing that, because I was told to or my time is nearly over.
+
+    The interchange answers with a Drain; not before that has come can the manager end.
+    """
+
+    manager: str
+    reason: str
+
+
 class WorkerUp(NamedTuple):
     """A worker runs. To the client with the descriptor of its page if the manager is on the same host."""
 
@@ -280,7 +306,7 @@ class FromTask(NamedTuple):
 
 
 class State(NamedTuple):
-    """A snapshot of the interchange. `managers`: one line each, fields joined by tabs."""
+    """A snapshot of the interchange. `managers`: one line each, see standing.py."""
 
     number: int
     waiting: int
@@ -371,7 +397,7 @@ Record = (
     Hello | Settings | Ready | Function | Forget | Kill | KillWorkers | Stop | Ping | Pong | Register
     | Refused | WhoAreYou | Taken | Window | Returned | WorkerUp | WorkerGone | ManagerUp | ManagerGone | TasksLost
     | Broken | Notice | Ask | State | ForTask | FromTask | Facts | Dropped | Spawn | Spawned | Exited | Up | Flush
-    | Need | InitializerFailed | Bulk | Waiting
+    | Need | InitializerFailed | Bulk | Waiting | Hold | Drain | Draining
 )
 
 RECORDS: dict[int, type[Any]] = {
@@ -413,6 +439,9 @@ RECORDS: dict[int, type[Any]] = {
     54: InitializerFailed,
     55: Bulk,
     56: Waiting,
+    57: Hold,
+    58: Drain,
+    59: Draining,
 }
 """Kind -> record."""
 

@@ -59,6 +59,7 @@ class SimulatedNode:
         self._queue: deque[_Task] = deque()
         self._calls: dict[int, Any] = {}  # function -> the callable, or why there is none
         self._stopping = self._ended = False
+        self._draining = ""  # why
         self._link = Uplink(loop, self.name, self, context)
 
     # -- the Owner of the uplink
@@ -84,10 +85,21 @@ class SimulatedNode:
             )
         )  # fmt: skip
         if workers:
-            self._link.send(wire.Window(min(2 * workers, _MOST_WAITING)))
+            self._link.send(wire.Window(0 if self._draining else min(2 * workers, _MOST_WAITING)))
+        if self._draining:
+            self._link.send(wire.Draining(self.name, self._draining))
 
     def copied(self) -> None:
         """Nothing of ours is lent."""
+
+    def delivered(self) -> None:
+        """The client has all that we have said."""
+        if self._draining and not self._held:
+            self._loop.call_at(monotonic(), self._leave)  # not in the midst of a message
+
+    def _leave(self) -> None:
+        if not self._held and self._link.has_delivered():
+            self._end()
 
     def dropped(self, reason: str) -> None:
         """A message of the interchange's was none."""
@@ -111,6 +123,12 @@ class SimulatedNode:
                 self._calls.pop(number, None)
         elif isinstance(record, wire.Kill):
             self._kill(record)
+        elif isinstance(record, wire.Drain):
+            if not self._draining:  # what it holds it finishes, though a real one would give back some of it
+                self._draining = record.reason
+                self._link.send(wire.Window(0))
+                self._link.send(wire.Draining(self.name, record.reason))
+            self.delivered()
         elif isinstance(record, wire.WhoAreYou):
             self._link.renew()
         elif isinstance(record, wire.Ping):

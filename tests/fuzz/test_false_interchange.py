@@ -33,9 +33,11 @@ FUZZ = rules(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.
 # What an interchange may say. Those beside it end the manager, its connection or a worker.
 ACCEPTED = {
     columns.Tasks, wire.Settings, wire.Refused, wire.WhoAreYou, wire.Ping, wire.Pong, wire.Stop, wire.Function,
-    wire.Forget, wire.Kill, wire.KillWorkers, wire.Taken, wire.ForTask,
+    wire.Forget, wire.Kill, wire.KillWorkers, wire.Taken, wire.ForTask, wire.Drain,
 }  # fmt: skip
-OBEYED = {columns.Tasks, wire.Refused, wire.WhoAreYou, wire.Stop, wire.Function, wire.KillWorkers, wire.Taken}
+OBEYED = {
+    columns.Tasks, wire.Refused, wire.WhoAreYou, wire.Stop, wire.Function, wire.KillWorkers, wire.Taken, wire.Drain,
+}  # fmt: skip
 
 
 # ---- who has not its keys

@@ -33,6 +33,7 @@ class FakeWorker:
     def __init__(self, number: int, max_tasks: int) -> None:
         self.number, self.max_tasks = number, max_tasks
         self.alive = True
+        self.is_retired = False  # told to end when it has nothing to do
         self.idle = False  # nothing that was taken back is on its way to it
         self.doing = Doing.START
         self.inbox: deque[list[int]] = deque()
@@ -44,7 +45,7 @@ class FakeWorker:
         self.ran: list[int] = []
 
     def can_step(self) -> bool:
-        return self.alive and not (self.doing is Doing.TAKE and not self.batch and not self.inbox)
+        return self.alive and (self.is_retired or self.doing is not Doing.TAKE or bool(self.batch or self.inbox))
 
     def step(self) -> None:
         """The next thing that the worker does, as seen from outside."""
@@ -52,6 +53,8 @@ class FakeWorker:
             case Doing.START:
                 self.messages.append(("up", 0, False))
                 self.doing = Doing.TAKE
+            case Doing.TAKE if not self.batch and not self.inbox:
+                self.alive = False  # it is retired
             case Doing.TAKE:
                 if not self.batch:
                     self.batch.extend(self.inbox.popleft())
@@ -81,6 +84,10 @@ class FakeWorker:
                 self.alive = self.doing is not Doing.SAY_LAST
                 self.doing = Doing.TAKE
 
+    def runs(self) -> bool:
+        """True while it is at a task, which may have begun to wait for others."""
+        return self.alive and self.doing is Doing.PUT and self.status == OK
+
     def flush(self) -> None:
         """Say that there are results, in the middle of a batch."""
         self.messages.append(("flush", len(self.records), False))
@@ -99,6 +106,8 @@ class FakeNode:
         self.ran = Counter[int]()  # by workers that are gone
         self.finished: list[int] = []
         self.lost: list[int] = []
+        self.returned: list[int] = []  # to the broker
+        self.has_lent = False  # a worker's place, while its task waited
         self.given_up = False
         self.met: set[str] = set()
         self.perform(self.core.begin(self.now))
@@ -120,7 +129,19 @@ class FakeNode:
                     worker.skip_from, worker.skip_to = effect.first, effect.last
                     self.perform(self.core.taken_back(effect.worker, worker.started, self.now))
                 case core.SetWindow():
-                    assert self.core.workers <= effect.tasks <= self.core.workers * core.WINDOW_MOST
+                    lent = 2 * self.core.waiting
+                    assert self.core.workers <= effect.tasks <= self.core.workers * core.WINDOW_MOST + lent or (
+                        self.core.draining and not effect.tasks
+                    )
+                case core.Retire():
+                    self.met.add("retired")
+                    self.workers[effect.worker].is_retired = True
+                case core.GiveBack():
+                    self.met.add("given back")
+                    self.returned += effect.tasks.task_ids()
+                case core.Drained():
+                    assert self.core.draining and not self.core.held_tasks()
+                    self.met.add("drained")
                 case core.Lost():
                     self.lost.append(effect.task)
                 case core.GiveUp():
@@ -153,6 +174,10 @@ class FakeNode:
         kind, committed, idle = worker.messages.popleft()
         if kind == "up":
             self.perform(self.core.worker_ready(worker.number, self.now))
+        elif kind in ("waits", "goes on"):
+            self.met.add(kind)
+            self.has_lent = True
+            self.perform(self.core.waits(worker.number, kind == "waits", self.now))
         else:
             self.read_page(worker, committed, idle, nanoseconds)
 
@@ -163,6 +188,14 @@ class FakeNode:
         if effects:
             self.met.add("taken back")
         self.perform(effects)
+
+    def trim(self) -> None:
+        """As is done now and then while there are more workers than places."""
+        if self.core.has_extra():
+            self.perform(self.core.trim(self.now))
+
+    def drain(self) -> None:
+        self.perform(self.core.drain(self.now))
 
     def reap(self, worker: FakeWorker) -> None:
         """Its end is noticed."""
@@ -184,24 +217,31 @@ class FakeNode:
 
     def check(self) -> None:
         here = self.core.held_tasks()
-        everything = [*here, *self.finished, *self.lost]
+        everything = [*here, *self.finished, *self.lost, *self.returned]
         assert sorted(everything) == sorted(self.submitted), "each task is in exactly one place"
         ran = self.ran + Counter(task for worker in self.workers.values() for task in worker.ran)
         assert not [task for task, times in ran.items() if times > 1], "a task ran twice"
         queued = [task for frame in self.core.queue for task in frame.task_ids()]
         assert self.core.queued == len(queued)
-        assert not set(queued) & set(ran), "what has been begun waits for nobody"
+        assert not {*queued, *self.returned} & set(ran), "what has been begun waits for nobody"
         for worker in self.workers.values():
             assert not self.max_tasks or len(worker.ran) <= self.max_tasks
-        assert not (queued and self.core.idle)
+        assert not (queued and self.core.idle) or self.core.has_extra()  # who has got a place may have to wait for it
         for number, seat in self.core.idle.items():
             assert seat.state is SeatState.READY and not seat.held and self.core.seats[number] is seat
-        if not self.given_up:
-            states = Counter(seat.state for seat in self.core.seats.values())
-            able = states[SeatState.STARTING] + states[SeatState.READY]
-            enough = able == self.core.workers if self.core.eager else states[SeatState.STARTING] >= len(queued)
-            assert enough or able == self.core.workers, "a worker is missing"
+        if self.core.draining:
+            assert not queued and not self.core.window
+        elif not self.given_up:
+            self._check_workers(len(queued))
         assert all(len(seat.held) <= 2 * core.BATCH_MOST for seat in self.core.seats.values())
+
+    def _check_workers(self, queued: int) -> None:
+        states = Counter(seat.state for seat in self.core.seats.values())
+        able = states[SeatState.STARTING] + states[SeatState.READY]
+        extra = able - self.core.workers
+        enough = extra >= 0 if self.core.eager else states[SeatState.STARTING] >= queued
+        assert enough or extra >= 0, "a worker is missing"
+        assert extra <= (self.core.most_extra if self.has_lent else 0), "there are too many workers"
 
     def check_nobody_waits_in_vain(self) -> None:
         """After a tick: what has not been begun waits behind another task only while that may be short."""
@@ -219,6 +259,7 @@ class FakeNode:
         for _ in range(100_000):
             self.now += core.STUCK_NS
             self.tick()
+            self.trim()
             busy = False
             for worker in list(self.workers.values()):
                 while worker.can_step():

@@ -9,6 +9,7 @@ from parsl_pool.interchange.broker import (
     Broker,
     Deliver,
     Effect,
+    Load,
     NotHeld,
     SendForget,
     SendFunction,
@@ -39,7 +40,8 @@ drawn = Drawn(
 class ModelSeat:
     """A manager, as the model sees it."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: float) -> None:
+        self.idle_since = now
         self.window = 0
         self.is_open = True
         self.held: dict[int, Tasks] = {}  # id -> the frame it came in
@@ -57,7 +59,8 @@ class ModelSeat:
 class BrokerMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.broker = Broker()
+        self.now = 0.0
+        self.broker = Broker(lambda: self.now)
         self.seats: dict[str, ModelSeat] = {}
         self.waiting: dict[int, deque[int]] = {}
         self.functions: dict[int, bytes] = {}
@@ -119,6 +122,16 @@ class BrokerMachine(RuleBasedStateMachine):
         assert len(seat.held) <= seat.window, "no more than it has asked for"
         assert frame.payload == b"".join(b"task %d" % task for task in frame.task_ids())
 
+    def takes_from(self, seat: ModelSeat, ids: list[int]) -> None:
+        for task in ids:
+            del seat.held[task]
+        if ids and not seat.held:
+            seat.idle_since = self.now
+
+    @rule(seconds=st.sampled_from([0.5, 2.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.now += seconds
+
     # -- the client's events
 
     @rule(count=st.integers(1, 6), priority=st.integers(-1, 1), function=FUNCTIONS)
@@ -150,9 +163,10 @@ class BrokerMachine(RuleBasedStateMachine):
     @rule(name=MANAGERS, strangers=st.integers(0, 2))
     def manager_registered(self, name: str, strangers: int) -> None:
         self.note("manager_registered", name)
-        old = self.seats.get(name, ModelSeat())
+        old = self.seats.get(name, ModelSeat(self.now))
         kept = dict(list(old.held.items())[1:])  # it has lost the first, and has some that nobody knows of
-        new = self.seats[name] = ModelSeat()
+        new = self.seats[name] = ModelSeat(self.now if old.held else old.idle_since)
+        new.is_open = old.is_open
         for task in range(self.next_id, self.next_id + strangers):
             self.of_task[task] = (0, 1)
             kept[task] = tasks([task])
@@ -184,9 +198,8 @@ class BrokerMachine(RuleBasedStateMachine):
         if seat is None or not seat.held:
             return
         ids = data.draw(st.lists(st.sampled_from(sorted(seat.held)), min_size=1, unique=True))
-        for task in ids:
-            del seat.held[task]
-            assert task not in self.done
+        assert self.done.isdisjoint(ids)
+        self.takes_from(seat, ids)
         self.perform(self.broker.results_arrived(name, results(ids)))
         assert self.done.issuperset(ids)
 
@@ -207,8 +220,7 @@ class BrokerMachine(RuleBasedStateMachine):
         if seat is None or not others:
             return
         ids = data.draw(st.lists(st.sampled_from(sorted(seat.held)), unique=True)) if seat.held else []
-        for task in ids:
-            del seat.held[task]
+        self.takes_from(seat, ids)
         first, *effects = self.broker.results_arrived(name, results([*others, *ids]))
         assert first == NotHeld(name, len(others))
         self.perform(effects)
@@ -219,7 +231,7 @@ class BrokerMachine(RuleBasedStateMachine):
         others = [task for other in self.seats if other != name for task in self.seats[other].held]
         if name in self.seats or not others:
             return
-        self.seats[name] = ModelSeat()
+        self.seats[name] = ModelSeat(self.now)
         assert self.broker.manager_registered(name, others) == [NotHeld(name, len(others))]
 
     @rule(name=MANAGERS, data=st.data())
@@ -231,8 +243,7 @@ class BrokerMachine(RuleBasedStateMachine):
         first = data.draw(st.sampled_from(sorted(seat.held)))
         priority, function = self.of_task[first]
         ids = [task for task in sorted(seat.held) if task >= first and self.of_task[task] == (priority, function)]
-        for task in ids:
-            del seat.held[task]
+        self.takes_from(seat, ids)
         self.waiting.setdefault(priority, deque()).extendleft(reversed(ids))
         self.perform(self.broker.tasks_returned(name, tasks(ids, function, priority)))
 
@@ -269,8 +280,14 @@ class BrokerMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_broker_tells_its_managers(self) -> None:
-        expected = [(name, len(seat.held), seat.window) for name, seat in self.seats.items()]
-        assert sorted(self.broker.managers()) == sorted(expected)
+        expected = [
+            Load(
+                name, len(seat.held), seat.window, int(seat.is_open),
+                0.0 if seat.held else self.now - seat.idle_since,
+            )
+            for name, seat in self.seats.items()
+        ]  # fmt: skip
+        assert sorted(self.broker.loads()) == sorted(expected)
 
     @precondition(lambda self: self.seats)
     @rule()
@@ -284,7 +301,7 @@ class BrokerMachine(RuleBasedStateMachine):
             for other, seat in self.seats.items():
                 if seat.held:
                     ids = list(seat.held)
-                    seat.held.clear()
+                    self.takes_from(seat, ids)
                     self.perform(self.broker.results_arrived(other, results(ids)))
         assert not self.broker.waiting
 

@@ -153,27 +153,27 @@ class LendingMachine(CoreMachine):
 
     @rule(which=WHICH, waits=st.booleans())
     def waits(self, which: int, waits: bool) -> None:
-        self.core.waits(self.number(which), waits, self.now)
+        self.perform(self.core.waits(self.number(which), waits, self.now))
 
     @rule()
     def all_wait_for_a_while(self) -> None:
         """What takes luck otherwise: there is an extra worker, and it is idle."""
         numbers = list(self.core.seats)
         for number in numbers:
-            self.core.waits(number, True, self.now)
+            self.perform(self.core.waits(number, True, self.now))
         self.tasks_arrived(1, 2)
         for number in list(self.core.seats):
-            self.core.worker_ready(number, self.now)
+            self.perform(self.core.worker_ready(number, self.now))
             held = [] if number in numbers else list(self.core.seats[number].held)
-            self.core.finished(number, [(task, OK) for task in held], 0, True, self.now)
+            self.perform(self.core.finished(number, [(task, OK) for task in held], 0, True, self.now))
             self.gone.update(held)
         for number in numbers:
-            self.core.waits(number, False, self.now)
+            self.perform(self.core.waits(number, False, self.now))
 
     @rule(nanoseconds=st.sampled_from([0, LATER]))
     def trim(self, nanoseconds: int) -> None:
         self.now += nanoseconds
-        for effect in self.core.trim(self.now):
+        for effect in self.perform(self.core.trim(self.now)):
             if isinstance(effect, Retire):
                 assert self.core.is_leaving(effect.worker) and not self.core.seats[effect.worker].held
 

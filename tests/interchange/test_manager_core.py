@@ -11,11 +11,13 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from parsl_pool.interchange import manager_core as core
 from parsl_pool.interchange.columns import single
-from parsl_pool.interchange.manager_core import (
-    REFUSED_NS,
+from parsl_pool.interchange.manager_core import REFUSED_NS, ManagerCore
+from parsl_pool.interchange.manager_effects import (
+    Drained,
+    Effect,
+    GiveBack,
     GiveUp,
     Lost,
-    ManagerCore,
     Send,
     SetWindow,
     Start,
@@ -39,7 +41,7 @@ def running(workers: int, max_tasks: int = 0) -> ManagerCore:
     return manager
 
 
-def sent(effects: list[core.Effect]) -> dict[int, list[int]]:
+def sent(effects: list[Effect]) -> dict[int, list[int]]:
     """Worker -> the tasks that it is sent."""
     tasks_of: dict[int, list[int]] = {}
     for effect in effects:
@@ -48,7 +50,7 @@ def sent(effects: list[core.Effect]) -> dict[int, list[int]]:
     return tasks_of
 
 
-def but_windows(effects: list[core.Effect]) -> list[core.Effect]:
+def but_windows(effects: list[Effect]) -> list[Effect]:
     return [effect for effect in effects if not isinstance(effect, SetWindow)]
 
 
@@ -250,11 +252,11 @@ def test_a_single_task_of_a_frame_is_the_same_task(place: int) -> None:
 SEATS = ["unknown", "starting", "idle", "one", "several", "taking back", "leaving"]
 EVENTS = [
     "begin", "worker_ready", "worker_ended", "tasks_arrived", "finished", "forget", "remove_queued", "tick",
-    "taken_back", "stop",
+    "taken_back", "stop", "drain",
 ]  # fmt: skip
 
 drawn = Drawn(
-    [f"{seat}, {queue}" for seat in SEATS for queue in ("empty", "waiting")],
+    [f"{seat}, {queue}" for seat in SEATS for queue in ("empty", "waiting", "draining")],
     EVENTS,
     impossible=[("idle, waiting", event) for event in EVENTS],
 )
@@ -285,8 +287,21 @@ class CoreMachine(RuleBasedStateMachine):
         self.next_id = 1
         self.gone: set[int] = set()
 
-    @initialize(workers=st.integers(1, 2), max_tasks=st.sampled_from([0, 0, 2]), state=st.sampled_from(SEATS))
-    def begin_in(self, workers: int, max_tasks: int, state: str) -> None:
+    @initialize(
+        workers=st.integers(1, 2),
+        max_tasks=st.sampled_from([0, 0, 2]),
+        state=st.sampled_from(SEATS),
+        drains=st.sampled_from([False, False, True]),
+        begun=st.booleans(),
+    )
+    def begin_in(self, workers: int, max_tasks: int, state: str, drains: bool, begun: bool) -> None:
+        self.lead_to(workers, max_tasks, state)
+        if drains:
+            self.drain(True)
+            if begun:  # what was to be taken back
+                self.taken_back(0, 12)
+
+    def lead_to(self, workers: int, max_tasks: int, state: str) -> None:
         self.core = ManagerCore(workers, 2 if state == "leaving" else max_tasks)
         if state == "unknown":
             return
@@ -294,15 +309,17 @@ class CoreMachine(RuleBasedStateMachine):
         self.core.estimates[1] = SHORT_NS
         if state != "starting":
             self.worker_ready(0)
-            self.tasks_arrived({"one": 1, "several": 5, "taking back": 5, "leaving": 3}.get(state, 0), 1)
+            last = 2 if workers == 1 and max_tasks else 3  # with one that waits, or without
+            count = {"one": 1, "several": 5, "taking back": 5, "leaving": last}.get(state, 0)
+            self.tasks_arrived(count, 1)
         if state == "taking back":
             self.tick(core.STUCK_NS)
         if state == "leaving":
-            self.core.finished(0, [(task, OK) for task in self.core.seats[0].held], 0, True, self.now)
+            self.perform(self.core.finished(0, [(task, OK) for task in self.core.seats[0].held], 0, True, self.now))
             self.gone.update(set(range(1, self.next_id)) - set(self.core.held_tasks()))
 
     def state_of(self, number: int) -> str:
-        queue = "waiting" if self.core.queue else "empty"
+        queue = "draining" if self.core.draining else "waiting" if self.core.queue else "empty"
         seat = self.core.seats.get(number)
         if seat is None:
             return f"unknown, {queue}"
@@ -321,16 +338,36 @@ class CoreMachine(RuleBasedStateMachine):
         numbers = [*self.core.seats, 1_000]
         return numbers[which % len(numbers)]
 
+    def perform(self, effects: list[Effect]) -> list[Effect]:
+        """What is given back is no longer here. Once all is done this is said, and not before."""
+        for effect in effects:
+            if isinstance(effect, GiveBack):
+                assert self.core.draining
+                self.gone.update(effect.tasks.task_ids())
+            elif isinstance(effect, (Send, Start)):
+                assert not self.core.draining, "what drains begins nothing"
+            elif isinstance(effect, Drained):
+                assert self.core.draining and not self.core.held_tasks()
+        return effects
+
     @rule()
     def begin(self) -> None:
         self.note("begin")
-        self.core.begin(self.now)
+        self.perform(self.core.begin(self.now))
+
+    @rule(really=st.sampled_from([False, False, False, False, True]))
+    def drain(self, really: bool) -> None:
+        if not (really or self.core.draining):
+            return  # there is no way back: else most runs would soon be in that state
+        self.note("drain", *self.core.seats, 1_000)
+        effects = self.perform(self.core.drain(self.now))
+        assert (Drained() in effects) == (not self.core.held_tasks())
 
     @rule(which=WHICH)
     def worker_ready(self, which: int) -> None:
         number = self.number(which)
         self.note("worker_ready", number)
-        self.core.worker_ready(number, self.now)
+        self.perform(self.core.worker_ready(number, self.now))
 
     @rule(which=WHICH, data=st.data())
     def worker_ended(self, which: int, data: st.DataObject) -> None:
@@ -338,7 +375,7 @@ class CoreMachine(RuleBasedStateMachine):
         self.note("worker_ended", number)
         task = data.draw(st.sampled_from([0, 1_000_000, *self.core.held_tasks()]))
         held = number in self.core.seats and task in self.core.seats[number].held
-        effects = self.core.worker_ended(number, task, self.now)
+        effects = self.perform(self.core.worker_ended(number, task, self.now))
         assert (Lost(number, task) in effects) == held
         self.gone.update([task] if held else [])
 
@@ -346,7 +383,7 @@ class CoreMachine(RuleBasedStateMachine):
     def tasks_arrived(self, count: int, function: int) -> None:
         if count:
             self.note("tasks_arrived")
-            self.core.tasks_arrived(tasks(range(self.next_id, self.next_id + count), function), self.now)
+            self.perform(self.core.tasks_arrived(tasks(range(self.next_id, self.next_id + count), function), self.now))
         self.next_id += count
 
     @rule(
@@ -361,7 +398,7 @@ class CoreMachine(RuleBasedStateMachine):
         ids = data.draw(st.lists(st.sampled_from([1_000_000, *self.core.held_tasks()]), max_size=4, unique=True))
         done = [(task, data.draw(st.sampled_from([OK, RAISED, CANCELLED, SKIPPED]))) for task in ids]
         held = set(self.core.seats[number].held) if number in self.core.seats else set[int]()
-        self.core.finished(number, done, nanoseconds, idle, self.now)
+        self.perform(self.core.finished(number, done, nanoseconds, idle, self.now))
         self.gone.update(task for task, status in done if task in held and status != SKIPPED)
 
     @rule(numbers=st.lists(st.integers(1, 3), max_size=3))
@@ -391,7 +428,7 @@ class CoreMachine(RuleBasedStateMachine):
     def taken_back(self, which: int, started: int) -> None:
         number = self.number(which)
         self.note("taken_back", number)
-        self.core.taken_back(number, started, self.now)
+        self.perform(self.core.taken_back(number, started, self.now))
 
     @rule()
     def stop(self) -> None:
@@ -412,7 +449,11 @@ class CoreMachine(RuleBasedStateMachine):
         for number, seat in self.core.idle.items():
             assert self.core.seats.get(number) is seat and not seat.held
         assert self.core.waiting == sum(seat.waits for seat in self.core.seats.values())
-        assert self.core.workers <= self.core.window <= self.core.workers * core.WINDOW_MOST + 2 * self.core.waiting
+        most = self.core.workers * core.WINDOW_MOST + 2 * self.core.waiting
+        if self.core.draining:
+            assert not self.core.queue and not self.core.window
+        else:
+            assert self.core.workers <= self.core.window <= most
         assert all(self.core.holder(task) == number for number, seat in self.core.seats.items() for task in seat.held)
 
 

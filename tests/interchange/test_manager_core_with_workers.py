@@ -14,7 +14,10 @@ SHORT_NS, MEDIUM_NS, LONG_NS = 10_000, 300_000, 5_000_000
 DURATIONS = st.sampled_from([SHORT_NS, SHORT_NS, MEDIUM_NS, LONG_NS, 0])
 
 # What makes this room worth a machine: each of these has to happen, or the machine tests too little.
-SITUATIONS = ["single", "batch", "ahead", "taken back", "skipped", "died with tasks"]
+SITUATIONS = [
+    "single", "batch", "ahead", "taken back", "skipped", "died with tasks", "waits", "goes on", "retired", "given back",
+    "drained",
+]  # fmt: skip
 
 drawn = Drawn(
     [step.name for step in Doing],
@@ -91,6 +94,47 @@ class NodeMachine(RuleBasedStateMachine):
             drawn.note(worker.doing.name, "is read")
             self.node.deliver(worker, nanoseconds)
 
+    @precondition(lambda self: any(worker.runs() for worker in self.node.workers.values()))
+    @rule(which=WORKERS, goes_on=st.booleans())
+    def a_task_waits_for_others(self, which: int, goes_on: bool) -> None:
+        """Perhaps it goes on before the manager has heard of that."""
+        running = [worker for worker in self.node.workers.values() if worker.runs()]
+        worker = running[which % len(running)]
+        worker.messages.append(("waits", 0, False))
+        if goes_on:
+            worker.messages.append(("goes on", 0, False))
+
+    @precondition(lambda self: any(worker.runs() for worker in self.node.workers.values()))
+    @rule()
+    def places_are_lent_for_a_while(self) -> None:
+        """What takes luck otherwise: there is an extra worker, and it has nothing to do."""
+        waiting = [worker for worker in self.node.workers.values() if worker.runs()]
+        self.say(waiting, "waits")
+        self.tasks_arrive(1, (2,))
+        for worker in list(self.node.workers.values()):
+            while worker not in waiting and worker.can_step():
+                worker.step()
+                self.say([worker])
+        self.say(waiting, "goes on")
+        self.extra_workers_are_looked_at(core.EXTRA_IDLE_NS)
+
+    def say(self, workers: list[FakeWorker], *what: str) -> None:
+        """Have them say that, and hear all that they have said."""
+        for worker in workers:
+            worker.messages.extend((kind, 0, False) for kind in what)
+            while worker.messages:
+                self.node.deliver(worker, SHORT_NS)
+
+    @rule(nanoseconds=st.sampled_from([0, core.EXTRA_IDLE_NS]))
+    def extra_workers_are_looked_at(self, nanoseconds: int) -> None:
+        self.node.now += nanoseconds
+        self.node.trim()
+
+    @rule(really=st.sampled_from([False, False, False, False, True]))
+    def the_manager_drains(self, really: bool) -> None:
+        if really:  # there is no way back: else most runs would soon be in that state
+            self.node.drain()
+
     @precondition(lambda self: self.node.workers)
     @rule(which=WORKERS)
     def a_worker_dies(self, which: int) -> None:
@@ -127,7 +171,8 @@ class NodeMachine(RuleBasedStateMachine):
         self.node.finish()
         met.update(self.node.met)
         if not self.node.given_up:
-            assert sorted([*self.node.finished, *self.node.lost]) == sorted(self.node.submitted)
+            everything = [*self.node.finished, *self.node.lost, *self.node.returned]
+            assert sorted(everything) == sorted(self.node.submitted)
 
 
 def test_no_task_is_lost_or_run_twice_whatever_the_workers_do() -> None:

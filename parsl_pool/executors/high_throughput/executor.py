@@ -16,6 +16,7 @@ from parsl_pool.dataflow.kernel import Kernel
 from parsl_pool.executors.high_throughput import arrangement, explanation, where
 from parsl_pool.executors.high_throughput.arrangement import available_cores as available_cores
 from parsl_pool.executors.high_throughput.link import Link, Stage
+from parsl_pool.executors.high_throughput.managers import Managers, described
 from parsl_pool.executors.high_throughput.submission import Submission
 from parsl_pool.executors.high_throughput.workers import Workers
 from parsl_pool.futures.told import Progress
@@ -123,6 +124,7 @@ class HighThroughputExecutor(Submission):
         apart = None if self.manager_inside else self._make_apart
         self.take_calls(Link(label, self.options, self._settings, apart, self.workers), Kernel())
         self.link.outgoing.large.always = 2 * self.max_workers_per_node  # none of them is to wait for us
+        self.managers = Managers(self.link)
         self.link.explain = self.explain
         self.link.on_closed = self._link_closed
         forked.watch(self)
@@ -245,6 +247,7 @@ class HighThroughputExecutor(Submission):
 
     def disown(self) -> None:
         """In a forked child: what waits for its arguments waits in the parent. See `Link.disown`."""
+        self.managers.disown()
         for lock in self._starting, self._preparing:
             lock._at_fork_reinit()  # type: ignore[attr-defined]  # private, and made for that
         if not self.is_new:
@@ -321,7 +324,35 @@ class HighThroughputExecutor(Submission):
 
     def manager_loads(self) -> tuple[list[tuple[str, int, int]], int]:
         """Name, held tasks and window of each manager; and how many messages the interchange has dropped."""
-        return explanation.manager_loads(self.link)
+        return explanation.manager_loads(self.managers)
+
+    @property
+    def connected_workers(self) -> int:
+        """How many workers the managers that are there have, or may start. 0 without an answer of the interchange."""
+        return sum(each.workers for each in self.managers.standings() or ())
+
+    def connected_blocks(self) -> list[str]:
+        """The ids of the blocks that have a manager which is there."""
+        return list(dict.fromkeys(each.block for each in self.managers.standings() or ()))
+
+    def connected_managers(self) -> list[dict[str, Any]]:
+        """What is known of each manager that is there; empty as well if the interchange does not answer in 2 s.
+
+        `manager`, `block_id`, `hostname` and `pid` say which one it is; `worker_count` is what it has or may start,
+        `tasks` what it holds, `window` what it would hold; `idle_duration` is for how many seconds it has held none
+        (`idle_durations` is the same). `active`: it is given tasks; `draining`: it ends when it has finished.
+        """
+        return described(self.managers.standings() or [])
+
+    def hold_worker(self, worker_id: str) -> None:
+        """Give a manager no more tasks, by its name in `connected_managers()`. It stays, and finishes what it has.
+
+        There is no way back: to go on, it has to be replaced.
+
+        Raises:
+            ConfigurationError: there is no manager of that name.
+        """
+        self.managers.hold(checks.name("worker_id", worker_id))
 
     def stage_name(self) -> str:
         """As in `PoolStatus`."""

@@ -6,6 +6,7 @@ from time import monotonic
 from typing import Any
 
 from parsl_pool.executors.high_throughput.link import Link
+from parsl_pool.executors.high_throughput.managers import Managers
 from parsl_pool.futures.told import Progress, progress_of
 
 _SOME = 5
@@ -28,16 +29,10 @@ def counts(link: Link, kernel: Any, workers: Any) -> dict[str, float]:
     }
 
 
-def manager_loads(link: Link) -> tuple[list[tuple[str, int, int]], int]:
+def manager_loads(managers: Managers) -> tuple[list[tuple[str, int, int]], int]:
     """From the interchange: name, held tasks and window of each manager; and how many messages were dropped."""
-    state = link.ask()
-    if state is None:
-        return [], 0
-    loads = []
-    for line in state.managers:
-        name, held, window = line.split("\t")
-        loads.append((name, int(held), int(window)))
-    return loads, state.dropped_frames
+    known, dropped = managers.ask()
+    return [(each.manager, each.held, each.window) for each in known or ()], dropped
 
 
 def explain(link: Link, kernel: Any, workers: Any) -> str:

@@ -191,7 +191,9 @@ class Recovery:
         facts = {"manager": record.manager, "host": record.host, "block": record.block}
         self._place_lost(record.tasks, facts, record.reason)
         link.watcher.other(record)
-        link.keeper.manager_gone(record.block, record.reason)
+        others = any(up.block == record.block for up in link.watcher.managers.values())
+        if not (record.expected and others):  # else the block goes on, with fewer nodes
+            link.keeper.manager_gone(record.block, record.reason)
         if self._reunion is not None:
             self._reunion.gone(record.manager)
 

@@ -71,6 +71,7 @@ class Workers:
         self.processes: dict[int, WorkerProcess] = {}  # by pid
         self._by_name: dict[tuple[str, int], WorkerProcess] = {}
         self.managers: dict[str, wire.ManagerUp] = {}
+        self.on_manager: Callable[[wire.ManagerUp], None] = lambda record: None
         self.started = 0
         self.lost = 0
         self.first = threading.Event()  # set when there is, or was, a worker
@@ -107,6 +108,7 @@ class Workers:
         """News of managers."""
         if isinstance(record, wire.ManagerUp):
             self.managers[record.manager] = record
+            self.on_manager(record)
         elif isinstance(record, wire.ManagerGone):
             self.managers.pop(record.manager, None)
             for manager, worker in list(self._by_name):
