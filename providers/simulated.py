@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import secrets
 import shlex
-import subprocess
-import sys
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -17,13 +14,14 @@ from parsl_pool import checks
 from parsl_pool.errors import ConfigurationError, ScaleOutFailed
 from parsl_pool.providers.base import BlockLimits, ExecutionProvider
 from parsl_pool.providers.scripts import describe_failure
+from parsl_pool.providers.simulated_cluster import ClusterProgram
 from parsl_pool.providers.states import JobState, JobStatus
 from parsl_pool.providers.walltime import walltime as walltime_rule
 
 Range = float | tuple[float, float]
 
 _PROGRAM = "manager_program"
-_END_S = 10.0
+_NODES_OF_A_PROCESS = 4000  # each takes four descriptors
 _HOUR_S = 3600.0
 _SHARE = checks.number(least=0, most=1, limits="from 0 to 1")
 _RATE = checks.number(least=0, most=1e6)
@@ -98,10 +96,9 @@ class SimulatedProvider(ExecutionProvider):
         self.status_polling_interval = 0.1
         self._lock = threading.Lock()  # guards what follows
         self._random = random.Random(seed)
-        self._cluster: subprocess.Popen[bytes] | None = None
+        self._clusters: list[ClusterProgram] = []
         self._jobs: dict[str, JobStatus] = {}  # as they were when we last looked
         self._submitted = 0
-        self._token = secrets.token_hex(4)  # executors of one run share the directory
 
     @property
     def label(self) -> str:
@@ -124,8 +121,9 @@ class SimulatedProvider(ExecutionProvider):
             job = str(self._submitted)
             record = {"name": job, "ticket": words[place + 1], "block": words[place + 2], **self._draw()}
             self._jobs[job] = JobStatus(JobState.PENDING, "submitted")
+            cluster = self._cluster_of(job)
         try:
-            self._say(record)
+            cluster.say(record)
         except OSError as problem:
             with self._lock:
                 del self._jobs[job]
@@ -153,70 +151,52 @@ class SimulatedProvider(ExecutionProvider):
             "why": why, "exit_code": exit_code, "lost": lost,
         }  # fmt: skip
 
-    def _state_file(self) -> str:
-        return os.path.join(os.fspath(self.script_dir or ""), f"simulated-{self._token}.json")
-
-    def _say(self, record: dict[str, Any]) -> None:
-        """To the cluster, which is started if there is none. Raises OSError."""
-        with self._lock:
-            cluster = self._cluster
-        if cluster is None:
-            cluster = self._start()
-        assert cluster.stdin is not None
-        cluster.stdin.write(json.dumps(record).encode() + b"\n")
-        cluster.stdin.flush()
-
-    def _start(self) -> subprocess.Popen[bytes]:
-        with open(os.path.join(os.fspath(self.script_dir or ""), f"simulated-{self._token}.err"), "ab") as stderr:
-            cluster = subprocess.Popen(
-                [sys.executable, "-m", "parsl_pool.simulation.cluster", self._state_file()],
-                stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=stderr, start_new_session=True,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)},
-            )  # fmt: skip
-        assert cluster.stdin is not None
-        how = {"nodes": self.nodes, "speed": self.speed, "task_s": self.task_s}
-        cluster.stdin.write(json.dumps(how).encode() + b"\n")
-        with self._lock:
-            if self._cluster is None:
-                self._cluster = cluster
-                return cluster
-            first = self._cluster
-        _end(cluster)  # two threads have come at once
-        return first
+    def _cluster_of(self, job: str) -> ClusterProgram:
+        """Nodes come from several processes if they are many. The lock is held."""
+        if not self._clusters:
+            count = max(1, min(-(-self.nodes // _NODES_OF_A_PROCESS), self.nodes // self.nodes_per_block))
+            # executors of one run share the directory
+            path = os.path.join(os.fspath(self.script_dir or ""), f"simulated-{secrets.token_hex(4)}")
+            for number in range(count):
+                first, last = self.nodes * number // count, self.nodes * (number + 1) // count
+                how = {"nodes": last - first, "first": first + 1, "speed": self.speed, "task_s": self.task_s}
+                self._clusters.append(ClusterProgram(f"{path}-{number}", how))
+        return self._clusters[int(job) % len(self._clusters)]
 
     def status(self, job_ids: Sequence[str]) -> list[JobStatus]:
         job_ids = _JOB_IDS("job_ids", job_ids)
-        try:
-            with open(self._state_file()) as file:
-                states = json.load(file)
-        except (OSError, ValueError):  # nothing has been written yet
-            states = {}
+        with self._lock:
+            clusters = list(self._clusters)
+        states = {job: state for cluster in clusters for job, state in cluster.states().items()}
         with self._lock:
             for job, (state, message, exit_code) in states.items():
                 known = self._jobs.get(job)
                 if known is not None and not known.terminal:
                     self._jobs[job] = JobStatus(JobState[state], message or None, exit_code)
-            self._check_cluster()
-            found = [self._jobs.get(job, JobStatus(JobState.UNKNOWN, f"no job {job} here")) for job in job_ids]
+        for cluster in clusters:
+            if cluster.has_died():
+                self._lose_jobs(cluster)
         self._end_if_idle()
-        return found
+        with self._lock:
+            return [self._jobs.get(job, JobStatus(JobState.UNKNOWN, f"no job {job} here")) for job in job_ids]
 
-    def _check_cluster(self) -> None:
-        if self._cluster is None or self._cluster.poll() is None:
-            return
-        for job, known in self._jobs.items():
-            if not known.terminal:
-                what = f"the made-up cluster has ended; see simulated-{self._token}.err"
-                self._jobs[job] = JobStatus(JobState.FAILED, what)
+    def _lose_jobs(self, cluster: ClusterProgram) -> None:
+        lost = JobStatus(JobState.FAILED, "the made-up cluster has ended", None, None, cluster.stderr_path)
+        with self._lock:
+            for job, known in self._jobs.items():
+                if not known.terminal and self._cluster_of(job) is cluster:
+                    self._jobs[job] = lost
+        cluster.end()
 
     def cancel(self, job_ids: Sequence[str]) -> list[bool]:
         job_ids = _JOB_IDS("job_ids", job_ids)
         with self._lock:
             known = [job in self._jobs for job in job_ids]
             live = [job for job in job_ids if job in self._jobs and not self._jobs[job].terminal]
-        for job in live:
+            clusters = [self._cluster_of(job) for job in live]
+        for job, cluster in zip(live, clusters):
             try:
-                self._say({"cancel": job})
+                cluster.say({"cancel": job})
             except OSError:
                 pass  # with the cluster its jobs have ended
         with self._lock:
@@ -226,16 +206,13 @@ class SimulatedProvider(ExecutionProvider):
         return known
 
     def _end_if_idle(self) -> None:
-        """The program that is the cluster goes with its last job."""
+        """The programs go with the last job."""
         with self._lock:
-            if self._cluster is None or not all(job.terminal for job in self._jobs.values()):
+            if not all(job.terminal for job in self._jobs.values()):
                 return
-            cluster, self._cluster = self._cluster, None
-        _end(cluster)
-        try:
-            os.unlink(self._state_file())
-        except OSError:
-            pass
+            clusters = list(self._clusters)
+        for cluster in clusters:
+            cluster.end()
 
     def __repr__(self) -> str:
         return (
@@ -245,23 +222,10 @@ class SimulatedProvider(ExecutionProvider):
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        state = {**self.__dict__, "_jobs": {}, "_cluster": None, "_submitted": 0, "_token": secrets.token_hex(4)}
+        state = {**self.__dict__, "_jobs": {}, "_clusters": [], "_submitted": 0}
         del state["_lock"]
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._lock = threading.Lock()
-
-
-def _end(cluster: subprocess.Popen[bytes]) -> None:
-    assert cluster.stdin is not None
-    try:
-        cluster.stdin.close()
-    except OSError:
-        pass  # it has ended already
-    try:
-        cluster.wait(_END_S)
-    except subprocess.TimeoutExpired:
-        cluster.kill()
-        cluster.wait()

@@ -59,11 +59,13 @@ class NodeLoop(Loop):
 class SimulatedCluster:
     """Gives a SimulatedQueue time, and its nodes life. Belongs to the loop's thread."""
 
-    def __init__(self, loop: Loop, state_file: str, *, nodes: int, speed: float, task_s: float | None) -> None:
+    def __init__(
+        self, loop: Loop, state_file: str, *, nodes: int, first: int, speed: float, task_s: float | None
+    ) -> None:
         self._loop, self._state_file = loop, state_file
         self._speed, self._task_s = speed, task_s
         self._began = monotonic()
-        self._queue = SimulatedQueue(nodes)
+        self._queue = SimulatedQueue(nodes, first)
         self._context: zmq.Context[Any] = zmq.Context(1)
         self._context.set(zmq.MAX_SOCKETS, 60_000)
         self._touched: dict[NodeLoop, None] = {}

@@ -65,8 +65,9 @@ class Job:
 class SimulatedQueue:
     """All jobs of one made-up cluster."""
 
-    def __init__(self, nodes: int) -> None:
-        self._free = [f"sim{number:05}" for number in range(nodes, 0, -1)]
+    def __init__(self, nodes: int, first: int = 1) -> None:
+        """first: number of the first node."""
+        self._free = [f"sim{number:05}" for number in range(first + nodes - 1, first - 1, -1)]
         self.nodes = nodes
         self.jobs: dict[str, Job] = {}
         self._waiting: dict[str, Job] = {}  # in the order of their submission
