@@ -69,6 +69,13 @@ GOALS: Sequence[Goal] = (
     Goal("million_left", "inside", "", None, 50),
     Goal("million_left", "apart", "", None, 50),
     Goal("broker_growth", "inside", "", 2),
+    Goal("scale1000_registered", "apart", "", None, 10),
+    Goal("scale1000_share", "apart", "", None, 0.8),
+    Goal("scale1000_beats", "apart", "", None, 5),
+    Goal("scale1000_memory", "apart", "", None, 50),
+    Goal("scale1000_memory_after", "apart", "", None, 50),
+    Goal("scale1000_descriptors", "apart", "", None, 1),
+    Goal("scale8000_descriptors", "apart", "", None, 1),
     Goal("busy", "inside", "", 1.1, 1.2),
     Goal("busy", "apart", "", None, 1.2),
 )

@@ -16,13 +16,14 @@ from benchmarks.lines import (
     overhead,
     payloads,
     resume,
+    scale,
     start,
     throughput,
 )
 from benchmarks.trial import Line
 
 _MODULES = (
-    throughput, latency, start, idle, payloads, dataflow, curves, overhead, resume, backlog, busy, cost, broker
+    throughput, latency, start, idle, payloads, dataflow, curves, overhead, resume, backlog, busy, cost, broker, scale
 )    # fmt: skip
 
 LINES: Mapping[str, Line] = {line.name: line for module in _MODULES for line in module.LINES}
