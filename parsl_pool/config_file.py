@@ -29,13 +29,14 @@ _EXECUTORS = {
     "HighThroughputExecutor": "parsl_pool.executors.high_throughput.executor",
     "ThreadPoolExecutor": "parsl_pool.executors.threads",
 }
-_CLASSES = {
-    **_EXECUTORS,
-    "LocalProvider": "parsl_pool.providers",
-    "SimpleLauncher": "parsl_pool.providers",
-    "SingleNodeLauncher": "parsl_pool.providers",
-    "WrappedLauncher": "parsl_pool.providers",
-}
+_OF_PROVIDERS = (
+    "LocalProvider SlurmProvider GridEngineProvider PBSProProvider TorqueProvider LSFProvider CondorProvider "
+    "CobaltProvider SimulatedProvider "
+    "SimpleLauncher SingleNodeLauncher WrappedLauncher SrunLauncher SrunMPILauncher AprunLauncher JsrunLauncher "
+    "MpiExecLauncher MpiRunLauncher GnuParallelLauncher "
+    "LocalChannel"
+).split()
+_CLASSES = {**_EXECUTORS, **dict.fromkeys(_OF_PROVIDERS, "parsl_pool.providers")}
 
 
 def entries_of(path: str | os.PathLike[str]) -> dict[str, Any]:

@@ -6,12 +6,13 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from parsl_pool import checks
 from parsl_pool.errors import ConfigurationError
 from parsl_pool.providers.channels.base import Channel
 from parsl_pool.providers.states import JobStatus
+from parsl_pool.recipe import Recipe
 
 _RULES: Mapping[str, checks.Rule[Any]] = {
     "init_blocks": checks.whole(),
@@ -55,7 +56,25 @@ class BlockLimits:
         return f"raise init_blocks to {self.min_blocks}, or lower min_blocks"
 
 
-class ExecutionProvider(ABC):
+class Preview(NamedTuple):
+    """What `submit` would do, for people to read. Nothing has been written or run.
+
+    Attributes:
+        script: the text that the block would run.
+        description: another file that goes with it; "" if there is none.
+        submit: the command that would submit it; "" if it is just started.
+        programs: those that the provider calls on the scheduler's machine, and cannot do without.
+        extras: those that it asks too, if they are there.
+    """
+
+    script: str
+    description: str = ""
+    submit: str = ""
+    programs: tuple[str, ...] = ()
+    extras: tuple[str, ...] = ()
+
+
+class ExecutionProvider(Recipe, ABC):
     """Gives blocks and takes them back. One block is one job: a batch job, a pod, a process group, ...
 
     A provider that knows a job counts it from `submit` on: `status` never says less of it than UNKNOWN.
@@ -110,12 +129,16 @@ class ExecutionProvider(ABC):
         """
         return path  # a file system that all see
 
+    def preview(self, command: str, tasks_per_node: int, job_name: str) -> Preview | None:
+        """What `submit` would do with this command; None if this provider does not say."""
+        return None
+
     @property
     def sees_our_files(self) -> bool:
         """Whether blocks find this machine's files, and its Python, under the same paths."""
         return True
 
-    def close(self) -> None:  # noqa: B027  # most have nothing to close
+    def close(self) -> None:  # most have nothing to close
         """Ends connections, and removes what was brought to other machines. Called after the last `cancel`.
 
         Raises:

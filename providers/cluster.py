@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from parsl_pool import checks
 from parsl_pool.errors import ConfigurationError, ExecutionProviderException, SubmitException
 from parsl_pool.loggers import careful_logger
-from parsl_pool.providers.base import BlockLimits, ExecutionProvider
+from parsl_pool.providers.base import BlockLimits, ExecutionProvider, Preview
 from parsl_pool.providers.channels.base import TIMED_OUT, Channel, CommandResult
 from parsl_pool.providers.channels.local import LocalChannel
 from parsl_pool.providers.launchers import Launcher, LauncherLike, SingleNodeLauncher, check_launcher, launched
@@ -98,6 +98,7 @@ class ClusterProvider(ExecutionProvider):
     has_directives = True  # a script's head says what is asked for
     quotes_paths = False  # its directives take any path, if quoted: then `directives` sees to that
     chunk = 1000  # of job ids in one command line
+    extras: tuple[str, ...] = ()  # programs that are asked too, where they are installed
     default_launcher: type[Launcher] = SingleNodeLauncher
 
     def __init__(
@@ -156,6 +157,10 @@ class ClusterProvider(ExecutionProvider):
     def cancel_command(self, job_ids: Sequence[str]) -> str:
         """The command that ends these jobs."""
 
+    def description(self, job: JobRequest, script: str) -> str:
+        """A file that goes with the script, beside it; "" if this scheduler wants none."""
+        return ""
+
     def is_nothing_listed(self, result: CommandResult) -> bool:
         """True if the queue command has failed only because the queue has none of the jobs."""
         return False
@@ -188,9 +193,7 @@ class ClusterProvider(ExecutionProvider):
                 "the provider has no script_dir: an executor sets it; who uses the provider alone must set "
                 "provider.script_dir to a directory that the nodes of the cluster see"
             )
-        checks.any_text("command", command)
-        checks.name("job_name", job_name)
-        checks.whole(least=1)("tasks_per_node", tasks_per_node)
+        _check_job(command, tasks_per_node, job_name)
         name, script = self._write(command, tasks_per_node, job_name)
         job_id = self._enqueue(name, script)
         with self._lock:
@@ -230,6 +233,17 @@ class ClusterProvider(ExecutionProvider):
                 job.is_cancelled = done
             return [job_id in self._jobs and (done or job_id not in jobs) for job_id in job_ids]
 
+    def preview(self, command: str, tasks_per_node: int, job_name: str) -> Preview:
+        _check_job(command, tasks_per_node, job_name)
+        base = os.path.join(self.script_dir or "/RUN/blocks", job_name)
+        job = JobRequest(job_name, self.nodes_per_block, tasks_per_node, f"{base}.out", f"{base}.err")
+        submit = self.submit_command(f"{base}.sh")
+        lines = (submit, self.queue_command(["1"]), self.cancel_command(["1"]))
+        return Preview(
+            self.script(command, tasks_per_node, job), self.description(job, f"{base}.sh"), submit,
+            tuple(dict.fromkeys(line.split()[0] for line in lines)), self.extras,
+        )  # fmt: skip
+
     # -- submitting
 
     def script(self, command: str, tasks_per_node: int, job: JobRequest) -> str:
@@ -259,8 +273,16 @@ class ClusterProvider(ExecutionProvider):
         there = local if self.channel.is_shared else self.channel.abspath(self.channel.script_dir or ".")
         base = os.path.join(there, name)
         request = JobRequest(name, self.nodes_per_block, tasks_per_node, f"{base}.out", f"{base}.err")
-        path = write_script(local, name, self.script(command, tasks_per_node, request), suffix=".sh")
-        return name, str(path) if self.channel.is_shared else self.channel.push_file(path, there)
+        texts = {
+            ".submit": self.description(request, f"{base}.sh"),
+            ".sh": self.script(command, tasks_per_node, request),
+        }
+        path = ""
+        for suffix, text in texts.items():
+            if text:
+                written = write_script(local, name, text, suffix=suffix)
+                path = str(written) if self.channel.is_shared else self.channel.push_file(written, there)
+        return name, path
 
     def _enqueue(self, name: str, script: str) -> str:
         command = self.submit_command(script)
@@ -373,6 +395,12 @@ class ClusterProvider(ExecutionProvider):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._lock = threading.Lock()
+
+
+def _check_job(command: str, tasks_per_node: int, job_name: str) -> None:
+    checks.any_text("command", command)
+    checks.name("job_name", job_name)
+    checks.whole(least=1)("tasks_per_node", tasks_per_node)
 
 
 def _with_reason(seen: Seen, reason: str | None, last: Seen) -> Seen:

@@ -16,7 +16,6 @@ from parsl_pool.errors import ConfigurationError, shown
 from parsl_pool.providers.channels.base import Channel
 from parsl_pool.providers.cluster import ClusterProvider, JobRequest, Seen
 from parsl_pool.providers.launchers import LauncherLike
-from parsl_pool.providers.scripts import write_script
 from parsl_pool.providers.states import JobState
 
 _IDLE, _RUNNING, _REMOVED, _COMPLETED, _HELD, _TRANSFERRING, _SUSPENDED = range(1, 8)
@@ -54,6 +53,7 @@ class CondorProvider(ClusterProvider):
     name = "condor"
     has_directives = False  # what is asked for stands in a file beside the script
     quotes_paths = True
+    extras = ("condor_history",)
 
     def __init__(
         self,
@@ -127,15 +127,6 @@ class CondorProvider(ClusterProvider):
         }
         lines = [f"{name} = {value}" for name, value in facts.items() if value is not None]
         return "\n".join([*lines, *self.scheduler_options.splitlines(), f"queue {job.nodes}", ""])
-
-    def script(self, command: str, tasks_per_node: int, job: JobRequest) -> str:
-        text = super().script(command, tasks_per_node, job)
-        assert self.script_dir is not None
-        script = f"{job.stdout.removesuffix('.out')}.sh"
-        path = write_script(self.script_dir, job.name, self.description(job, script), suffix=".submit")
-        if not self.channel.is_shared:
-            self.channel.push_file(path, os.path.dirname(script))
-        return text
 
     def submit_command(self, script: str) -> str:
         return f"condor_submit {shlex.quote(script.removesuffix('.sh') + '.submit')}"

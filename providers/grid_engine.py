@@ -34,6 +34,7 @@ class GridEngineProvider(ClusterProvider):
     """
 
     name = "grid_engine"
+    extras = ("qacct",)
 
     def __init__(
         self,

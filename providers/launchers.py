@@ -19,7 +19,15 @@ LauncherLike = Callable[[str, int, int], str]
 
 
 class Launcher(ABC):
-    """Base of the launchers. `debug` makes the text tell on stdout what it starts and how that ended."""
+    """Base of the launchers. `debug` makes the text tell on stdout what it starts and how that ended.
+
+    Attributes:
+        program: what it has run in the job, where that is no part of every system; "" if nothing.
+        all_nodes: it starts the command on all nodes of a block, and not on the first one alone.
+    """
+
+    program: str = ""
+    all_nodes: bool = False
 
     def __init__(self, debug: bool = True) -> None:
         self.debug = checks.flag("debug", debug)
@@ -52,6 +60,14 @@ class WrappedLauncher(Launcher):
     def __init__(self, prepend: str, debug: bool = True) -> None:
         super().__init__(debug)
         self.prepend = checks.any_text("prepend", prepend)
+
+    @property
+    def program(self) -> str:  # type: ignore[override]  # an attribute there
+        try:
+            words = shlex.split(self.prepend)
+        except ValueError:  # half of a quoted text: the shell will say so
+            return ""
+        return next((word for word in words if "=" not in word), "")
 
     def __call__(self, command: str, tasks_per_node: int, nodes_per_block: int) -> str:
         return f"{self.prepend} {command}"

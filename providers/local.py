@@ -12,7 +12,7 @@ from typing import Any
 from parsl_pool import checks
 from parsl_pool.errors import ConfigurationError, ScaleOutFailed
 from parsl_pool.loggers import careful_logger
-from parsl_pool.providers.base import BlockLimits, ExecutionProvider
+from parsl_pool.providers.base import BlockLimits, ExecutionProvider, Preview
 from parsl_pool.providers.launchers import LauncherLike, SingleNodeLauncher, check_launcher, launched
 from parsl_pool.providers.process_group import Ending, ProcessGroup, terminate_all
 from parsl_pool.providers.scripts import describe_failure, script_text, write_script
@@ -95,12 +95,8 @@ class LocalProvider(ExecutionProvider):
                 "the provider has no script_dir: an executor sets it; who uses the provider alone must set "
                 "provider.script_dir to a private directory"
             )
-        checks.any_text("command", command)
-        checks.name("job_name", job_name)
-        checks.whole(least=1)("tasks_per_node", tasks_per_node)
         shell = self._shell()
-        body = launched(self.launcher, command, tasks_per_node, self.nodes_per_block)
-        text = script_text(shell=shell, job_name=job_name, worker_init=self.worker_init, body=body)
+        text = self._text(shell, command, tasks_per_node, job_name)
         script = write_script(self.script_dir, job_name, text)
         stdout, stderr = script.with_suffix(".out"), script.with_suffix(".err")
         try:
@@ -113,6 +109,16 @@ class LocalProvider(ExecutionProvider):
         self._blocks[job_id] = _Block(group, stdout, stderr)
         log.info("job %s: process group %d runs %s", job_id, group.pid, script)
         return job_id
+
+    def preview(self, command: str, tasks_per_node: int, job_name: str) -> Preview:
+        return Preview(self._text(self._shell(), command, tasks_per_node, job_name))
+
+    def _text(self, shell: str, command: str, tasks_per_node: int, job_name: str) -> str:
+        checks.any_text("command", command)
+        checks.name("job_name", job_name)
+        checks.whole(least=1)("tasks_per_node", tasks_per_node)
+        body = launched(self.launcher, command, tasks_per_node, self.nodes_per_block)
+        return script_text(shell=shell, job_name=job_name, worker_init=self.worker_init, body=body)
 
     def status(self, job_ids: Sequence[str]) -> list[JobStatus]:
         return [self._status(job_id) for job_id in _JOB_IDS("job_ids", job_ids)]

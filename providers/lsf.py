@@ -48,6 +48,7 @@ class LSFProvider(ClusterProvider):
     """
 
     name = "lsf"
+    extras = ("bhist",)
 
     def __init__(
         self,

@@ -35,6 +35,8 @@ class NodeLauncher(Launcher):
         overrides: more options of that program, shell text.
     """
 
+    all_nodes = True
+
     def __init__(self, debug: bool = True, overrides: str = "") -> None:
         super().__init__(debug)
         self.overrides = checks.any_text("overrides", overrides)
@@ -65,6 +67,8 @@ _SRUN = "srun $parsl_pool_overlap --kill-on-bad-exit=0 --wait=0 --cpu-bind=none 
 class SrunLauncher(NodeLauncher):
     """One srun for all nodes of a Slurm job."""
 
+    program = "srun"
+
     def text(self, tasks_per_node: int, nodes: int) -> str:
         size = f"--nodes={nodes} --ntasks={tasks_per_node * nodes} --ntasks-per-node={tasks_per_node}"
         return _OVERLAP + _line(_SRUN, size, self.overrides, _BASH)
@@ -90,6 +94,8 @@ done
 class SrunMPILauncher(NodeLauncher):
     """One srun for each copy, so that each is a job step of its own and its tasks can start MPI."""
 
+    program = "srun"
+
     def text(self, tasks_per_node: int, nodes: int) -> str:
         relative = f'--relative="$((parsl_pool_index / {tasks_per_node}))"'
         run = _line(_SRUN, f"--nodes=1 --ntasks=1 {relative}", self.overrides, _BASH).strip()
@@ -99,12 +105,16 @@ class SrunMPILauncher(NodeLauncher):
 class AprunLauncher(NodeLauncher):
     """By aprun, on Crays."""
 
+    program = "aprun"
+
     def text(self, tasks_per_node: int, nodes: int) -> str:
         return _line("aprun", f"-n {tasks_per_node * nodes} -N {tasks_per_node}", self.overrides, _BASH)
 
 
 class JsrunLauncher(NodeLauncher):
     """By jsrun, under LSF on IBM's machines: one resource set for each copy."""
+
+    program = "jsrun"
 
     def text(self, tasks_per_node: int, nodes: int) -> str:
         return _line("jsrun", f"-n {tasks_per_node * nodes} -r {tasks_per_node}", self.overrides, _BASH)
@@ -116,6 +126,8 @@ class MpiExecLauncher(NodeLauncher):
     Args:
         bind_cmd: the option by which this mpiexec is told not to bind: ``--bind-to``, or ``--cpu-bind``; "" for none.
     """
+
+    program = "mpiexec"
 
     def __init__(self, debug: bool = True, bind_cmd: str = "--bind-to", overrides: str = "") -> None:
         super().__init__(debug, overrides)
@@ -130,6 +142,8 @@ class MpiExecLauncher(NodeLauncher):
 class MpiRunLauncher(NodeLauncher):
     """By mpirun, which finds the nodes itself. bash_location: the shell on the nodes."""
 
+    program = "mpirun"
+
     def __init__(self, debug: bool = True, bash_location: str = "/bin/bash", overrides: str = "") -> None:
         super().__init__(debug, overrides)
         self.bash_location = checks.any_text("bash_location", bash_location)
@@ -141,6 +155,9 @@ class MpiRunLauncher(NodeLauncher):
 
 class GnuParallelLauncher(Launcher):
     """By GNU parallel over SSH, on the nodes that `$PBS_NODEFILE` names; needs logins without a password."""
+
+    program = "parallel"
+    all_nodes = True
 
     def __call__(self, command: str, tasks_per_node: int, nodes_per_block: int) -> str:
         # Two shells and ssh read the line: what has only letters and digits means the same to all of them.

@@ -60,6 +60,7 @@ class SlurmProvider(ClusterProvider):
 
     name = "slurm"
     quotes_paths = True
+    extras = ("sacct",)
 
     def __init__(
         self,

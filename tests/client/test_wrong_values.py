@@ -257,6 +257,7 @@ TABLE: dict[tuple[type, str], dict[str, Wrong]] = {
         "script_dir": PATH,
     },
     (LocalProvider, "submit"): {"command": TEXT, "tasks_per_node": COUNT, "job_name": NAME},
+    (LocalProvider, "preview"): {"command": TEXT, "tasks_per_node": COUNT, "job_name": NAME},
     (LocalProvider, "status"): {"job_ids": TEXTS},
     (LocalProvider, "cancel"): {"job_ids": TEXTS},
     (BlockLimits, "__init__"): BLOCKS,
@@ -302,7 +303,7 @@ OF_EXECUTORS = ["__init__", "submit", "shutdown"]
 NEEDED: dict[str, Any] = {
     "command": "true", "tasks_per_node": 1, "job_ids": [], "prepend": "", "iterable": [(1,)],
     "func": abs, "resource_specification": {}, "fn": abs, "fut": Future(), "file_obj": "x", "fraction": 0.5,
-    "text": "x",
+    "text": "x", "job_name": "block",
 }  # fmt: skip
 """Arguments for parameters without a default, where another one is what is wrong."""
 

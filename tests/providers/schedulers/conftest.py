@@ -1,7 +1,5 @@
 """Providers whose scheduler is played by commands on PATH."""
 
-import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,12 +16,8 @@ from parsl_pool.providers.pbspro import PBSProProvider
 from parsl_pool.providers.slurm import SlurmProvider
 from parsl_pool.providers.torque import TorqueProvider
 from tests.eventually import eventually
+from tests.providers.schedulers import played
 
-COMMANDS = Path(__file__).with_name("fake_commands.py")
-NAMES = (
-    "sbatch squeue scancel sacct qsub qstat qacct qdel qselect bsub bjobs bhist bkill "
-    "condor_submit condor_q condor_history condor_rm"
-).split()
 KINDS: dict[str, type[ClusterProvider]] = {
     "slurm": SlurmProvider,
     "pbs": PBSProProvider,
@@ -72,15 +66,8 @@ class Site:
 
 @pytest.fixture(params=KINDS)
 def site(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    commands = tmp_path / "bin"
-    commands.mkdir()
-    for name in NAMES:
-        (commands / name).write_text(f"#!{sys.executable} -IS\n{COMMANDS.read_text()}")
-        (commands / name).chmod(0o755)
     site = Site(request.param, tmp_path)
-    monkeypatch.setenv("PATH", f"{commands}:{os.environ['PATH']}")
-    monkeypatch.setenv("FAKE_JOBS", str(site.jobs))
-    monkeypatch.setenv("FAKE_FLAVOUR", request.param)
+    played.install(tmp_path / "bin", request.param, site.jobs, monkeypatch)
     yield site
     provider = site.provider
     provider.cancel(list(provider._jobs))

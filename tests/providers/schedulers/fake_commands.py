@@ -8,6 +8,9 @@ from their manuals. Files in $FAKE_JOBS change what the commands do:
     slow-NAME       how many seconds that one takes after it has printed
     mute-NAME       it prints nothing
     fail-NAME       it fails
+    refuse          what the submit command says on stderr, instead of taking a job
+    blind           jobs fail at once and write nothing, as on nodes that do not see the run's directory
+    cut-off         jobs run in a network namespace of their own, in which nothing can be reached
     forget          the queue forgets jobs that have ended
 """
 
@@ -60,16 +63,22 @@ class Job:
 
 
 def submit(script: str, name: str, out: str, err: str) -> Job:
+    if (JOBS / "refuse").exists():
+        sys.exit((JOBS / "refuse").read_text())
     (JOBS / "jobs").mkdir(exist_ok=True)
     number = 100 + len(list((JOBS / "jobs").iterdir()))
     job = Job(str(number))
     job.place.mkdir()
     (job.place / "name").write_text(name)
-    if "hold" not in Path(script).read_text().split():
+    if (JOBS / "blind").exists():
+        (job.place / "pid").write_text("0")
+        (job.place / "code").write_text("1")
+    elif "hold" not in Path(script).read_text().split():
+        apart = ["unshare", "--net"] if (JOBS / "cut-off").exists() else []
         run = f"{shlex.quote(script)}; echo $? >{job.place}/c && mv {job.place}/c {job.place}/code"
         with open(out or os.devnull, "ab") as stdout, open(err or os.devnull, "ab") as stderr:
             process = subprocess.Popen(
-                ["/bin/bash", "-c", f"trap : TERM; /bin/bash {run}"], stdin=subprocess.DEVNULL, stdout=stdout,
+                [*apart, "/bin/bash", "-c", f"trap : TERM; /bin/bash {run}"], stdin=subprocess.DEVNULL, stdout=stdout,
                 stderr=stderr, start_new_session=True,
             )  # fmt: skip
         (job.place / "pid").write_text(str(process.pid))

@@ -51,7 +51,8 @@ def rendered(name: str, tmp_path: Path) -> str:
     text = provider.script("exec manager --block 0", 1, JOB)
     parts = [f"$ {provider.submit_command(SCRIPT)}", f"$ {provider.queue_command(['12', '13'])}",
              f"$ {provider.cancel_command(['12', '13'])}", text]  # fmt: skip
-    return "\n".join(parts + [path.read_text() for path in tmp_path.glob("*.submit")])
+    description = provider.description(JOB, SCRIPT)
+    return "\n".join([*parts, description] if description else parts)
 
 
 @pytest.mark.parametrize("name", PROVIDERS)

@@ -1,0 +1,18 @@
+"""This machine, as a cluster of one: a worker process for each processor, with logs of their tasks."""
+
+from parsl_pool import Config, HighThroughputExecutor
+from parsl_pool.providers import LocalProvider
+
+
+def config() -> Config:
+    """One block of this machine, which stays."""
+    return Config(
+        [
+            HighThroughputExecutor(
+                "htex_local",
+                worker_debug=True,
+                provider=LocalProvider(init_blocks=1, max_blocks=1),
+            )
+        ],
+        strategy="none",
+    )

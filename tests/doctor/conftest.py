@@ -1,0 +1,92 @@
+"""A cluster with a played Slurm, and the command that checks a Config for it."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.providers.schedulers import played
+
+ROOT = Path(__file__).parents[2]
+
+
+class Cluster:
+    """A place with a scheduler, and a program's directory."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.jobs = folder, folder / "queue"
+        self.jobs.mkdir()
+
+    def set(self, name: str, text: str = "yes") -> None:
+        """See fake_commands.py."""
+        (self.jobs / name).write_text(text)
+
+    def config(self, options: str = "", executor: str = "", kind: str = "SlurmProvider", head: str = "") -> str:
+        """A file with a Config of so many options."""
+        path = self.folder / "site.py"
+        path.write_text(
+            "from parsl_pool import Config, HighThroughputExecutor\nfrom parsl_pool.providers import *\n"
+            f"{head}\n\ndef config():\n"
+            f"    provider = {kind}({options})\n"
+            f"    htex = HighThroughputExecutor('site', max_workers_per_node=1, provider=provider, {executor})\n"
+            "    return Config([htex])\n"
+        )
+        return str(path)
+
+    def check(self, *arguments: str, **environment: str) -> "Checked":
+        """What the command says of it."""
+        done = subprocess.run(
+            [sys.executable, "-m", "parsl_pool", "check", "--json", *arguments],
+            cwd=self.folder, capture_output=True, text=True, timeout=100,
+            env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        )  # fmt: skip
+        return Checked(done)
+
+
+class Checked:
+    """The report, read again."""
+
+    def __init__(self, done: "subprocess.CompletedProcess[str]") -> None:
+        self.status, self.stderr = done.returncode, done.stderr
+        self.report: dict[str, Any] = json.loads(done.stdout) if done.stdout else {}
+
+    @property
+    def executor(self) -> dict[str, Any]:
+        """The only one."""
+        (found,) = self.report["executors"]
+        return dict(found)
+
+    def texts(self, level: str) -> dict[str, str]:
+        """Texts of the findings of that level by their codes."""
+        found = [*self.executor["findings"], *(self.executor["trial"] or [])]
+        return {one["code"]: one["text"] for one in found if one["level"] == level}
+
+    @property
+    def problems(self) -> dict[str, str]:
+        return self.texts("problem")
+
+    def __repr__(self) -> str:
+        return f"status {self.status}\n{json.dumps(self.report, indent=1)}\n{self.stderr}"
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cluster:
+    site = Cluster(tmp_path)
+    played.install(tmp_path / "bin", "slurm", site.jobs, monkeypatch)
+    return site
+
+
+@pytest.fixture
+def without() -> Callable[[str], str]:
+    """A PATH on which a command is not to be found."""
+
+    def path(name: str) -> str:
+        places = os.environ["PATH"].split(os.pathsep)
+        return os.pathsep.join(place for place in places if not os.access(os.path.join(place, name), os.X_OK))
+
+    return path
