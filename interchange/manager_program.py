@@ -198,6 +198,8 @@ class ManagerProgram:
             self._loop, self.name, settings, descriptors, self._report, self._stopped, self._log.keep
         )
         self._manager.on_drained = self._emptied
+        if settings.drain_ms:
+            self._drain_at(self._manager, settings.drain_ms / 1000)
         self.greet([])  # now with what we know
         self._manager.begin()
 
@@ -213,6 +215,11 @@ class ManagerProgram:
             return -1
 
     # -- draining
+
+    def _drain_at(self, manager: Manager, seconds: float) -> None:
+        """The job has a limit of time, and that is near."""
+        reason = f"it has run for {seconds:g} s, its drain_period"
+        self._loop.call_at(self._started + seconds, lambda: self._drain(manager, reason))
 
     def _drain(self, manager: Manager, reason: str) -> None:
         """Finish what runs, give back the rest, and end when all of it has arrived."""

@@ -38,6 +38,8 @@ Message = wire.Record | columns.Tasks | columns.Results | TaskMessage
 _HANDSHAKE_MS = 10_000  # whoever has not proved itself by then has to go
 _ACKNOWLEDGE_S = 0.05
 _LOOK_S = 0.25
+_LAST_WORDS_S = 2.0  # between a manager's end and what it said of that
+_ENDED_TEXT = "its process has ended"
 _ACKNOWLEDGE_BYTES = 1 << 20
 _IPC = "ipc://"
 
@@ -57,8 +59,8 @@ class _Peer:
     """A manager that has registered, and the connection by which it has."""
 
     __slots__ = (
-        "block", "come", "come_bytes", "connection", "host", "lent", "pid", "pidfd", "python", "safe", "seen", "shares",
-        "version", "workers",
+        "block", "come", "come_bytes", "connection", "host", "is_draining", "lent", "pid", "pidfd", "python", "safe",
+        "seen", "shares", "version", "workers",
     )  # fmt: skip
 
     def __init__(self, connection: _Connection, record: wire.Register, now: float) -> None:
@@ -67,6 +69,7 @@ class _Peer:
         self.workers, self.python, self.version = record.workers, record.python, record.version
         self.seen = now
         self.pidfd = -1
+        self.is_draining = False
         self.come = self.safe = 0  # messages that the manager keeps: how many came, and how many the client has
         self.come_bytes = 0  # of those that it was not told of
         # It can open memory of this host by name, and we its.
@@ -259,7 +262,18 @@ class ManagersDoor:
 
     def _ended(self, name: str) -> None:
         self._serve()  # what it said before it ended
-        self._leave(name, "its process has ended")
+        peer = self._peers.get(name)
+        if peer is None or not peer.is_draining:
+            self._leave(name, _ENDED_TEXT)
+            return
+        # It was to end, and to say so: zmq may not have brought that yet.
+        if peer.pidfd >= 0:
+            self._loop.remove(peer.pidfd)
+        self._loop.call_at(monotonic() + _LAST_WORDS_S, lambda: self._end_of(name, peer))
+
+    def _end_of(self, name: str, peer: _Peer) -> None:
+        if self._peers.get(name) is peer:
+            self._leave(name, _ENDED_TEXT)
 
     def _leave(self, name: str, reason: str, *, expected: bool = False) -> None:
         peer = self._peers.get(name)
@@ -314,6 +328,7 @@ class ManagersDoor:
         """Send a manager a control message; one that is gone doesn't get it."""
         peer = self._peers.get(name)
         if peer is not None:
+            peer.is_draining = peer.is_draining or isinstance(record, wire.Drain)
             self._post(peer.connection, record)
 
     def send_tasks(self, name: str, tasks: columns.Tasks) -> None:

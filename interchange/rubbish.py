@@ -63,7 +63,7 @@ def check(record: wire.Record) -> None:
     elif isinstance(record, wire.Settings):
         good = (
             record.workers > 0
-            and record.max_tasks_per_child >= 0
+            and min(record.max_tasks_per_child, record.drain_ms) >= 0
             and record.start_method in _START_METHODS
             and min(record.heartbeat_ms, record.threshold_ms) > 0
         )

@@ -90,6 +90,7 @@ class Settings(NamedTuple):
     run_id: str  # what tasks know the run by
     manager: str  # what its workers' environment says of it; managers apart put in themselves ...
     block: str  # ... and their block
+    drain_ms: int  # when a manager drains, counted from its start; 0: never
 
 
 class Ready(NamedTuple):

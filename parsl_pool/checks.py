@@ -68,6 +68,20 @@ def optional(rule: Rule[T]) -> Rule[T | None]:
     )
 
 
+def or_word(rule: Rule[T], word: str) -> Rule[T | str]:
+    """The same, or this text."""
+
+    def accept(value: Any) -> T | str:
+        if not isinstance(value, str):
+            return rule._accept(value)
+        if value != word:
+            raise ValueError
+        return word
+
+    more = f", or {word!r}"
+    return Rule(rule.kind if rule.limits else rule.kind + more, rule.limits + more if rule.limits else "", accept)
+
+
 # ---- numbers
 
 

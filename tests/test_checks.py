@@ -45,6 +45,8 @@ class Index:
         (checks.function, int, int),
         (checks.optional(checks.flag), None, None),
         (checks.optional(checks.workers), 3, 3),
+        (checks.or_word(checks.workers, "all"), 3, 3),
+        (checks.or_word(checks.workers, "all"), "all", "all"),
         (checks.arguments, iter("ab"), ("a", "b")),
         (checks.module_names, (name for name in ["os.path"]), ["os.path"]),
         (checks.instance_of(Path, "a Path"), Path("a"), Path("a")),

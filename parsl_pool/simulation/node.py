@@ -60,6 +60,7 @@ class SimulatedNode:
         self._calls: dict[int, Any] = {}  # function -> the callable, or why there is none
         self._stopping = self._ended = False
         self._draining = ""  # why
+        self._is_released = False  # and nothing is on its way to it
         self._link = Uplink(loop, self.name, self, context)
 
     # -- the Owner of the uplink
@@ -92,9 +93,16 @@ class SimulatedNode:
     def copied(self) -> None:
         """Nothing of ours is lent."""
 
+    def _drain(self, reason: str) -> None:
+        """What it holds it finishes, though a real one would give back some of it."""
+        if not self._draining and not self._ended:
+            self._draining = reason
+            self._link.send(wire.Window(0))
+            self._link.send(wire.Draining(self.name, reason))
+
     def delivered(self) -> None:
         """The client has all that we have said."""
-        if self._draining and not self._held:
+        if self._is_released and not self._held:
             self._loop.call_at(monotonic(), self._leave)  # not in the midst of a message
 
     def _leave(self) -> None:
@@ -124,10 +132,8 @@ class SimulatedNode:
         elif isinstance(record, wire.Kill):
             self._kill(record)
         elif isinstance(record, wire.Drain):
-            if not self._draining:  # what it holds it finishes, though a real one would give back some of it
-                self._draining = record.reason
-                self._link.send(wire.Window(0))
-                self._link.send(wire.Draining(self.name, record.reason))
+            self._drain(record.reason)
+            self._is_released = True
             self.delivered()
         elif isinstance(record, wire.WhoAreYou):
             self._link.renew()
@@ -141,6 +147,9 @@ class SimulatedNode:
     def _begin(self, settings: wire.Settings) -> None:
         self._settings = settings
         self._free = list(range(settings.workers))[::-1]
+        if settings.drain_ms:
+            after = settings.drain_ms / 1000 / self._speed
+            self._loop.call_at(monotonic() + after, lambda: self._drain("its drain_period is over"))
         self.greet([])
         self._beat()
 

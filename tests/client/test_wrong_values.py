@@ -237,6 +237,8 @@ TABLE: dict[tuple[type, str], dict[str, Wrong]] = {
         "run_dir": PATH,
         "heartbeat_period": Wrong(SECONDS.types, [0, -1, NAN, INF, HUGE, 20]),
         "heartbeat_threshold": Wrong(SECONDS.types, [0, -1, NAN, INF, HUGE, 5]),
+        "drain_period": Wrong([each for each in SECONDS.types if each is not None and not isinstance(each, str)],
+                              [0, -1, NAN, INF, HUGE, "", "Auto", "01:00:00"]),
         "retries": OWN_BUDGET,
         "lost_retries": OWN_BUDGET,
     },

@@ -79,9 +79,11 @@ def checked_provider(provider: Any) -> Any:
     return checks.instance_of(ExecutionProvider, "an ExecutionProvider, or None")("provider", provider)  # type: ignore[type-abstract]  # only asked about
 
 
-def is_inside(wanted: bool | None, provider: Any) -> bool:
+def is_inside(wanted: bool | None, provider: Any, drains: bool = False) -> bool:
     """Whether the manager is to be inside the interchange. Raises ConfigurationError if it can't be."""
     problem = _why_apart(provider) if provider is not None else ""
+    if drains:
+        problem = problem or "with a drain_period managers end, and others take their place"
     if wanted and problem:
         raise ConfigurationError(f"manager_inside=True can't be: {problem}")
     return not problem if wanted is None else wanted

@@ -15,6 +15,7 @@ from parsl_pool.dataflow.failures import warn_of_unread
 from parsl_pool.dataflow.kernel import Kernel
 from parsl_pool.executors.high_throughput import arrangement, explanation, where
 from parsl_pool.executors.high_throughput.arrangement import available_cores as available_cores
+from parsl_pool.executors.high_throughput.draining import drain_seconds
 from parsl_pool.executors.high_throughput.link import Link, Stage
 from parsl_pool.executors.high_throughput.managers import Managers, described
 from parsl_pool.executors.high_throughput.submission import Submission
@@ -60,6 +61,9 @@ class HighThroughputExecutor(Submission):
         run_dir: where the run's files go; None: a private temporary directory, if one is needed at all.
         heartbeat_period, heartbeat_threshold: seconds between two signs of life of managers and interchange, and
             of silence after which the other side is lost.
+        drain_period: seconds after its start when a manager takes no more tasks, finishes what it has begun, and ends:
+            a bit less than the job may run. "auto": a tenth of the provider's walltime before its end, at most ten
+            minutes. None: never.
         retries, lost_retries: for calls that don't say otherwise; None: what the pool says.
     """
 
@@ -87,6 +91,7 @@ class HighThroughputExecutor(Submission):
         run_dir: str | os.PathLike[str] | None = None,
         heartbeat_period: float = 5.0,
         heartbeat_threshold: float = 20.0,
+        drain_period: float | str | None = None,
         retries: int | None = None,
         lost_retries: int | None = None,
         max_workers: int | None = None,
@@ -98,7 +103,8 @@ class HighThroughputExecutor(Submission):
         self._provider = arrangement.checked_provider(provider)
         self._place = RunPlace(checks.optional(checks.path)("run_dir", run_dir))
         wanted = checks.optional(checks.flag)("manager_inside", manager_inside)
-        self.manager_inside = arrangement.is_inside(wanted, provider)
+        self._drain_s = drain_seconds(drain_period, self._provider)
+        self.manager_inside = arrangement.is_inside(wanted, provider, drains=bool(self._drain_s))
         self._wishes = arrangement.Wishes(
             where.checked_where(
                 address, worker_ports, worker_port_range, interchange_port_range, loopback_address,
@@ -192,6 +198,7 @@ class HighThroughputExecutor(Submission):
             self._place.run_id,
             who,
             "0",
+            int(1000 * self._drain_s),
         )
         return settings, [os.dup(fd) for fd in descriptors]
 
