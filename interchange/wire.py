@@ -1,8 +1,9 @@
 """The messages between the processes of a pool, written down once.
 
 A *frame* is one message: a kind byte, a count of file descriptors that travel beside it, and a body.
-On a stream it is preceded by its length. Control messages are the records below, encoded field by field
-(nothing is ever executed by decoding). Tasks and results have a form of their own, see columns.py.
+On a stream it is preceded by its length. Control messages are the records below, and those in worker_records.py that
+stay on a node, encoded field by field (nothing is ever executed by decoding). Tasks and results have a form of their
+own, see columns.py.
 
     stream:  u32 size of the rest | u8 kind | u8 descriptors | body
     zmq:     u8 kind | u8 descriptors (0) | body, in numbered pieces (pieces.py)
@@ -18,6 +19,15 @@ from typing import Any
 from parsl_pool.errors import BadMessage
 from parsl_pool.interchange import fields
 from parsl_pool.interchange.named_tuple import NamedTuple
+from parsl_pool.interchange.worker_records import Bulk as Bulk
+from parsl_pool.interchange.worker_records import Exited as Exited
+from parsl_pool.interchange.worker_records import Flush as Flush
+from parsl_pool.interchange.worker_records import InitializerFailed as InitializerFailed
+from parsl_pool.interchange.worker_records import Need as Need
+from parsl_pool.interchange.worker_records import Spawn as Spawn
+from parsl_pool.interchange.worker_records import Spawned as Spawned
+from parsl_pool.interchange.worker_records import Up as Up
+from parsl_pool.interchange.worker_records import Waiting as Waiting
 
 PROTOCOL = 1
 """Version of everything in this file and columns.py; peers with another one are refused."""
@@ -327,71 +337,6 @@ class Facts(NamedTuple):
 
     names: list[str]
     values: list[str]
-
-
-class Spawn(NamedTuple):
-    """Manager to fork server: start a worker. Beside it travel its socket, its page and its stderr."""
-
-    worker: int
-
-
-class Spawned(NamedTuple):
-    """Fork server to manager: the worker's process id, 0 and a reason if it could not be started."""
-
-    worker: int
-    pid: int
-    reason: str
-
-
-class Exited(NamedTuple):
-    """Fork server to manager: a worker ended. status is as from `Popen.returncode`."""
-
-    worker: int
-    pid: int
-    status: int
-    max_rss_kb: int
-
-
-class Up(NamedTuple):
-    """Worker to manager: initialised, ready for tasks."""
-
-    pid: int
-
-
-class Flush(NamedTuple):
-    """Worker to manager: look into your copy of my page; `nanoseconds` were spent on those tasks."""
-
-    committed: int
-    idle: int
-    nanoseconds: int
-
-
-class Need(NamedTuple):
-    """Worker to manager: send me this function."""
-
-    number: int
-
-
-class InitializerFailed(NamedTuple):
-    """Worker to manager, then it ends: the initializer raised."""
-
-    text: str
-    traceback_text: str
-
-
-class Bulk(NamedTuple):
-    """Worker to manager: one result too large for the page, whole or (data empty) in a descriptor."""
-
-    task: int
-    status: int
-    nanoseconds: int
-    data: bytes
-
-
-class Waiting(NamedTuple):
-    """Worker to manager: my task waits for others (1), so my place is free meanwhile. Or it goes on (0)."""
-
-    waiting: int
 
 
 Record = (
