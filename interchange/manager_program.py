@@ -255,6 +255,8 @@ class ManagerProgram:
             self._say(f"no interchange at {where} for {silent:.0f} s ({trouble}), ending")
             self.stop(True)
             return
+        if silent > self._patience_s / 6 and self._address not in self.find().addresses:
+            self._link.renew()  # it has moved, as a tunnel does; what is left of the old one may just be silent
         if self._manager is not None:
             self._link.send(wire.Ping(0))
         patience_s = self._patience_s if self._link.has_been_up else min(self._patience_s, self._ticket.patience_s)

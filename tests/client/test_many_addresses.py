@@ -1,22 +1,28 @@
 """What an interchange listens at, and what its managers are told, for all that can be said by `address=` and ports."""
 
+import os
+import shutil
 import socket
+import sys
+from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
 from parsl_pool import Config, HighThroughputExecutor, ParslPoolExecutor, addresses
-from parsl_pool.errors import ConfigurationError, PoolBroken
+from parsl_pool.errors import ConfigurationError, ExecutionProviderException, PoolBroken
 from parsl_pool.executors.high_throughput.arrangement import is_elsewhere
 from parsl_pool.executors.high_throughput.listening import endpoints
 from parsl_pool.interchange import curve, reach
 from parsl_pool.providers import LocalProvider, SlurmProvider, SrunLauncher, WrappedLauncher
 from parsl_pool.providers.node_launchers import NodeLauncher
+from tests.eventually import eventually
 from tests.recovery.arrangement import Arrangement, listening
 
 pytestmark = pytest.mark.timeout(60)
 
+ROOT = Path(__file__).parents[2]
 HAS_IPV6 = "::1" in {entry.address for entry in psutil.net_if_addrs().get("lo", [])}
 
 
@@ -74,16 +80,13 @@ def test_managers_elsewhere_are_told_all_addresses_at_one_port_and_nobody_is_tak
         assert len(ends) == 1 and manager.pid == parts.manager.pid
 
 
-@pytest.mark.parametrize("elsewhere", [False, True])
 @pytest.mark.parametrize(
-    ("address", "hosts"),
+    ("elsewhere", "address", "hosts"),
     [
-        ("127.0.0.1", ["127.0.0.1"]),
-        ("127.0.0.5", ["127.0.0.5"]),
-        ("127.0.0.0/30", ["127.0.0.1"]),
-        ("lo", ["127.0.0.1", "::1"]),
-        ("::1", ["::1"]),
-        ("[::1]", ["::1"]),
+        (True, "127.0.0.5", ["127.0.0.5"]),
+        (False, "127.0.0.0/30", ["127.0.0.1"]),
+        (True, "lo", ["127.0.0.1", "::1"]),
+        (False, "[::1]", ["::1"]),
     ],
 )
 def test_only_what_is_named_is_listened_at(elsewhere: bool, address: str, hosts: list[str]) -> None:
@@ -114,6 +117,53 @@ def test_on_this_machine_an_address_of_another_one_is_an_error() -> None:
     for address in ("no.such.host.invalid", "203.0.113.0/24", "203.0.113.7"):
         with pool_with(elsewhere=False, address=address) as pool, pytest.raises(Exception, match="of this machine"):
             pool.submit(abs, -1)
+
+
+# ---- nodes that have files of their own
+
+
+class OwnFiles(LocalProvider):
+    """Its nodes see nothing of this machine but what is brought to them."""
+
+    sees_our_files = False
+
+    def __init__(self, there: Path, fails: int = 0) -> None:
+        path = f"export PATH={os.path.dirname(sys.executable)}:$PATH PYTHONPATH={ROOT}"
+        super().__init__(launcher=OtherNode(debug=False), worker_init=path)
+        self._there, self._fails = there, fails
+        self.brought = 0
+
+    def bring(self, path: str) -> str:
+        self.brought += 1
+        if self.brought <= self._fails:
+            raise ExecutionProviderException("no way there")
+        shutil.copy(path, self._there / "new")
+        os.replace(self._there / "new", self._there / "brought")
+        return str(self._there / "brought")
+
+
+def through(provider: OwnFiles) -> ParslPoolExecutor:
+    executor = HighThroughputExecutor(max_workers_per_node=1, provider=provider)
+    return ParslPoolExecutor(Config([executor], run_dir=None))
+
+
+def test_the_ticket_is_brought_to_nodes_with_files_of_their_own(tmp_path: Path) -> None:
+    provider = OwnFiles(tmp_path, fails=2)
+    with through(provider) as pool:
+        assert pool.submit(abs, -1).result(30) == 1
+        assert str(tmp_path / "brought") in Arrangement(inside=False).parts(pool).manager.cmdline()
+        assert provider.brought == 3
+        before = Arrangement(inside=False).parts(pool).interchange
+        before.kill()
+        eventually(lambda: pool._backend.link._process.pid != before.pid)
+        assert pool.submit(abs, -2).result(30) == 2  # the next interchange is where the ticket says
+
+
+def test_where_it_can_never_be_brought_the_pool_breaks_and_says_why(tmp_path: Path) -> None:
+    with through(OwnFiles(tmp_path, fails=100)) as pool:
+        error = pool.submit(abs, -1).exception(30)
+    assert isinstance(error, PoolBroken)
+    assert "managers can't be told how to find the interchange: ExecutionProviderException: no way there" in str(error)
 
 
 # ---- ports

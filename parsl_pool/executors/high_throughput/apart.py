@@ -12,7 +12,10 @@ from parsl_pool import portable
 from parsl_pool.errors import ExecutionProviderException
 from parsl_pool.executors.high_throughput import arrangement
 from parsl_pool.executors.high_throughput.arrangement import Wishes
+from parsl_pool.executors.high_throughput.courier import Courier
 from parsl_pool.executors.high_throughput.meeting_place import MeetingPlace
+from parsl_pool.executors.high_throughput.tunnel import Tunnel
+from parsl_pool.executors.high_throughput.where import TUNNEL
 from parsl_pool.interchange import launch, wire
 from parsl_pool.interchange.page import CLAIMS_NAME
 from parsl_pool.loggers import careful_logger
@@ -46,10 +49,20 @@ class Apart:
             label, provider, provider.limits.init_blocks, self.manager_command, give_up, is_needed,
             wishes.start_timeout_s,
         )  # fmt: skip
+        self._courier = self._make_courier(label, wishes, give_up)
         # Last: it makes what has to be closed.
         self._place = MeetingPlace(
             directory, wishes.where, arrangement.is_on_this_host(provider), arrangement.is_elsewhere(provider)
         )
+
+    def _make_courier(self, label: str, wishes: Wishes, give_up: Callable[[str], None]) -> Courier | None:
+        """None if managers see the ticket where it is, and there is no tunnel."""
+        is_tunnel = wishes.where.address == TUNNEL
+        if self._provider.sees_our_files and not is_tunnel:
+            return None
+        channels = self._provider.channels() if is_tunnel else []
+        tunnel = Tunnel(channels, arrangement.is_cluster(self._provider)) if is_tunnel else None
+        return Courier(label, self._provider, self._ticket, tunnel, self._write_ticket, self.keeper.begin, give_up)
 
     def claims_path(self) -> str:
         """Where the claims table has to be for managers on this host to find it; "" if they find it by /proc."""
@@ -66,34 +79,48 @@ class Apart:
     def open(self) -> None:
         """Called by the user's thread: Python 3.12 starts no thread any more once the main one has ended."""
         self.keeper.start()
+        if self._courier is not None:
+            self._courier.start()
         self._opened = True
 
     def interchange_ready(self, address: str) -> None:
         """Managers can connect now."""
         self._place.settled(address)
+        if self._courier is not None:
+            self._courier.deliver(self._place.port, self._place.addresses())
+            return
+        self._write_ticket(self._place.addresses())
+        if not self._started:
+            self.keeper.begin()
+            self._started = True
+
+    def _write_ticket(self, addresses: list[str]) -> None:
+        """Called by the courier's thread, if there is one."""
         keys = self._keys
         ticket = self._curve.Ticket(
-            self._place.addresses(), keys.server_public, keys.manager_public, keys.manager_secret, self._patience_s
+            addresses, keys.server_public, keys.manager_public, keys.manager_secret, self._patience_s
         )
         try:
             self._curve.write_ticket(self._ticket, ticket)
         except OSError as problem:
             raise OSError(problem.errno, f"{problem.strerror}; give another place by run_dir=", self._ticket) from None
-        if not self._started:
-            self.keeper.begin()
-            self._started = True
 
     def manager_command(self, block: str) -> str:
         """The shell command of a block's manager."""
         command = launch.helper_command if self._provider.sees_our_files else launch.command_elsewhere
-        return shlex.join(command("manager_program", [self._ticket, block]))
+        path = self._ticket if self._courier is None else self._courier.path
+        return shlex.join(command("manager_program", [path, block]))
 
     def close(self) -> None:
         """End the blocks."""
         try:
             if self._opened:
                 self.keeper.stop()
+                if self._courier is not None:
+                    self._courier.stop()
                 self._close_provider()
+                if self._courier is not None:
+                    self._courier.join()
                 with suppress(FileNotFoundError):  # there was no room for it
                     os.unlink(self._ticket)  # its keys open nothing any more, but need not lie about
         finally:

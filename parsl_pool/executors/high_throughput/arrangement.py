@@ -118,6 +118,13 @@ def is_elsewhere(provider: Any) -> bool:
     return not isinstance(provider, LocalProvider) or isinstance(provider.launcher, NodeLauncher)
 
 
+def is_cluster(provider: Any) -> bool:
+    """True if its channel leads to a login node, and managers are started on others."""
+    from parsl_pool.providers.cluster import ClusterProvider  # as above
+
+    return isinstance(provider, ClusterProvider)
+
+
 def _starts_here(launcher: Any) -> bool:
     from parsl_pool.providers import SimpleLauncher, SingleNodeLauncher  # as above
 

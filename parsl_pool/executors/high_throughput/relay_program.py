@@ -1,0 +1,54 @@
+"""For a login node whose sshd forwards ports to its loopback only: passes on what comes to its other addresses.
+
+Program: `relay_program PORT HOST...`. Listens at that port of each host, and brings what comes there to 127.0.0.1:PORT.
+Sent there as text, for a Python of its own, perhaps an old one: nothing here is newer than 3.6. It ends with the
+SSH connection: nobody reads its standard output any more then.
+"""
+
+import asyncio
+import select
+import sys
+
+PIECE = 1 << 16
+LOOK_S = 1
+
+
+async def pass_on(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+    try:
+        while True:
+            data = await source.read(PIECE)
+            if not data:
+                break
+            target.write(data)
+            await target.drain()
+    except OSError:
+        pass  # either end has gone
+    finally:
+        target.close()
+
+
+async def serve(port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        there, back = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        writer.close()
+        return
+    ways = [asyncio.ensure_future(pass_on(reader, back)), asyncio.ensure_future(pass_on(there, writer))]
+    await asyncio.wait(ways)
+
+
+async def main(port: int, hosts: "list[str]") -> None:
+    servers = []
+    for host in hosts:
+        try:
+            servers.append(await asyncio.start_server(lambda reader, writer: serve(port, reader, writer), host, port))
+        except OSError as problem:  # the sshd listens there itself, or it is another kind of address
+            sys.stderr.write(f"{host}: {problem}\n")
+    poller = select.poll()
+    poller.register(1, 0)
+    while servers and not poller.poll(0):
+        await asyncio.sleep(LOOK_S)
+
+
+if __name__ == "__main__":
+    asyncio.new_event_loop().run_until_complete(main(int(sys.argv[1]), sys.argv[2:]))
