@@ -1,9 +1,8 @@
 """The messages between the processes of a pool, written down once.
 
 A *frame* is one message: a kind byte, a count of file descriptors that travel beside it, and a body.
-On a stream it is preceded by its length. Control messages are the records below, and those in worker_records.py that
-stay on a node, encoded field by field (nothing is ever executed by decoding). Tasks and results have a form of their
-own, see columns.py.
+On a stream it is preceded by its length. Control messages are the records below, encoded field by field
+(nothing is ever executed by decoding). Tasks and results have a form of their own, see columns.py.
 
     stream:  u32 size of the rest | u8 kind | u8 descriptors | body
     zmq:     u8 kind | u8 descriptors (0) | body, in numbered pieces (pieces.py)
@@ -19,15 +18,6 @@ from typing import Any
 from parsl_pool.errors import BadMessage
 from parsl_pool.interchange import fields
 from parsl_pool.interchange.named_tuple import NamedTuple
-from parsl_pool.interchange.worker_records import Bulk as Bulk
-from parsl_pool.interchange.worker_records import Exited as Exited
-from parsl_pool.interchange.worker_records import Flush as Flush
-from parsl_pool.interchange.worker_records import InitializerFailed as InitializerFailed
-from parsl_pool.interchange.worker_records import Need as Need
-from parsl_pool.interchange.worker_records import Spawn as Spawn
-from parsl_pool.interchange.worker_records import Spawned as Spawned
-from parsl_pool.interchange.worker_records import Up as Up
-from parsl_pool.interchange.worker_records import Waiting as Waiting
 
 PROTOCOL = 1
 """Version of everything in this file and columns.py; peers with another one are refused."""
@@ -194,12 +184,6 @@ class Window(NamedTuple):
     tasks: int
 
 
-class Returned(NamedTuple):
-    """Manager to broker: tasks given back without having been started."""
-
-    tasks: list[int]
-
-
 class Hold(NamedTuple):
     """Client to interchange: give this manager no more tasks. It goes on with those that it has, and stays."""
 
@@ -339,56 +323,85 @@ class Facts(NamedTuple):
     values: list[str]
 
 
+class Spawn(NamedTuple):
+    """Manager to fork server: start a worker. Beside it travel its socket, its page and its stderr."""
+
+    worker: int
+
+
+class Spawned(NamedTuple):
+    """Fork server to manager: the worker's process id, 0 and a reason if it could not be started."""
+
+    worker: int
+    pid: int
+    reason: str
+
+
+class Exited(NamedTuple):
+    """Fork server to manager: a worker ended. status is as from `Popen.returncode`."""
+
+    worker: int
+    pid: int
+    status: int
+    max_rss_kb: int
+
+
+class Up(NamedTuple):
+    """Worker to manager: initialised, ready for tasks."""
+
+    pid: int
+
+
+class Flush(NamedTuple):
+    """Worker to manager: look into your copy of my page; `nanoseconds` were spent on those tasks."""
+
+    committed: int
+    idle: int
+    nanoseconds: int
+
+
+class Need(NamedTuple):
+    """Worker to manager: send me this function."""
+
+    number: int
+
+
+class InitializerFailed(NamedTuple):
+    """Worker to manager, then it ends: the initializer raised."""
+
+    text: str
+    traceback_text: str
+
+
+class Bulk(NamedTuple):
+    """Worker to manager: one result too large for the page, whole or (data empty) in a descriptor."""
+
+    task: int
+    status: int
+    nanoseconds: int
+    data: bytes
+
+
+class Waiting(NamedTuple):
+    """Worker to manager: my task waits for others (1), so my place is free meanwhile. Or it goes on (0)."""
+
+    waiting: int
+
+
 Record = (
     Hello | Settings | Ready | Function | Forget | Kill | KillWorkers | Stop | Ping | Pong | Register
-    | Refused | WhoAreYou | Taken | Window | Returned | WorkerUp | WorkerGone | ManagerUp | ManagerGone | TasksLost
+    | Refused | WhoAreYou | Taken | Window | WorkerUp | WorkerGone | ManagerUp | ManagerGone | TasksLost
     | Broken | Notice | Ask | State | ForTask | FromTask | Facts | Dropped | Spawn | Spawned | Exited | Up | Flush
     | Need | InitializerFailed | Bulk | Waiting | Hold | Drain | Draining
 )
 
-RECORDS: dict[int, type[Any]] = {
-    16: Hello,
-    17: Settings,
-    18: Ready,
-    19: Function,
-    20: Forget,
-    21: Kill,
-    22: KillWorkers,
-    23: Stop,
-    24: Ping,
-    25: Pong,
-    26: Register,
-    27: Refused,
-    28: WhoAreYou,
-    29: Window,
-    30: Returned,
-    31: WorkerUp,
-    32: WorkerGone,
-    33: ManagerUp,
-    34: ManagerGone,
-    35: Broken,
-    36: Notice,
-    37: Ask,
-    38: State,
-    39: Facts,
-    40: Taken,
-    41: Dropped,
-    42: TasksLost,
-    43: ForTask,
-    44: FromTask,
-    48: Spawn,
-    49: Spawned,
-    50: Exited,
-    51: Up,
-    52: Flush,
-    53: Need,
-    54: InitializerFailed,
-    55: Bulk,
-    56: Waiting,
-    57: Hold,
-    58: Drain,
-    59: Draining,
-}
+_IN_ORDER = (
+    Hello, Settings, Ready, Function, Forget, Kill, KillWorkers, Stop, Ping, Pong, Register, Refused, WhoAreYou, Window,
+    WorkerUp, WorkerGone, ManagerUp, ManagerGone, Broken, Notice, Ask, State, Facts, Taken, Dropped, TasksLost, ForTask,
+    FromTask, Spawn, Spawned, Exited, Up, Flush, Need, InitializerFailed, Bulk, Waiting, Hold, Drain, Draining,
+)  # fmt: skip
+
+RECORDS: dict[int, type[Any]] = dict(enumerate(_IN_ORDER, 16))
 """Kind -> record."""
 
 KIND: dict[type[Any], int] = {cls: kind for kind, cls in RECORDS.items()}
