@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from parsl_pool.providers.base import BlockLimits, ExecutionProvider
     from parsl_pool.providers.channels.base import Channel
     from parsl_pool.providers.channels.local import LocalChannel
+    from parsl_pool.providers.channels.ssh import SSHChannel
     from parsl_pool.providers.cobalt import CobaltProvider
     from parsl_pool.providers.condor import CondorProvider
     from parsl_pool.providers.grid_engine import GridEngineProvider
@@ -58,6 +59,7 @@ _HOMES = {
     "MpiExecLauncher": "parsl_pool.providers.node_launchers",
     "MpiRunLauncher": "parsl_pool.providers.node_launchers",
     "PBSProProvider": "parsl_pool.providers.pbspro",
+    "SSHChannel": "parsl_pool.providers.channels.ssh",
     "SimpleLauncher": "parsl_pool.providers.launchers",
     "SimulatedProvider": "parsl_pool.providers.simulated",
     "SingleNodeLauncher": "parsl_pool.providers.launchers",
@@ -88,6 +90,7 @@ __all__ = [
     "MpiExecLauncher",
     "MpiRunLauncher",
     "PBSProProvider",
+    "SSHChannel",
     "SimpleLauncher",
     "SimulatedProvider",
     "SingleNodeLauncher",

@@ -93,6 +93,7 @@ LAUNCHER = Wrong(["srun", 5, SimpleLauncher, len], [])
 SOME = Wrong(NO_INTEGER, [0, -1])
 GIGABYTES = Wrong(NO_NUMBER, [0, -1, NAN, INF, HUGE])
 WORD = Wrong(NO_TEXT, NAME.values)
+OWN_TEXT = Wrong(NO_TEXT, TEXT.values)
 PLACE = {"channel": Wrong(["here", 5, LocalChannel], [])}
 SCHEDULED = {
     **BLOCKS,
@@ -138,6 +139,13 @@ TABLE: dict[tuple[type, str], dict[str, Wrong]] = {
     (providers.GnuParallelLauncher, "__init__"): {"debug": FLAG},
     (LocalChannel, "__init__"): {
         "userhome": PATH, "envs": Wrong([5, "x", {1: "x"}, {"A": 1}], []), "script_dir": PATH,
+    },
+    (providers.SSHChannel, "__init__"): {
+        "hostname": NAME, "username": WORD, "password": OWN_TEXT, "passphrase": OWN_TEXT, "script_dir": PATH,
+        "envs": Wrong([5, "x", {1: "x"}, {"A": 1}], [{"A B": "x"}]), "gssapi_auth": FLAG, "skip_auth": FLAG,
+        "port": Wrong(NO_INTEGER, [0, -1, 65536]), "key_filename": Wrong([5, [5], b"x"], [[""]]),
+        "host_keys_filename": PATH, "config_filename": PATH, "jump": Wrong(["host", 5, providers.SSHChannel], []),
+        "connect_timeout": SECONDS,
     },
     (ParslPoolExecutor, "__init__"): {
         "max_workers": Wrong([*NO_INTEGER, Config], WORKERS.values),
@@ -305,7 +313,7 @@ OF_EXECUTORS = ["__init__", "submit", "shutdown"]
 NEEDED: dict[str, Any] = {
     "command": "true", "tasks_per_node": 1, "job_ids": [], "prepend": "", "iterable": [(1,)],
     "func": abs, "resource_specification": {}, "fn": abs, "fut": Future(), "file_obj": "x", "fraction": 0.5,
-    "text": "x", "job_name": "block",
+    "text": "x", "job_name": "block", "hostname": "x",
 }  # fmt: skip
 """Arguments for parameters without a default, where another one is what is wrong."""
 

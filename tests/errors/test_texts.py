@@ -518,6 +518,9 @@ ELSEWHERE: dict[str, str] = {
     "ScriptPathError": "tests/providers/test_scripts.py",
     "SubmitException": "tests/providers/schedulers/test_life_of_a_job.py",
     "BadLauncher": "tests/providers/test_launchers.py",
+    "AuthException": "tests/services/test_ssh_login.py",
+    "BadHostKeyException": "tests/services/test_ssh_login.py",
+    "SSHException": "tests/services/test_ssh_cuts.py",
     "BadScriptPath": "tests/providers/test_channels.py",
     "BadPermsScriptPath": "tests/providers/test_channels.py",
     "FileExists": "tests/providers/test_channels.py",
@@ -526,7 +529,6 @@ ELSEWHERE: dict[str, str] = {
 """The tests that show the others, of the rooms below workflows."""
 
 NOT_YET = {
-    "AuthException", "BadHostKeyException", "SSHException",
     "ScalingFailed", "VersionMismatch",
 }  # fmt: skip
 """Parsl's names for what nothing here can run into so far."""
