@@ -465,6 +465,7 @@ def from_config(config: Config, place: RunPlace) -> list[ParslExecutor]:
     backends = config.claim()
     for backend in backends:
         backend.adopt(config.retries, config.lost_retries, place, config.initialize_logging)
+        backend.adopt_strategy(config.strategy, config.max_idletime, config.strategy_period)
     return backends
 
 

@@ -20,6 +20,8 @@ log = careful_logger("parsl_pool.run_directory")
 
 _PREFIX = "parsl-pool-"
 _LOCK = "in-use"
+JOBS_LEFT = "jobs-left"
+"""A directory in which this file is is not swept: jobs may be left that only what is written there can name."""
 _ROOM = b" " * 16384  # tickets and scripts need less: a file system that is full is to be noticed at once
 
 
@@ -148,9 +150,26 @@ def _sweep(where: str) -> None:
             shutil.rmtree(entry.path, ignore_errors=True)
 
 
+def goes_on(path: str) -> bool:
+    """True while the run of this directory does."""
+    try:
+        fd = os.open(os.path.join(path, _LOCK), os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return False
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+
+
 def _is_abandoned(entry: os.DirEntry[str]) -> bool:
     try:
         if not entry.is_dir(follow_symlinks=False) or entry.stat(follow_symlinks=False).st_uid != os.getuid():
+            return False
+        if os.path.exists(os.path.join(entry.path, JOBS_LEFT)):
             return False
         fd = os.open(os.path.join(entry.path, _LOCK), os.O_RDWR | os.O_CLOEXEC)
     except OSError:

@@ -85,7 +85,9 @@ class ExecutionProvider(Recipe, ABC):
         script_dir: where submit scripts and the jobs' output go. The executor sets it before the first
             `submit`, to a private directory of the run.
         cores_per_node, mem_per_node: what to ask for on each node, the memory in GB; None leaves it open.
-        status_polling_interval: seconds that the executor lets pass between two calls of `status`.
+        status_polling_interval: seconds that the executor lets pass between two calls of `status`; 0: it calls
+            it never.
+        ends_with_client: its jobs end when this process does, however that ends.
     """
 
     limits: BlockLimits
@@ -93,6 +95,7 @@ class ExecutionProvider(Recipe, ABC):
     cores_per_node: int | None = None
     mem_per_node: float | None = None
     status_polling_interval: float = 30.0
+    ends_with_client: bool = False
 
     @property
     @abstractmethod
@@ -132,6 +135,18 @@ class ExecutionProvider(Recipe, ABC):
     def preview(self, command: str, tasks_per_node: int, job_name: str) -> Preview | None:
         """What `submit` would do with this command; None if this provider does not say."""
         return None
+
+    def exclude(self, host: str) -> bool:
+        """No further job is to be on this host, since it is bad. False: that can't be said to this scheduler."""
+        return False
+
+    def adopt(self, job_ids: Sequence[str]) -> None:
+        """These jobs were submitted by an equal provider, of a process that is gone: they are ours now."""
+        return
+
+    def find(self, job_name: str) -> list[str]:
+        """The ids of jobs whose name begins so, as far as the scheduler can be asked for that."""
+        return []
 
     @property
     def sees_our_files(self) -> bool:

@@ -70,7 +70,7 @@ class JobRequest(NamedTuple):
 class _Job:
     """A job that was submitted. Belongs to the provider's lock."""
 
-    base: str  # path of its script on the scheduler's machine, without the suffix
+    base: str  # path of its script on the scheduler's machine, without the suffix; "": not known
     submitted: float = field(default_factory=monotonic)
     unlisted_since: float | None = None
     is_cancelled: bool = False
@@ -244,6 +244,20 @@ class ClusterProvider(ExecutionProvider):
             tuple(dict.fromkeys(line.split()[0] for line in lines)), self.extras,
         )  # fmt: skip
 
+    def adopt(self, job_ids: Sequence[str]) -> None:
+        with self._lock:
+            for job_id in _JOB_IDS("job_ids", job_ids):
+                self._jobs.setdefault(job_id, _Job(""))
+
+    def find(self, job_name: str) -> list[str]:
+        """By the scripts: the name of each has an ending that nobody else's has, and its job has the same name."""
+        try:
+            names = sorted(os.listdir(self.script_dir or "."))
+        except OSError:
+            return []
+        names = [name.removesuffix(".sh") for name in names if name.startswith(f"{job_name}.") and name.endswith(".sh")]
+        return [job_id for name in names if (job_id := self._find(name)) is not None]
+
     # -- submitting
 
     def script(self, command: str, tasks_per_node: int, job: JobRequest) -> str:
@@ -372,6 +386,8 @@ class ClusterProvider(ExecutionProvider):
 
     def _exit_code(self, job: _Job) -> int | None:
         """What the script itself has written as its last act."""
+        if not job.base:
+            return None
         try:
             with open(f"{job.base}.exit", encoding="ascii") as file:
                 return int(file.read())
@@ -383,7 +399,8 @@ class ClusterProvider(ExecutionProvider):
             return JobStatus(JobState.UNKNOWN, f"this provider has not submitted {job_id!r}")
         with self._lock:
             state, reason, code = job.last
-        out, err = (f"{job.base}.out", f"{job.base}.err") if self.channel.is_shared else (None, None)
+        is_here = self.channel.is_shared and bool(job.base)
+        out, err = (f"{job.base}.out", f"{job.base}.err") if is_here else (None, None)
         return JobStatus(state, reason or None, code, out, err)
 
     def _run(self, command: str) -> CommandResult:

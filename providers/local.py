@@ -53,6 +53,7 @@ class LocalProvider(ExecutionProvider):
     A copy, pickled or not, has the options and none of the blocks.
     """
 
+    ends_with_client = True
     status_polling_interval = 0.1  # a look at our own children costs next to nothing
 
     def __init__(

@@ -146,6 +146,10 @@ class ParslExecutor(Recipe, ABC):
         """
         self.options = self._with_own(self.options._replace(retries=retries, lost_retries=lost_retries))
 
+    def adopt_strategy(self, strategy: str, max_idletime: float, strategy_period: float) -> None:
+        """Take over how blocks are to come and go, if there are any; see `Config`."""
+        return
+
     def say(self, retries: int | None, lost_retries: int | None = None) -> None:
         """Take what this executor alone is given; None: what its pool says, once it has one. Raises
         ConfigurationError."""

@@ -38,7 +38,7 @@ def arrangement(manager_inside: bool) -> Arrangement:
 @contextmanager
 def two_blocks(workers: int = 1) -> Iterator[tuple[ParslPoolExecutor, HighThroughputExecutor]]:
     """A pool with two managers, both of which have registered."""
-    provider = LocalProvider(init_blocks=2, max_blocks=2)
+    provider = LocalProvider(init_blocks=2, min_blocks=2, max_blocks=2)
     executor = HighThroughputExecutor(max_workers_per_node=workers, provider=provider)
     with ParslPoolExecutor(Config([executor], lost_retries=0)) as pool:
         pool.submit(abs, 1).result(60)
@@ -176,8 +176,8 @@ def test_an_idle_manager_that_is_drained_ends_at_once_with_exit_code_0() -> None
         eventually(lambda: "1" not in executor.connected_blocks(), within=30)
         keeper = pool._backend.link.keeper
         assert pool.submit(abs, -3).result(30) == 3
-        eventually(lambda: len(keeper.blocks) == 3, within=30)  # as many as there are to be
-        assert not keeper._early_ends and not keeper._failures
+        eventually(lambda: len(keeper.table.blocks) == 3, within=30)  # as many as there are to be
+        assert not keeper._jobs.streak.count
 
 
 def test_a_large_argument_that_is_given_back_arrives_elsewhere(tmp_path: Path) -> None:
@@ -202,7 +202,7 @@ def test_a_block_that_comes_when_it_has_been_drained_ends_too() -> None:
         executor.managers.drain_block("2", "not needed after all")
         executor.managers.drain_block("0", "scaled in")
         keeper = pool._backend.link.keeper
-        eventually(lambda: "3" in keeper.blocks, within=60)
+        eventually(lambda: "3" in keeper.table.blocks, within=60)
         assert pool.submit(abs, -3).result(30) == 3
         eventually(lambda: sorted(executor.connected_blocks()) == ["1", "3"], within=60)
 

@@ -510,6 +510,7 @@ ELSEWHERE: dict[str, str] = {
     "DeserializationError": "tests/client/test_unpicklable.py",
     "InitializerError": "tests/client/test_unpicklable.py",
     "PoolBroken": "tests/recovery/test_start.py",
+    "ScalingFailed": "tests/scaling/test_poller.py",
     "StartError": "tests/recovery/test_start.py",
     "BadMessage": "tests/interchange/test_wire.py",
     "InternalError": "tests/client/test_futures.py",
@@ -529,7 +530,7 @@ ELSEWHERE: dict[str, str] = {
 """The tests that show the others, of the rooms below workflows."""
 
 NOT_YET = {
-    "ScalingFailed", "VersionMismatch",
+    "VersionMismatch",
 }  # fmt: skip
 """Parsl's names for what nothing here can run into so far."""
 

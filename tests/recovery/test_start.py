@@ -14,7 +14,7 @@ import pytest
 from parsl_pool import Config, HighThroughputExecutor, ParslPoolExecutor
 from parsl_pool.errors import ExecutionProviderException, PoolBroken, StartError
 from parsl_pool.providers import LocalProvider
-from parsl_pool.scaling import blocks
+from parsl_pool.scaling import table
 from tests.eventually import eventually
 from tests.recovery.arrangement import Parts, shut_down
 from tests.recovery.load import TASKS, Load
@@ -69,7 +69,7 @@ def test_a_manager_that_is_late_is_told_of_on_the_log(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     """Once, with all that helps to find out why; it may still come."""
-    monkeypatch.setattr(blocks, "_LATE_S", 0.5)
+    monkeypatch.setattr(table, "LATE_S", 0.5)
     caplog.set_level(logging.WARNING, "parsl_pool")
     gate = tmp_path / "gate"
     with pool_on(LocalProvider(worker_init=f"echo a slow disk >&2; until test -e {gate}; do sleep 0.1; done")) as pool:
@@ -98,7 +98,7 @@ from parsl_pool.interchange import manager, wire
     ids=["Python", "protocol"],
 )
 def test_a_manager_of_another_version_is_refused_with_both_versions(tmp_path: Path, other: str, says: str) -> None:
-    root = Path(blocks.__file__).parents[2]
+    root = Path(table.__file__).parents[2]
     (tmp_path / "sitecustomize.py").write_text(f"import sys\nsys.path.append({str(root)!r})" + OTHER.format(other))
     with pool_on(LocalProvider(worker_init=f"export PYTHONPATH={tmp_path}")) as pool:
         text = all_fail(pool)
@@ -107,7 +107,7 @@ def test_a_manager_of_another_version_is_refused_with_both_versions(tmp_path: Pa
 
 def test_managers_that_end_before_they_are_of_use_are_told_with_their_words(tmp_path: Path) -> None:
     """They register, so the blocks are well. But one after the other ends before it has a worker."""
-    root = Path(blocks.__file__).parents[2]
+    root = Path(table.__file__).parents[2]
     end = "def begin(self):\n    print('no memory today', file=sys.stderr, flush=True)\n    sys.exit(9)"
     way = f"import sys\nsys.path.append({str(root)!r})" + OTHER.format(f"{end}\nmanager.Manager.begin = begin")
     (tmp_path / "sitecustomize.py").write_text(way)

@@ -14,13 +14,15 @@ from parsl_pool.executors.high_throughput import arrangement
 from parsl_pool.executors.high_throughput.arrangement import Wishes
 from parsl_pool.executors.high_throughput.courier import Courier
 from parsl_pool.executors.high_throughput.meeting_place import MeetingPlace
+from parsl_pool.executors.high_throughput.site import ExecutorSite
 from parsl_pool.executors.high_throughput.tunnel import Tunnel
 from parsl_pool.executors.high_throughput.where import TUNNEL
 from parsl_pool.interchange import launch, wire
 from parsl_pool.interchange.page import CLAIMS_NAME
 from parsl_pool.loggers import careful_logger
 from parsl_pool.run_directory import RunDirectory
-from parsl_pool.scaling.blocks import BlockKeeper
+from parsl_pool.scaling.poller import JobStatusPoller
+from parsl_pool.scaling.site import Rules
 
 log = careful_logger("parsl_pool.interchange")
 
@@ -28,10 +30,7 @@ log = careful_logger("parsl_pool.interchange")
 class Apart:
     """The distributed side of one executor. Its methods are called by the I/O thread, in the order of a life."""
 
-    def __init__(
-        self, label: str, provider: Any, directory: RunDirectory, wishes: Wishes,
-        give_up: Callable[[str], None], is_needed: Callable[[], bool],
-    ) -> None:  # fmt: skip
+    def __init__(self, executor: Any, provider: Any, directory: RunDirectory, wishes: Wishes, rules: Rules) -> None:
         """Raises OSError."""
         from parsl_pool.interchange import curve  # zmq only where it is needed
 
@@ -45,11 +44,9 @@ class Apart:
         self._opened = self._started = False
         self._provider = provider
         self._patience_s = wishes.where.patience_s
-        self.keeper = BlockKeeper(
-            label, provider, provider.limits.init_blocks, self.manager_command, give_up, is_needed,
-            wishes.start_timeout_s,
-        )  # fmt: skip
-        self._courier = self._make_courier(label, wishes, give_up)
+        site = ExecutorSite(executor, self.manager_command)
+        self.keeper = JobStatusPoller(executor.label, provider, site, rules, directory.path)
+        self._courier = self._make_courier(executor.label, wishes, site.give_up)
         # Last: it makes what has to be closed.
         self._place = MeetingPlace(
             directory, wishes.where, arrangement.is_on_this_host(provider), arrangement.is_elsewhere(provider)

@@ -6,7 +6,7 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from time import monotonic, sleep
 from typing import Any
 
@@ -24,6 +24,7 @@ from parsl_pool.futures.told import Progress
 from parsl_pool.interchange import wire
 from parsl_pool.run_directory import RunDirectory, RunPlace
 from parsl_pool.run_log import RunLog
+from parsl_pool.scaling.fuses import checked_fuses
 
 _FIRST_TASK_S = 20.0
 _START_METHODS = ("fork", "forkserver", "spawn")
@@ -58,6 +59,12 @@ class HighThroughputExecutor(Submission):
             two such blocks in a row the pool is broken.
         worker_debug: each worker keeps a log of its tasks, in `block-BLOCK/MANAGER/worker-NUMBER.log`.
         worker_logdir_root: where that, and logs of managers apart, are to be; None: in the run's directory.
+        block_error_handler: what happens when blocks fail. True: after three in a row that are of no use, while no
+            manager is there, all tasks fail with what their jobs have said. False: others are started, after longer
+            and longer pauses. Or a callable(executor, {block: JobStatus}) that decides: `noop_error_handler`,
+            `simple_error_handler`, `windowed_error_handler`, or your own.
+        max_node_hours: when the blocks' nodes have run for so long altogether, all blocks end, and no others start.
+        max_submissions_per_hour: no more jobs than that are submitted in any hour.
         run_dir: where the run's files go; None: a private temporary directory, if one is needed at all.
         heartbeat_period, heartbeat_threshold: seconds between two signs of life of managers and interchange, and
             of silence after which the other side is lost.
@@ -86,6 +93,9 @@ class HighThroughputExecutor(Submission):
         loopback_address: str | None = None,
         address_probe_timeout: float = 30.0,
         block_start_timeout: float = 60.0,
+        block_error_handler: bool | Callable[..., Any] = True,
+        max_node_hours: float | None = None,
+        max_submissions_per_hour: int | None = None,
         worker_debug: bool = False,
         worker_logdir_root: str | os.PathLike[str] | None = None,
         run_dir: str | os.PathLike[str] | None = None,
@@ -112,6 +122,8 @@ class HighThroughputExecutor(Submission):
             ),
             checks.seconds("block_start_timeout", block_start_timeout),
         )
+        self.take_handler(block_error_handler)
+        self._fuses = checked_fuses(max_node_hours, max_submissions_per_hour)
         self.say(retries, lost_retries)
         root = checks.optional(checks.path)("worker_logdir_root", worker_logdir_root)
         self._worker_logs = arrangement.WorkerLogs(checks.flag("worker_debug", worker_debug), root)
@@ -160,14 +172,18 @@ class HighThroughputExecutor(Submission):
 
     def _make_apart(self) -> Any:
         from parsl_pool.executors.high_throughput.apart import Apart  # zmq and providers only where needed
+        from parsl_pool.scaling.site import Rules
 
         if self._provider is None:
             from parsl_pool.providers.local import LocalProvider  # as above
 
             self._provider = LocalProvider()
         assert self._directory is not None  # made by start()
-        link = self.link
-        return Apart(self.label, self._provider, self._directory, self._wishes, link.give_up, link.has_tasks)
+        rules = Rules(
+            self.strategy, self.max_idletime, self.strategy_period, self._wishes.start_timeout_s,
+            self.block_error_handler, self._fuses,
+        )  # fmt: skip
+        return Apart(self, self._provider, self._directory, self._wishes, rules)
 
     def _settings(self) -> tuple[wire.Settings, list[int]]:
         if self._dumped is None:
@@ -251,6 +267,33 @@ class HighThroughputExecutor(Submission):
     def is_new(self) -> bool:
         """See the base class."""
         return self.link.stage is Stage.NEW
+
+    @property
+    def provider(self) -> Any:
+        """See the base class."""
+        return self._provider
+
+    @property
+    def keeper(self) -> Any:
+        """See the base class."""
+        return self.link.keeper
+
+    @property
+    def workers_per_node(self) -> int:
+        """See the base class."""
+        return self.max_workers_per_node
+
+    @property
+    def tasks(self) -> Mapping[int, Any]:
+        """See the base class."""
+        return self.link.tries.table
+
+    def set_bad_state_and_fail_all(self, exception: BaseException) -> None:
+        """See the base class."""
+        self.link.broken = exception
+        self.link.give_up(exception)
+        if self.keeper is not None:
+            self.keeper.halt()
 
     def disown(self) -> None:
         """In a forked child: what waits for its arguments waits in the parent. See `Link.disown`."""

@@ -91,6 +91,14 @@ class Inbox:
         self._link.broken = error()
         self._link.tries.fail_all(error)
 
+    def given_up(self, problem: str | BaseException) -> None:
+        """No block can be started, as a text says; or the user's error is to be everybody's."""
+        if isinstance(problem, str):
+            self.broken(wire.Broken("start", problem, ""))
+        else:
+            self._link.broken = problem
+            self._link.tries.fail_all(lambda: _copy(problem))
+
     def ask(self, number: int, timeout: float) -> wire.State | None:
         """The interchange's state; None if it doesn't answer in time. Any thread but the one that empties this."""
         answered = threading.Event()
@@ -105,3 +113,11 @@ class Inbox:
         answered.wait(timeout)
         self._answers.pop(number, None)
         return answer[0] if answer else None
+
+
+def _copy(problem: BaseException) -> BaseException:
+    """One for each future: tracebacks pile up on a shared one. Not of what can't be made anew."""
+    try:
+        return type(problem)(*problem.args)
+    except Exception:  # its class takes other arguments; then all get the same one
+        return problem

@@ -89,7 +89,7 @@ class Link:
         self.stop = self.channel.stop
         self._inbox = Inbox(self, self._recovery)
         self.pages: dict[tuple[str, int], recovery.WorkerView] = {}
-        self._breaking: deque[str] = deque()  # why the pool is to break; from other threads
+        self._breaking: deque[str | BaseException] = deque()  # why the pool is to break; from other threads
         self.explain: Callable[[], str] = lambda: ""
         self.on_closed: Callable[[], None] = lambda: None
         self.owner = os.getpid()
@@ -359,7 +359,7 @@ class Link:
                 self._watchdog.look()
             self.turn += 1
             if self._breaking:
-                self._inbox.broken(wire.Broken("start", self._breaking.popleft(), ""))
+                self._inbox.given_up(self._breaking.popleft())
             out = self._stream()
             self.outgoing.send(out)
             try:
@@ -401,9 +401,9 @@ class Link:
             except (OSError, RuntimeError) as problem:  # no room for files, or no thread for the blocks
                 self.give_up(shortage.describe(problem))
 
-    def give_up(self, text: str) -> None:
-        """No block can be started: fail everything. Called by the thread that keeps the blocks."""
-        self._breaking.append(text)
+    def give_up(self, problem: str | BaseException) -> None:
+        """Nothing can run any more: fail everything, with this text or error. Any thread."""
+        self._breaking.append(problem)
         self.wake()
 
     def is_ready(self) -> bool:

@@ -166,6 +166,15 @@ class Reunion:
         return left if timeout is None else min(timeout, left)
 
 
+def _name(link: Any, task: int) -> str:
+    """By which it is known whatever number this try has."""
+    future = link.tries.table.get(task)
+    if future is None:
+        return f"task {task}"
+    number = future._record.task if future._record is not None and future._record.task else task
+    return f"task {number} ({link.name_of(future)})"
+
+
 class Recovery:
     """Brings a link over the loss of managers and interchanges. Belongs to its I/O thread."""
 
@@ -189,11 +198,12 @@ class Recovery:
         level = logging.DEBUG if link.is_stopping() else level
         log.log(level, "pool %s: manager %s on %s is gone: %s", link.label, record.manager, record.host, record.reason)
         facts = {"manager": record.manager, "host": record.host, "block": record.block}
-        self._place_lost(record.tasks, facts, record.reason)
+        running = self._place_lost(record.tasks, facts, record.reason)
         link.watcher.other(record)
-        others = any(up.block == record.block for up in link.watcher.managers.values())
-        if not (record.expected and others):  # else the block goes on, with fewer nodes
-            link.keeper.manager_gone(record.block, record.reason)
+        held = len(record.tasks)
+        link.keeper.manager_gone(
+            record.block, record.manager, record.host, record.reason, held=held, running=running
+        )  # fmt: skip
         if self._reunion is not None:
             self._reunion.gone(record.manager)
 
@@ -203,15 +213,18 @@ class Recovery:
         facts = {"manager": record.manager, "host": record.host}
         self._place_lost(record.tasks, facts, "its connection was lost for a while")
 
-    def _place_lost(self, tasks: list[int], facts: dict[str, str], reason: str) -> None:
+    def _place_lost(self, tasks: list[int], facts: dict[str, str], reason: str) -> list[str]:
+        """Gives the names of those that had begun there."""
         from parsl_pool.errors import ManagerLost  # with its base class, which only pools with a problem need
 
         link = self._link
         manager = link.watcher.managers.get(facts["manager"])
         lost = [task for task in tasks if task in link.tries.table]
         waited = link.claims.withdraw(lost, manager is not None and bool(manager.shares))
+        running = [_name(link, task) for task in lost if task not in waited]
         for task in lost:
             link.tries.place_lost(task, task not in waited, facts["host"], ManagerLost(facts, reason))
+        return running
 
     def manager_up(self, record: wire.ManagerUp) -> None:
         """A manager is there, perhaps again."""
@@ -220,7 +233,7 @@ class Recovery:
         if not record.shares:
             link.claims.are_shared = False
         link.watcher.other(record)
-        link.keeper.manager_up(record.block)
+        link.keeper.manager_up(record.block, record.manager, record.host)
         if self._reunion is not None:
             self._reunion.back(record)
 

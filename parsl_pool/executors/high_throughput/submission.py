@@ -14,7 +14,7 @@ from weakref import WeakSet
 from parsl_pool.dataflow.kernel import Kernel
 from parsl_pool.dataflow.record import Options, TaskRecord
 from parsl_pool.errors import SerializationError
-from parsl_pool.executors.base import ParslExecutor
+from parsl_pool.executors.block_provider import BlockProviderExecutor
 from parsl_pool.executors.high_throughput import capacity
 from parsl_pool.executors.high_throughput.arguments import (
     Dependent,
@@ -37,7 +37,7 @@ _PLAIN = frozenset({int, float, bool, str, type(None), complex})
 _FIXED_KINDS = frozenset({FunctionType, BuiltinFunctionType, type})
 
 
-class Submission(ParslExecutor):
+class Submission(BlockProviderExecutor):
     """The half of the executor that takes calls. The other one, `HighThroughputExecutor`, says where they run."""
 
     wants_payloads = True

@@ -1,0 +1,447 @@
+"""The thread that keeps blocks: how often it asks the provider, and what it does. It does not run here: tests look."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from parsl_pool.errors import ExecutionProviderException, ScalingFailed
+from parsl_pool.providers import BlockLimits, ExecutionProvider, JobState, JobStatus
+from parsl_pool.scaling.decision import Load
+from parsl_pool.scaling.fuses import Fuses
+from parsl_pool.scaling.poller import JobStatusPoller
+from parsl_pool.scaling.site import Rules
+from parsl_pool.scaling.table import BlockStage
+
+
+class Queue(ExecutionProvider):
+    """One whose jobs wait, or are in what state the test says."""
+
+    label = "queue"
+
+    def __init__(self, interval: float = 0.1, **limits: Any) -> None:
+        self.limits = BlockLimits(**limits)
+        self.status_polling_interval = interval
+        self.state = JobState.PENDING
+        self.states: dict[str, JobState] = {}  # of single jobs
+        self.asked: list[list[str]] = []
+        self.submitted: list[str] = []
+        self.cancelled: list[str] = []
+        self.refuses = self.refuses_cancel = False
+        self.excluded: list[str] = []
+
+    def submit(self, command: str, tasks_per_node: int, job_name: str = "") -> str:
+        if self.refuses:
+            raise ExecutionProviderException("no such partition")
+        self.submitted.append(job_name)
+        return job_name
+
+    def status(self, job_ids: Any) -> list[JobStatus]:
+        self.asked.append(list(job_ids))
+        return [JobStatus(self.states.get(job, self.state), "(Priority)") for job in job_ids]
+
+    def cancel(self, job_ids: Any) -> list[bool]:
+        if self.refuses_cancel:
+            return [False for _ in job_ids]
+        self.cancelled += job_ids
+        return [True for _ in job_ids]
+
+    def exclude(self, host: str) -> bool:
+        self.excluded.append(host)
+        return True
+
+
+class Place:
+    """An executor as the poller sees it: with as many tasks as the test says."""
+
+    def __init__(self) -> None:
+        self.waiting, self.finished, self.can_drain = 1, 0, True
+        self.known: dict[str, Load] = {}
+        self.drained: list[str] = []
+        self.given_up: list[str | BaseException] = []
+        self.handled: list[list[str]] = []
+
+    def command(self, block: str) -> str:
+        return f"manager {block}"
+
+    def tasks(self) -> int:
+        return self.waiting
+
+    def done(self) -> int:
+        return self.finished
+
+    def slots_per_node(self) -> int:
+        return 2
+
+    def loads(self) -> Mapping[str, Load]:
+        return self.known
+
+    def drain(self, block: str) -> bool:
+        self.drained.append(block)
+        return self.can_drain
+
+    def give_up(self, problem: str | BaseException) -> None:
+        self.given_up.append(problem)
+
+    def handle_errors(self, status: Mapping[str, JobStatus]) -> None:
+        self.handled.append([one.status_name for one in status.values()])
+
+
+Make = Callable[..., JobStatusPoller]
+
+
+@pytest.fixture
+def place() -> Place:
+    return Place()
+
+
+@pytest.fixture
+def poller_of(place: Place, tmp_path: Path) -> Make:
+    """Makes one that has looked once, and so has its first blocks."""
+
+    def make(provider: Queue, **rules: Any) -> JobStatusPoller:
+        poller = JobStatusPoller("pool", provider, place, Rules(**rules), str(tmp_path))
+        poller.look()
+        return poller
+
+    return make
+
+
+def age(poller: JobStatusPoller, seconds: float) -> None:
+    """Everything was so much longer ago."""
+    for block in poller.table.blocks.values():
+        block.since -= seconds
+        if block.began is not None:
+            block.began -= seconds
+    poller._asked -= seconds
+    poller._decided -= seconds
+    poller._jobs._cancelled -= seconds
+    poller._jobs.streak._last -= seconds
+
+
+def look(poller: JobStatusPoller, after: float = 10.0) -> None:
+    """Look again some time later."""
+    age(poller, after)
+    poller.look()
+
+
+def come_up(poller: JobStatusPoller, *blocks: str, host: str = "n1") -> None:
+    """Their managers register, and have a worker each."""
+    for block in blocks:
+        poller.manager_up(block, f"m{block}", host)
+        poller._read()
+        poller.worker_up(block)
+    poller._read()
+
+
+# -- how often the provider is asked
+
+
+@pytest.mark.parametrize("interval", [0.5, 30.0, 300.0])
+def test_a_provider_is_not_asked_more_often_than_it_says(poller_of: Make, interval: float) -> None:
+    provider = Queue(interval)
+    poller = poller_of(provider)
+    come_up(poller, "0")
+    for _ in range(20):
+        poller.manager_gone("other", "m", "n", "gone", running=[])
+        poller.look()
+    assert len(provider.asked) <= 1
+    look(poller, max(interval, 30.0))
+    assert len(provider.asked) <= 2
+
+
+def test_one_call_asks_for_all_blocks(poller_of: Make) -> None:
+    provider = Queue(init_blocks=50, max_blocks=50)
+    poller = poller_of(provider)
+    look(poller)
+    assert [len(jobs) for jobs in provider.asked] == [50] * len(provider.asked) and provider.asked
+
+
+def test_a_block_that_waits_for_long_is_looked_at_less_and_less(poller_of: Make) -> None:
+    poller = poller_of(Queue(0.1))
+    pauses = []
+    for _ in range(8):
+        poller.look()
+        pauses.append(round(poller.pause(), 1))
+        age(poller, 1.0)
+    assert pauses[0] == 0.1 and pauses[-1] == 1.0 and pauses == sorted(pauses)
+
+
+def test_when_its_job_begins_it_is_looked_at_often_again(poller_of: Make) -> None:
+    """Jobs that end at once are noticed at once."""
+    provider = Queue(0.1)
+    poller = poller_of(provider)
+    provider.state = JobState.RUNNING
+    look(poller, 1000.0)
+    assert poller.table.blocks["0"].stage is BlockStage.RUNNING and poller.pause() <= 0.1
+
+
+def test_while_all_are_up_hardly_anybody_is_asked(poller_of: Make) -> None:
+    provider = Queue(0.1)
+    poller = poller_of(provider)
+    come_up(poller, "0")
+    look(poller, 40.0)
+    asked = len(provider.asked)
+    for _ in range(5):
+        look(poller, 5.0)
+    assert len(provider.asked) == asked and poller.pause() > 1.0
+
+
+def test_interval_0_is_never_asked(poller_of: Make) -> None:
+    provider = Queue(0.0)
+    poller = poller_of(provider)
+    look(poller, 1000.0)
+    assert not provider.asked and poller.pause() > 1.0
+
+
+# -- giving up
+
+
+def test_two_blocks_that_use_up_their_time_are_enough(poller_of: Make, place: Place) -> None:
+    provider = Queue()
+    provider.state = JobState.RUNNING
+    poller = poller_of(provider)
+    for number in ("0", "1"):
+        look(poller, 1.0)
+        assert poller.table.blocks[number].stage is BlockStage.RUNNING and not place.given_up
+        look(poller, 61.0)
+    (text,) = place.given_up
+    assert str(text).startswith("2 blocks in a row") and len(provider.submitted) == 2
+
+
+def test_a_manager_that_registers_takes_back_what_was_held_against_others(poller_of: Make, place: Place) -> None:
+    provider = Queue()
+    provider.state = JobState.RUNNING
+    poller = poller_of(provider)
+    for number in range(6):
+        look(poller, 1.0)
+        if number % 2:
+            come_up(poller, str(number))
+            place.finished += 1
+            poller.manager_gone(str(number), f"m{number}", "n1", "killed", held=1, running=[])
+            look(poller, 0.0)
+        else:
+            look(poller, 61.0)
+    assert len(poller.table.blocks) > 5 and not place.given_up
+
+
+def test_a_pool_with_a_manager_goes_on_whatever_becomes_of_other_blocks(poller_of: Make, place: Place) -> None:
+    provider = Queue(init_blocks=2, max_blocks=2)
+    poller = poller_of(provider)
+    come_up(poller, "0")
+    for number in range(1, 8):
+        provider.states[f"parsl_pool.pool.{number}"] = JobState.FAILED
+    for _ in range(20):
+        look(poller, 1000.0)
+    assert not place.given_up and len(provider.submitted) == 9
+    poller.manager_gone("0", "m0", "n1", "killed", held=1, running=[])
+    provider.state = JobState.FAILED
+    look(poller, 1000.0)
+    assert place.given_up
+
+
+def test_crash_looping_blocks_are_started_one_by_one_with_longer_and_longer_pauses(
+    poller_of: Make, place: Place
+) -> None:
+    provider = Queue(init_blocks=5, max_blocks=5)
+    provider.state = JobState.FAILED
+    poller = poller_of(provider, handler=False)
+    look(poller, 0.2)
+    assert len(provider.submitted) == 5, "all have failed, and none is replaced at once"
+    pauses = []
+    for count in range(6, 10):
+        pause = poller._jobs.pause_s(poller_now())
+        pauses.append(round(pause))
+        look(poller, pause + 0.1)
+        look(poller, 0.2)
+        assert len(provider.submitted) == count and not place.given_up
+    assert pauses == [4, 8, 16, 32] and "the last 9 were of no use" in "\n".join(poller.explain())
+
+
+def poller_now() -> float:
+    from time import monotonic
+
+    return monotonic()
+
+
+@pytest.mark.parametrize("held", [0, 1])
+def test_a_manager_that_is_lost_before_it_had_anything_to_do_is_nobodys_fault(
+    poller_of: Make, place: Place, held: int
+) -> None:
+    """Workers start when there are tasks: one that has none had no reason to."""
+    poller = poller_of(Queue(init_blocks=1, max_blocks=1))
+    for number in range(5):
+        poller.manager_up(str(number), "m", "n1")
+        poller.manager_gone(str(number), "m", "n1", "preempted", held=held, running=[])
+        look(poller)
+        if poller._stopping:
+            break
+    assert len(place.given_up) == held
+
+
+@pytest.mark.parametrize("handler, given_up", [(True, 1), (False, 0)])
+def test_with_none_the_end_of_the_last_block_is_told(
+    poller_of: Make, place: Place, handler: bool, given_up: int
+) -> None:
+    provider = Queue(init_blocks=2, max_blocks=5)
+    poller = poller_of(provider, strategy="none", handler=handler)
+    come_up(poller, "0", "1")
+    provider.states["parsl_pool.pool.0"] = JobState.TIMEOUT
+    poller.manager_gone("0", "m0", "n1", "killed", held=1, running=[])
+    look(poller)
+    assert not place.given_up and len(provider.submitted) == 2
+    poller.manager_gone("1", "m1", "n1", "killed", held=1, running=[])
+    look(poller)
+    assert len(place.given_up) == given_up and len(provider.submitted) == 2
+    assert all("all 2 blocks have ended" in str(text) for text in place.given_up)
+
+
+def test_the_users_handler_hears_of_failures_and_not_of_walltimes(poller_of: Make, place: Place) -> None:
+    provider = Queue(init_blocks=2, max_blocks=2)
+    poller = poller_of(provider, handler=print, strategy="none")
+    come_up(poller, "0")
+    provider.states["parsl_pool.pool.0"] = JobState.TIMEOUT
+    look(poller)
+    assert not place.handled
+    provider.states["parsl_pool.pool.1"] = JobState.FAILED
+    look(poller)
+    assert place.handled == [["TIMEOUT", "MISSING"]]
+
+
+# -- coming and going
+
+
+def test_blocks_come_with_the_load_and_idle_ones_are_drained(poller_of: Make, place: Place) -> None:
+    provider = Queue(init_blocks=0, max_blocks=4)
+    provider.state = JobState.RUNNING
+    poller = poller_of(provider, strategy="htex_auto_scale", max_idletime=60)
+    assert len(provider.submitted) == 1, "there is a task"
+    place.waiting = 100
+    look(poller)
+    assert len(provider.submitted) == 4
+    come_up(poller, "0", "1", "2", "3")
+    place.waiting = 3
+    place.known = {"0": Load(0, 100.0), "1": Load(2, 0.0), "2": Load(0, 30.0), "3": Load(1, 0.0)}
+    look(poller)
+    assert place.drained == ["0"] and poller.table.blocks["0"].stage is BlockStage.DRAINING and not provider.cancelled
+    poller.manager_gone("0", "m0", "n1", "drained", running=[])
+    look(poller)
+    assert provider.cancelled == ["parsl_pool.pool.0"] and not place.given_up
+
+
+def test_the_number_of_blocks_never_exceeds_the_bound_while_one_can_not_be_cancelled(
+    poller_of: Make, place: Place
+) -> None:
+    provider = Queue(init_blocks=2, max_blocks=2)
+    provider.refuses_cancel = True
+    place.waiting = 100
+    poller = poller_of(provider, strategy="simple")
+    come_up(poller, "0", "1")
+    poller.manager_gone("0", "m0", "n1", "killed", held=1, running=[])
+    for _ in range(5):
+        look(poller)
+    assert len(provider.submitted) == 2 and poller.table.blocks["0"].stage is BlockStage.ENDING
+    provider.refuses_cancel = False
+    look(poller)
+    look(poller)
+    assert provider.cancelled == ["parsl_pool.pool.0"] and len(provider.submitted) == 3
+
+
+def test_by_hand_as_many_as_may_be_and_those_that_are_idle(poller_of: Make, place: Place) -> None:
+    provider = Queue(init_blocks=1, max_blocks=3)
+    poller = poller_of(provider, strategy="none")
+    assert poller._scale_out(9) == ["1", "2"] and poller._scale_out(1) == []
+    come_up(poller, "0", "1", "2")
+    place.known = {"0": Load(1, 0.0), "1": Load(0, 10.0), "2": Load(0, 50.0)}
+    assert poller._scale_in(3, 20.0) == ["2"] and place.drained == ["2"] and not provider.cancelled
+    assert poller._scale_in(1, None) == ["1"] and provider.cancelled == ["parsl_pool.pool.1"]
+    place.waiting = 0
+    assert poller._scale_in(5, None) == ["0"]
+    look(poller)
+    assert not place.given_up and len(provider.submitted) == 3, "the user has ended them, and starts others"
+
+
+def test_a_refusal_is_told_to_who_asked(poller_of: Make) -> None:
+    provider = Queue(init_blocks=0, max_blocks=3)
+    poller = poller_of(provider, strategy="none")
+    provider.refuses = True
+    with pytest.raises(ScalingFailed, match="no such partition"):
+        poller._scale_out(2)
+
+
+def test_what_was_scaled_by_hand_is_kept(poller_of: Make) -> None:
+    """By an executor without a strategy."""
+    provider = Queue(init_blocks=1, max_blocks=3)
+    poller = poller_of(provider)
+    poller._scale_out(1)
+    come_up(poller, "0", "1")
+    poller.manager_gone("0", "m0", "n1", "killed", held=1, running=[])
+    look(poller)
+    assert len(poller.table.capacity()) == 2
+    poller._scale_in(1, None)
+    look(poller)
+    assert len(poller.table.capacity()) == 1
+
+
+# -- fuses and blame
+
+
+def test_when_the_node_hours_are_used_up_all_blocks_end_and_no_others_start(poller_of: Make, place: Place) -> None:
+    provider = Queue(init_blocks=2, max_blocks=5, nodes_per_block=4)
+    provider.state = JobState.RUNNING
+    place.waiting = 100
+    poller = poller_of(provider, strategy="simple", fuses=Fuses(node_hours=2.0), start_s=1e6)
+    look(poller, 0.2)
+    come_up(poller, "0", "1")
+    look(poller, 300.0)
+    assert not place.drained
+    place.can_drain = False
+    look(poller, 100.0)
+    look(poller, 10.0)
+    assert sorted(place.drained) == ["0", "1"] and len(provider.cancelled) == 5 and len(provider.submitted) == 5
+    for block in "01":
+        poller.manager_gone(block, f"m{block}", "n1", "told to end", running=[])
+    look(poller)
+    assert "max_node_hours=2 are used up" in str(place.given_up[0])
+
+
+def test_no_more_jobs_are_submitted_an_hour_than_the_user_allows(poller_of: Make, place: Place) -> None:
+    provider = Queue(init_blocks=0, max_blocks=50)
+    place.waiting = 100
+    poller = poller_of(provider, strategy="simple", fuses=Fuses(submissions_per_hour=7))
+    for _ in range(5):
+        look(poller)
+    assert len(provider.submitted) == 7 and "max_submissions_per_hour=7" in "\n".join(poller.explain())
+
+
+def test_a_node_that_loses_the_tasks_of_several_is_excluded_and_its_block_drained(
+    poller_of: Make, place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    provider = Queue(init_blocks=1, max_blocks=10)
+    poller = poller_of(provider)
+    for number in range(3):
+        come_up(poller, str(number), host="bad")
+        place.finished += 1
+        provider.states[f"parsl_pool.pool.{number}"] = JobState.FAILED
+        running = [f"task {number} (fit)"]
+        poller.manager_gone(str(number), f"m{number}", "bad", "its node is gone", held=1, running=running)
+        look(poller)
+        look(poller)
+    assert provider.excluded == ["bad"] and "node bad has lost 3 places" in caplog.text
+    come_up(poller, "3", host="bad")
+    assert place.drained == ["3"], "it was on its way already"
+
+
+def test_the_end_of_a_walltime_is_nobodys_fault(poller_of: Make, place: Place) -> None:
+    provider = Queue(init_blocks=1, max_blocks=10)
+    poller = poller_of(provider)
+    for number in range(5):
+        come_up(poller, str(number), host="n1")
+        place.finished += 1
+        provider.states[f"parsl_pool.pool.{number}"] = JobState.TIMEOUT
+        running = [f"task {number} (fit)", "task 9 (x)"]
+        poller.manager_gone(str(number), f"m{number}", "n1", "its job ended", held=1, running=running)
+        look(poller)
+        look(poller)
+    assert not provider.excluded and not poller._jobs._blame.tasks
