@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,17 +9,21 @@ from typing import Any
 
 import pytest
 
+from parsl_pool.cli.main import main
 from tests.providers.schedulers import played
-
-ROOT = Path(__file__).parents[2]
 
 
 class Cluster:
     """A place with a scheduler, and a program's directory."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
         self.folder, self.jobs = folder, folder / "queue"
+        self._patch, self._captured = monkeypatch, capsys
         self.jobs.mkdir()
+        played.install(folder / "bin", "slurm", self.jobs, monkeypatch)
+        monkeypatch.chdir(folder)
+        monkeypatch.setattr(sys, "path", list(sys.path))
+        monkeypatch.setattr(sys, "executable", sys.executable)  # a Config's file may change it
 
     def set(self, name: str, text: str = "yes") -> None:
         """See fake_commands.py."""
@@ -40,20 +43,19 @@ class Cluster:
 
     def check(self, *arguments: str, **environment: str) -> "Checked":
         """What the command says of it."""
-        done = subprocess.run(
-            [sys.executable, "-m", "parsl_pool", "check", "--json", *arguments],
-            cwd=self.folder, capture_output=True, text=True, timeout=100,
-            env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
-        )  # fmt: skip
-        return Checked(done)
+        for name, value in environment.items():
+            self._patch.setenv(name, value)
+        self._captured.readouterr()
+        status = main(["check", "--json", *arguments])
+        return Checked(status, *self._captured.readouterr())
 
 
 class Checked:
     """The report, read again."""
 
-    def __init__(self, done: "subprocess.CompletedProcess[str]") -> None:
-        self.status, self.stderr = done.returncode, done.stderr
-        self.report: dict[str, Any] = json.loads(done.stdout) if done.stdout else {}
+    def __init__(self, status: int, out: str, err: str) -> None:
+        self.status, self.stderr = status, err
+        self.report: dict[str, Any] = json.loads(out) if out else {}
 
     @property
     def executor(self) -> dict[str, Any]:
@@ -75,10 +77,8 @@ class Checked:
 
 
 @pytest.fixture
-def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cluster:
-    site = Cluster(tmp_path)
-    played.install(tmp_path / "bin", "slurm", site.jobs, monkeypatch)
-    return site
+def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cluster:
+    return Cluster(tmp_path, monkeypatch, capsys)
 
 
 @pytest.fixture
