@@ -1,7 +1,7 @@
 """Runs at the head of a block, before the manager: what a node sees of the pool, as one line on stdout.
 
 It is sent as text to whatever Python the node has, so it needs nothing but the standard library, from 3.6 on.
-Program: `preflight RUN_DIRECTORY`.
+Program: `preflight TICKET`.
 """
 
 import json
@@ -51,22 +51,18 @@ def connected(address: str) -> str:
         return str(problem)
 
 
-def ticket_in(run: str) -> "tuple[list[str], str]":
+def read_ticket(path: str) -> "tuple[list[str], str]":
     """The addresses in the run's ticket, and why there are none."""
-    for folder, _folders, names in os.walk(run):
-        for name in names:
-            if name.startswith("ticket") and not name.endswith(".new"):
-                try:
-                    with open(os.path.join(folder, name)) as file:
-                        return addresses_of(json.load(file)), ""
-                except (OSError, ValueError) as problem:
-                    return [], str(problem)
-    return [], f"there is no ticket in {run}" if os.path.isdir(run) else f"there is no directory {run}"
+    try:
+        with open(path) as file:
+            return addresses_of(json.load(file)), ""
+    except (OSError, ValueError) as problem:
+        return [], str(problem)
 
 
 def main() -> None:
     """Print what there is."""
-    addresses, no_ticket = ticket_in(sys.argv[1])
+    addresses, no_ticket = read_ticket(sys.argv[1])
     facts = {
         "host": socket.gethostname(),
         "python": ".".join(map(str, sys.version_info[:3])),

@@ -45,6 +45,7 @@ _LOOK_S = 0.2
 _GRACE_S = 1.0  # for the last words of a job to be seen, and for a result that overtakes the news of its end
 _POLL_S = 1.0
 _WALLTIME_S = 600
+_FETCHED_BYTES, _FETCH_S = 64 << 10, 30.0
 
 
 @dataclass
@@ -73,6 +74,7 @@ class Watch:
     """Stands before a provider's `submit` and `status`, and writes down what passes. Used by the keeper's thread."""
 
     def __init__(self, provider: Any, say: Callable[[str], None]) -> None:
+        self._provider, self._worker_init = provider, getattr(provider, "worker_init", None)
         self.refused: ExecutionProviderException | None = None
         self.command = self.job = ""
         self.last: JobStatus | None = None
@@ -81,6 +83,8 @@ class Watch:
 
     def submit(self, command: str, *arguments: Any, **options: Any) -> str:
         self.command = command
+        if isinstance(self._worker_init, str):
+            self._provider.worker_init = opening(self._worker_init, self._provider, command)
         try:
             job: str = self._submit(command, *arguments, **options)
         except ExecutionProviderException as problem:
@@ -109,6 +113,18 @@ class Watch:
             except ExecutionProviderException as problem:
                 log.warning("the state of job %s can't be told: %s", self.job, problem)
 
+    def fetched(self, suffix: str) -> str:
+        """The end of what the job has written on another machine; "" if it is not there."""
+        channel, jobs = getattr(self._provider, "channel", None), getattr(self._provider, "_jobs", {})
+        if channel is None or channel.is_shared or self.job not in jobs:
+            return ""
+        path = shlex.quote(f"{jobs[self.job].base}{suffix}")
+        try:
+            return str(channel.execute_wait(f"tail -c {_FETCHED_BYTES} {path}", _FETCH_S).stdout)
+        except ExecutionProviderException as problem:
+            log.warning("%s can't be read: %s", path, problem)
+            return ""
+
     @property
     def has_failed(self) -> bool:
         """The block is gone, or never was, or can't reach us."""
@@ -136,7 +152,7 @@ def try_executor(
     evidence = Evidence(directory=directory)
     watch = None
     if provider is not None and not executor.manager_inside:
-        make_small(provider, nodes, directory)
+        make_small(provider, nodes)
         executor._provider = provider
         watch = Watch(provider, say)
         executor._place = RunPlace(directory)
@@ -158,24 +174,24 @@ def try_executor(
     return evidence
 
 
-def make_small(provider: Any, nodes: int, directory: str) -> None:
-    """One block of so many nodes, which tells how far it gets. The provider is not to be used for anything else."""
+def make_small(provider: Any, nodes: int) -> None:
+    """One block of so many nodes. The provider is not to be used for anything else."""
     provider.limits = replace(
         provider.limits, init_blocks=1, min_blocks=0, max_blocks=1, nodes_per_block=nodes
     )
     walltime = getattr(provider, "walltime", None)
     if walltime is not None and walltime.seconds > _WALLTIME_S:
         provider.walltime = walltime_rule("walltime", _WALLTIME_S / 60)
-    if isinstance(getattr(provider, "worker_init", None), str):
-        provider.worker_init = opening(provider.worker_init, directory)
     provider.status_polling_interval = min(_POLL_S, provider.status_polling_interval)
 
 
-def opening(worker_init: str, directory: str) -> str:
-    """The same text between marks, and the preflight."""
+def opening(worker_init: str, provider: Any, command: str) -> str:
+    """The same text between marks, and the preflight, which looks at the ticket that the manager's command names."""
     source = Path(preflight.__file__).read_text()
     marks = {mark: f"echo '{mark}'; echo '{mark}' >&2" for mark in (BEGUN, INIT_ENDED, ALL_TOLD)}
-    program = f"{shlex.quote(launch.interpreter())} - {shlex.quote(directory)}"
+    python = launch.interpreter() if provider.sees_our_files else "python3"
+    tickets = [word for word in shlex.split(command) if os.path.basename(word).startswith("ticket")]
+    program = f"{shlex.quote(python)} - {shlex.quote(tickets[0] if tickets else '')}"
     return (
         f"{marks[BEGUN]}\n{worker_init}\n\n{marks[INIT_ENDED]}\n"
         f"{program} <<'{_SOURCE_END}'\n{source}\n{_SOURCE_END}\n{marks[ALL_TOLD]}\n"
@@ -251,7 +267,8 @@ def _collect(watch: Watch | None, evidence: Evidence) -> None:
     evidence.refused, evidence.command, evidence.job = watch.refused, watch.command, watch.job
     evidence.status = watch.last
     if watch.last is not None:
-        evidence.stdout, evidence.stderr = watch.last.stdout or "", watch.last.stderr or ""
+        evidence.stdout = watch.last.stdout or watch.fetched(".out")
+        evidence.stderr = watch.last.stderr or watch.fetched(".err")
 
 
 def is_waiting(evidence: Evidence) -> bool:
