@@ -169,8 +169,7 @@ def _about_python(evidence: trial.Evidence, told: dict[str, Any], version: str) 
             "packages", f"on node {told['host']} these can't be imported: {names}",
             "use the same environment there, or set PYTHONPATH in worker_init",
         )  # fmt: skip
-    mismatch = re.search(r"version mismatch|runs parsl_pool \S+|VersionMismatch", _all_words(evidence), re.IGNORECASE)
-    if mismatch:
+    if re.search(r"was refused: .*(protocol|version|Python)|VersionMismatch", _all_words(evidence)):
         return problem(
             "version", f"the nodes have another version than this machine ({__version__}){_words(evidence)}",
             "install the same version of parsl_pool in both places; does worker_init set PYTHONPATH?",

@@ -31,6 +31,7 @@ from parsl_pool.errors import ExecutionProviderException, ParslPoolError, descri
 from parsl_pool.executor import ParslPoolExecutor
 from parsl_pool.interchange import launch
 from parsl_pool.loggers import careful_logger
+from parsl_pool.providers import reasons
 from parsl_pool.providers.states import JobState, JobStatus
 from parsl_pool.providers.walltime import walltime as walltime_rule
 from parsl_pool.run_directory import RunPlace
@@ -102,7 +103,8 @@ class Watch:
             before = self.last
             self.last = now
             if before is None or (before.state, before.message) != (now.state, now.message):
-                self._say(f"job {self.job} is {now.status_name}" + (f": {now.message}" if now.message else ""))
+                why = now.message if now.message and now.message != now.status_name else ""
+                self._say(f"job {self.job} is {now.status_name}" + (f": {reasons.with_meaning(why)}" if why else ""))
         return found
 
     def look(self) -> None:

@@ -66,7 +66,7 @@ def _told(**changes: object) -> str:
         ("python-missing", _evidence(stdout=f"{BEGUN}\n{INIT_ENDED}\n")),
         ("python-version", _evidence(stdout=_told(python="3.9.1"))),
         ("packages", _evidence(stdout=_told(packages={"zmq": "ModuleNotFoundError: No module named 'zmq'"}))),
-        ("version", _evidence(stdout=_told(), stderr="manager n1 was refused: it runs parsl_pool 0.0.9, not 0.1.0")),
+        ("version", _evidence(stdout=_told(), stderr="manager n1 was refused: it speaks protocol 3 (parsl_pool 0)")),
         ("run-dir-unseen", _evidence(stdout=_told(ticket="there is no directory /home/x"),
                                      stderr="parsl_pool manager: cannot read its ticket /home/x/ticket: [Errno 2]")),
         ("connect", _evidence(stdout=_told(connect={"tcp://10.0.0.1:5": "timed out", "tcp://10.0.0.2:5": "refused"}))),

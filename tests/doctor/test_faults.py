@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import parsl_pool
 from tests.doctor.conftest import Cluster
 
 pytestmark = pytest.mark.timeout(110)
@@ -116,6 +118,16 @@ def test_a_package_that_does_not_work_on_the_nodes(cluster: Cluster) -> None:
     (broken / "zmq.py").write_text("raise ImportError('libzmq.so.5: cannot open shared object file')")
     done = cluster.check(cluster.config(f"worker_init='export PYTHONPATH={broken}'"), *TRY)
     assert done.status == 1 and "zmq (ImportError: libzmq.so.5" in done.problems["packages"], done
+
+
+def test_another_version_of_this_project_on_the_nodes(cluster: Cluster) -> None:
+    root = Path(parsl_pool.__file__).parent
+    shutil.copytree(root, cluster.folder / "other" / "parsl_pool", ignore=shutil.ignore_patterns("__pycache__"))
+    (cluster.folder / "other" / "parsl_pool" / "_version.py").write_text('__version__ = "0.0.1"\n')
+    wire = cluster.folder / "other" / "parsl_pool" / "interchange" / "wire.py"
+    wire.write_text(re.sub(r"^PROTOCOL = \d+", "PROTOCOL = 0", wire.read_text(), flags=re.MULTILINE))
+    done = cluster.check(cluster.config(f"worker_init='export PYTHONPATH={cluster.folder}/other'"), *TRY)
+    assert done.status == 1 and "0.0.1" in done.problems["version"], done
 
 
 @pytest.mark.skipif(
