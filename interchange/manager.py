@@ -49,6 +49,7 @@ _TICK_S = 0.002
 _END_S = 5.0
 _LAST_S = 2.0
 _FAILED_S = 2.0
+_SIGNALS = (signal.SIGTERM, signal.SIGKILL)
 
 
 class Manager:
@@ -74,6 +75,7 @@ class Manager:
         self._report, self._on_stopped = report, on_stopped
         self._keep = keep  # what a process wrote to stderr
         self.on_drained: Callable[[], None] = lambda: None
+        self.ending_s = 0.0  # how long what ended a worker may take to reach us too: then the job ends, not a task
         self._workers: dict[int, WorkerHandle] = {}
         self._functions: dict[int, bytes] = {}
         self._wanted: dict[int, list[int]] = {}  # function that has not come -> workers that wait for it
@@ -270,9 +272,19 @@ class Manager:
         if isinstance(record, wire.Spawned):
             self._spawned(record)
         elif isinstance(record, wire.Exited):
-            self._exited(record.worker, record.status, record.max_rss_kb, "")
+            self._reported(record)
         else:
             raise BadMessage(f"a {type(record).__name__}")
+
+    def _reported(self, record: wire.Exited) -> None:
+        """A scheduler signals all processes of a job when it ends it: our own signal may come after a worker's."""
+        worker, status = self._workers.get(record.worker), record.status
+        if worker is not None and worker.verdict is None and self.ending_s and -status in _SIGNALS:
+            worker.is_gone = True  # its number may be another process's
+            end = monotonic() + self.ending_s
+            self._loop.call_at(end, lambda: self._exited(record.worker, status, record.max_rss_kb, ""))
+        else:
+            self._exited(record.worker, status, record.max_rss_kb, "")
 
     def _spawned(self, record: wire.Spawned) -> None:
         worker = self._workers.get(record.worker)
@@ -456,6 +468,8 @@ class Manager:
         worker = self._workers.get(number)
         if worker is None:
             return
+        if self._stopping and not place:
+            place = "its manager was told to end"
         self._last_rites(worker)
         if worker.failure is not None and not self._broken:
             self._broken = True

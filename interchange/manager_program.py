@@ -29,6 +29,7 @@ from parsl_pool.interchange.task_messages import TaskMessage
 from parsl_pool.interchange.uplink import Uplink
 
 _BEAT_S = 5.0
+_ENDING_S = 0.3  # between the first and the last process of a job that a scheduler signals
 _PATIENCE_S = 120.0  # until the interchange has said how long it may be silent
 NO_WAY = 4
 """The exit code if the interchange could not be reached at all."""
@@ -198,6 +199,7 @@ class ManagerProgram:
             self._loop, self.name, settings, descriptors, self._report, self._stopped, self._log.keep
         )
         self._manager.on_drained = self._emptied
+        self._manager.ending_s = _ENDING_S
         if settings.drain_ms:
             self._drain_at(self._manager, settings.drain_ms / 1000)
         self.greet([])  # now with what we know

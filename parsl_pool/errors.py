@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from parsl_pool.provider_errors import FileCopyException as FileCopyException
     from parsl_pool.provider_errors import FileExists as FileExists
     from parsl_pool.provider_errors import ScaleOutFailed as ScaleOutFailed
+    from parsl_pool.provider_errors import SchedulerMissingArgs as SchedulerMissingArgs
     from parsl_pool.provider_errors import ScriptPathError as ScriptPathError
     from parsl_pool.provider_errors import SSHException as SSHException
     from parsl_pool.provider_errors import SubmitException as SubmitException
@@ -59,6 +60,7 @@ _LAZY = {  # in which module beside this one
     "FileExists": "provider_errors",
     "SSHException": "provider_errors",
     "ScaleOutFailed": "provider_errors",
+    "SchedulerMissingArgs": "provider_errors",
     "ScriptPathError": "provider_errors",
     "SubmitException": "provider_errors",
 }

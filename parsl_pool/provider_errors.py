@@ -25,24 +25,52 @@ class ScaleOutFailed(ExecutionProviderException):
 
 
 class SubmitException(ExecutionProviderException):
-    """A scheduler's submit command failed.
+    """A scheduler's submit command failed, or has not told of a job.
 
     Attributes:
-        job_name, command: what was submitted, and how.
-        exit_code, stdout, stderr: what came of it.
+        job_name, command, script_path: what was submitted, and how. The script is kept.
+        exit_code, stdout, stderr: what the command did; no exit code: it was ended, since it took too long.
+        reason: what is known beside that.
     """
 
     def __init__(
-        self, job_name: str, command: str, exit_code: int | None = None, stdout: str = "", stderr: str = ""
+        self,
+        job_name: str,
+        command: str,
+        exit_code: int | None = None,
+        stdout: str = "",
+        stderr: str = "",
+        script_path: str = "",
+        reason: str = "",
     ) -> None:
-        super().__init__(job_name, command, exit_code, stdout, stderr)
-        self.job_name, self.command = job_name, command
+        super().__init__(job_name, command, exit_code, stdout, stderr, script_path, reason)
+        self.job_name, self.command, self.script_path = job_name, command, script_path
         self.exit_code, self.stdout, self.stderr = exit_code, stdout, stderr
+        self.reason = reason
+
+    def __str__(self) -> str:
+        code = "" if self.exit_code is None else f" (exit code {self.exit_code})"
+        said = "; ".join(
+            f"its {name}: {bounded(text.strip(), 4000)}"
+            for name, text in (("stderr", self.stderr), ("stdout", self.stdout))
+            if text.strip()
+        )
+        what = ": ".join(filter(None, [self.reason, said])) or "it said nothing"
+        script = f"; the script: {self.script_path}" if self.script_path else ""
+        return f"could not submit {self.job_name} by {self.command!r}{code}: {what}{script}"
+
+
+class SchedulerMissingArgs(ExecutionProviderException):
+    """A provider's directives need a value that is not there."""
+
+    def __init__(self, missing: str, label: str = "") -> None:
+        super().__init__(missing, label)
+        self.missing, self.label = missing, label
 
     def __str__(self) -> str:
         return (
-            f"could not submit {self.job_name} by {self.command!r} (exit code {self.exit_code}): "
-            f"{bounded((self.stderr or self.stdout).strip(), 8000)}"
+            f"the directives of provider {self.label or 'of yours'} need {self.missing!r}, and there is no such value: "
+            "give it as an option, or take it out of `directives`"
         )
 
 

@@ -18,7 +18,12 @@ from time import monotonic
 from typing import Any, NamedTuple
 
 from parsl_pool import checks
-from parsl_pool.errors import ConfigurationError, ExecutionProviderException, SubmitException
+from parsl_pool.errors import (
+    ConfigurationError,
+    ExecutionProviderException,
+    SchedulerMissingArgs,
+    SubmitException,
+)
 from parsl_pool.loggers import careful_logger
 from parsl_pool.providers.base import BlockLimits, ExecutionProvider, Preview
 from parsl_pool.providers.channels.base import TIMED_OUT, Channel, CommandResult
@@ -42,7 +47,6 @@ _REASONS_S = 30.0  # between two questions why jobs wait: that is for people to 
 _UNLISTED_S = 60.0
 """A queue may not list a job yet, or no longer while its exit code is on the way here (NFS, accounting)."""
 
-_PLAIN_PATH = re.compile(r"[\w./+,@=-]+", re.ASCII)  # means itself to every scheduler
 _JOB_IDS = checks.list_of(checks.any_text, "a list of job ids")
 _CHANNEL = checks.Rule("a Channel", "", _channel)
 _PLAIN = {"LC_ALL": "C", "LANG": "C"}  # no localized dates and words in what commands print
@@ -96,7 +100,7 @@ class ClusterProvider(ExecutionProvider):
     name = "cluster"
     name_length = 200  # of a job's name: what the scheduler takes
     has_directives = True  # a script's head says what is asked for
-    quotes_paths = False  # its directives take any path, if quoted: then `directives` sees to that
+    plain_path = re.compile(r"[\w./+,@=-]+", re.ASCII)  # a path that its directives can name
     chunk = 1000  # of job ids in one command line
     extras: tuple[str, ...] = ()  # programs that are asked too, where they are installed
     default_launcher: type[Launcher] = SingleNodeLauncher
@@ -264,10 +268,14 @@ class ClusterProvider(ExecutionProvider):
         """The text of the script that a job runs."""
         exit_file = f"{job.stdout.removesuffix('.out')}.exit"
         redirect = ""
-        if not self.quotes_paths and not _PLAIN_PATH.fullmatch(job.stdout):
+        if not self.plain_path.fullmatch(job.stdout):
             redirect = f"exec >{shlex.quote(job.stdout)} 2>{shlex.quote(job.stderr)}\n"
             job = job._replace(stdout=os.devnull, stderr=os.devnull)
-        lines = [*self.directives(job), *(self.scheduler_options.splitlines() if self.has_directives else [])]
+        try:
+            directives = self.directives(job)
+        except KeyError as missing:
+            raise SchedulerMissingArgs(str(missing.args[0]), self.label) from missing
+        lines = [*directives, *(self.scheduler_options.splitlines() if self.has_directives else [])]
         return script_text(
             shell=_SHELL,
             job_name=job.name,
@@ -305,10 +313,13 @@ class ClusterProvider(ExecutionProvider):
         if job_id is None and result.code == TIMED_OUT:
             job_id = self._find(name)
         if job_id is None:
-            what = result.stderr or "no job id in what it printed"
+            code: int | None = result.code
+            reason = ""
             if result.code == TIMED_OUT:
-                what = f"it has not ended within cmd_timeout={self.cmd_timeout:g} s; {what}"
-            raise SubmitException(name, command, result.code, result.stdout, f"{what.strip()} (script: {script})")
+                code, reason = None, f"it has not ended within cmd_timeout={self.cmd_timeout:g} s, and was ended"
+            elif result.code == 0:
+                reason = "no job id in what it printed"
+            raise SubmitException(name, command, code, result.stdout, result.stderr, script, reason)
         return job_id
 
     def _find(self, name: str) -> str | None:

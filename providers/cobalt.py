@@ -39,7 +39,7 @@ class CobaltProvider(ClusterProvider):
 
     name = "cobalt"
     default_launcher = AprunLauncher
-    quotes_paths = True  # they stand on the command line
+    plain_path = re.compile(".+", re.DOTALL)  # they stand on the command line
 
     def __init__(
         self,

@@ -52,8 +52,8 @@ class CondorProvider(ClusterProvider):
 
     name = "condor"
     has_directives = False  # what is asked for stands in a file beside the script
-    quotes_paths = True
     extras = ("condor_history",)
+    plain_path = re.compile(r"[^\n]+")
 
     def __init__(
         self,

@@ -55,11 +55,16 @@ class WrappedLauncher(Launcher):
     """The command with other text before it, such as ``time`` or ``docker run image``.
 
     The first word of the command must be one that `prepend` can run: a program.
+
+    Args:
+        prepend: shell text: whoever writes it quotes what needs it.
+        launcher: starts the wrapped command on the nodes; None: it runs once, as it is.
     """
 
-    def __init__(self, prepend: str, debug: bool = True) -> None:
+    def __init__(self, prepend: str, debug: bool = True, launcher: LauncherLike | None = None) -> None:
         super().__init__(debug)
         self.prepend = checks.any_text("prepend", prepend)
+        self.launcher = None if launcher is None else check_launcher(launcher)
 
     @property
     def program(self) -> str:  # type: ignore[override]  # an attribute there
@@ -70,7 +75,10 @@ class WrappedLauncher(Launcher):
         return next((word for word in words if "=" not in word), "")
 
     def __call__(self, command: str, tasks_per_node: int, nodes_per_block: int) -> str:
-        return f"{self.prepend} {command}"
+        wrapped = f"{self.prepend} {command}"
+        if self.launcher is None:
+            return wrapped
+        return launched(self.launcher, wrapped, tasks_per_node, nodes_per_block)
 
 
 _CORES = "CORES=$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)\nexport CORES\n"  # macOS has no nproc

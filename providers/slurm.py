@@ -59,8 +59,8 @@ class SlurmProvider(ClusterProvider):
     """
 
     name = "slurm"
-    quotes_paths = True
     extras = ("sacct",)
+    plain_path = re.compile(r'[^"\\\n]+')  # in quotes; a backslash would turn off all placeholders, and our %% too
 
     def __init__(
         self,
@@ -116,7 +116,8 @@ class SlurmProvider(ClusterProvider):
             "mem": self.mem_per_node and f"{self.mem_per_node * 1024:.0f}M",
         }
         lines = [f"#SBATCH --{name}={value}" for name, value in options.items() if value is not None]
-        return [*lines, *["#SBATCH --exclusive"] * self.exclusive]
+        # Whoever asked for a block that is lost asks for another one, if it still needs one.
+        return [*lines, "#SBATCH --no-requeue", *["#SBATCH --exclusive"] * self.exclusive]
 
     def submit_command(self, script: str) -> str:
         return f"sbatch {shlex.quote(script)}"
@@ -181,4 +182,4 @@ def _seen(line: re.Match[str]) -> Seen:
 
 def _pattern(path: str) -> str:
     """A path for --output: quoted, and % not taken for a placeholder (sbatch(1), "filename pattern")."""
-    return '"' + path.replace("\\", "\\\\").replace("%", "%%") + '"'
+    return '"' + path.replace("%", "%%") + '"'

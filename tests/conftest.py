@@ -16,6 +16,8 @@ from parsl_pool.run_directory import RunPlace
 from tests import leaks
 from tests.no_linux import sitecustomize
 
+pytest_plugins = ["tests.services.fixtures"]
+
 NO_LINUX = Path(sitecustomize.__file__).parent
 
 ARRANGEMENTS = {"inside": True, "apart": False}

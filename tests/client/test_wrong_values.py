@@ -285,7 +285,7 @@ TABLE: dict[tuple[type, str], dict[str, Wrong]] = {
     (providers.SimulatedProvider, "cancel"): {"job_ids": TEXTS},
     (SimpleLauncher, "__init__"): {"debug": FLAG},
     (SingleNodeLauncher, "__init__"): {"debug": FLAG, "fail_on_any": FLAG},
-    (WrappedLauncher, "__init__"): {"prepend": TEXT, "debug": FLAG},
+    (WrappedLauncher, "__init__"): {"prepend": TEXT, "debug": FLAG, "launcher": LAUNCHER},
     (AppFuture, "result"): {"timeout": TIMEOUT},
     (AppFuture, "exception"): {"timeout": TIMEOUT},
 }

@@ -517,6 +517,7 @@ ELSEWHERE: dict[str, str] = {
     "UnsupportedPlatform": "tests/client/test_errors.py",  # its text: tests/test_portable.py
     "ScaleOutFailed": "tests/providers/test_local.py",
     "ScriptPathError": "tests/providers/test_scripts.py",
+    "SchedulerMissingArgs": "tests/providers/schedulers/test_life_of_a_job.py",
     "SubmitException": "tests/providers/schedulers/test_life_of_a_job.py",
     "BadLauncher": "tests/providers/test_launchers.py",
     "AuthException": "tests/services/test_ssh_login.py",

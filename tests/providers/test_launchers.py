@@ -48,7 +48,7 @@ def test_the_wrapped_launcher_puts_its_text_first() -> None:
 
 
 def test_a_launcher_shows_its_options() -> None:
-    assert repr(WrappedLauncher("time", debug=False)) == "WrappedLauncher(debug=False, prepend='time')"
+    assert repr(WrappedLauncher("time", debug=False)) == "WrappedLauncher(debug=False, prepend='time', launcher=None)"
     assert repr(SingleNodeLauncher()) == "SingleNodeLauncher(debug=True, fail_on_any=False)"
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from parsl_pool.errors import ConfigurationError, ExecutionProviderException, SubmitException
-from parsl_pool.providers import JobState
-from parsl_pool.providers.cluster import _UNLISTED_S
+from parsl_pool.errors import ConfigurationError, ExecutionProviderException, SchedulerMissingArgs, SubmitException
+from parsl_pool.providers import JobState, SlurmProvider
+from parsl_pool.providers.cluster import _UNLISTED_S, JobRequest
 from tests.eventually import eventually
 from tests.providers.schedulers.conftest import Site
 
@@ -118,7 +118,8 @@ def test_a_refusal_of_the_scheduler_is_told(site: Site) -> None:
     with pytest.raises(SubmitException) as caught:
         site.provider.submit("true", 1)
     assert caught.value.exit_code == 1 and f"{command}: cannot connect to server" in caught.value.stderr
-    assert re.search(r"script: .*/it's a dir/parsl_po[\w.]+\.sh", str(caught.value))
+    assert re.fullmatch(r".*/it's a dir/parsl_po[\w.]+\.sh", caught.value.script_path)
+    assert caught.value.script_path in str(caught.value)
     assert caught.value.command.startswith(command)
 
 
@@ -175,6 +176,21 @@ def test_a_provider_without_a_directory_says_what_to_do(site: Site) -> None:
     site.provider.script_dir = None
     with pytest.raises(ConfigurationError, match="script_dir to a directory that the nodes of the cluster see"):
         site.provider.submit("true", 1)
+
+
+class Templated(SlurmProvider):
+    """A class of a user's own, from a template."""
+
+    def directives(self, job: JobRequest) -> list[str]:
+        return ["#SBATCH --project={project}".format_map({"name": job.name})]
+
+
+def test_a_value_that_directives_need_and_nobody_has_given_is_named(tmp_path: Path) -> None:
+    provider = Templated()
+    provider.script_dir = tmp_path
+    with pytest.raises(SchedulerMissingArgs, match="directives of provider slurm need 'project'") as caught:
+        provider.submit("true", 1)
+    assert caught.value.missing == "project" and not list(tmp_path.iterdir())
 
 
 def test_jobs_of_others_are_not_known(site: Site) -> None:

@@ -1,0 +1,54 @@
+"""A real Slurm with accounting: an account must exist, and sacct knows how a job ended."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from parsl_pool.errors import SubmitException
+from parsl_pool.providers import JobState, SlurmProvider
+from tests.eventually import eventually
+from tests.providers.slurm.conftest import NewProvider, ends, makes_providers, status_of
+from tests.services.clusters import SlurmCluster
+from tests.services.slurm import ACCOUNT
+
+pytestmark = [pytest.mark.service, pytest.mark.timeout(180)]
+
+
+@pytest.fixture
+def new_provider(slurm_with_accounting: SlurmCluster, script_dir: Path) -> Iterator[NewProvider]:
+    yield from makes_providers(script_dir)
+
+
+def test_an_account_that_does_not_exist_is_refused(new_provider: NewProvider) -> None:
+    with pytest.raises(SubmitException, match="Invalid account or account/partition combination specified"):
+        new_provider(account="nosuch").submit("true", 1)
+    provider = new_provider(account=ACCOUNT, partition="members")
+    assert ends(provider, provider.submit("true", 1)).state is JobState.COMPLETED
+
+
+@pytest.fixture
+def forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The queue lists no job that has ended: slurmctld forgets them after a while (MinJobAge), sacct does not."""
+    listing = SlurmProvider.queue_command
+    monkeypatch.setattr(
+        SlurmProvider, "queue_command", lambda self, ids: listing(self, ids).replace(" --states=all", "")
+    )
+    monkeypatch.setattr(SlurmProvider, "_exit_code", lambda self, job: None)
+
+
+def test_sacct_tells_how_jobs_ended(
+    new_provider: NewProvider, slurm_with_accounting: SlurmCluster, forgetful: None
+) -> None:
+    provider = new_provider(walltime="00:01:00")
+    good, bad, killed = (provider.submit(command, 1) for command in ("true", "exit 7", "kill -9 $$"))
+    cancelled, late = (provider.submit("sleep 300", 1) for _ in range(2))
+    assert eventually(lambda: {status_of(provider, job).state for job in (cancelled, late)} == {JobState.RUNNING})
+    slurm_with_accounting.run("scancel", cancelled)
+    slurm_with_accounting.end_soon(late)
+    seen = {job: ends(provider, job, within=60) for job in (good, bad, cancelled, killed, late)}
+    assert (seen[good].state, seen[good].exit_code) == (JobState.COMPLETED, 0)
+    assert (seen[bad].state, seen[bad].exit_code) == (JobState.FAILED, 7)
+    assert seen[cancelled].state is JobState.CANCELLED
+    assert (seen[killed].state, seen[killed].exit_code) == (JobState.FAILED, 137)
+    assert seen[late].state is JobState.TIMEOUT
