@@ -11,6 +11,7 @@ import sys
 
 PIECE = 1 << 16
 LOOK_S = 1
+TRIES = 4
 
 
 async def pass_on(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
@@ -39,11 +40,21 @@ async def serve(port: int, reader: asyncio.StreamReader, writer: asyncio.StreamW
 
 async def main(port: int, hosts: "list[str]") -> None:
     servers = []
-    for host in hosts:
-        try:
-            servers.append(await asyncio.start_server(lambda reader, writer: serve(port, reader, writer), host, port))
-        except OSError as problem:  # the sshd listens there itself, or it is another kind of address
-            sys.stderr.write(f"{host}: {problem}\n")
+    left = {host: "" for host in hosts}
+    for _ in range(TRIES):
+        for host in list(left):
+            try:
+                server = await asyncio.start_server(lambda reader, writer: serve(port, reader, writer), host, port)
+            except OSError as problem:  # the sshd listens there itself, or one like this that has not ended yet
+                left[host] = str(problem)
+            else:
+                servers.append(server)
+                del left[host]
+        if not left:
+            break
+        await asyncio.sleep(LOOK_S)
+    for host, reason in left.items():
+        sys.stderr.write(f"{host}: {reason}\n")
     poller = select.poll()
     poller.register(1, 0)
     while servers and not poller.poll(0):
