@@ -51,6 +51,7 @@ class Interchange:
         self._draining: dict[str, str] = {}  # managers that are to end when they have finished, and why
         self._inside: Manager | None = None
         self._door: Any = None  # ManagersDoor, when managers are apart
+        self._claiming: Any = None  # Claiming, if the client has sent its table
         self._rubbish = Rubbish(lambda text: self._tell(wire.Notice(30, text)))
         self._ebb = Ebb()
         self._undelivered: list[TaskMessage] = []  # on their way to the client
@@ -164,7 +165,11 @@ class Interchange:
         self._log.open(settings.log_dir, lambda text: self._tell(wire.Notice(30, f"the interchange {text}")))
         self._log.write(f"begun for client {settings.client_pid}, {settings.workers} workers to a manager")
         if self._door is not None:
+            from parsl_pool.interchange.claiming import Claiming  # as the door
+
             self._door.settings = settings
+            if descriptors:
+                self._claiming = Claiming(descriptors[0])
             for fd in descriptors:
                 os.close(fd)
             self._before_ready()
@@ -305,6 +310,7 @@ class Interchange:
                 self._tell(wire.ManagerGone(name, host, block, reason, effect.tasks, expected))
 
     def _perform(self, effects: list[broker.Effect]) -> None:
+        cancelled: list[tuple[str, columns.Results]] = []
         for effect in effects:
             if type(effect) is broker.Deliver:
                 results = effect.results
@@ -313,7 +319,7 @@ class Interchange:
                 if effect.manager == INSIDE and self._inside is not None:
                     self._inside.tasks(effect.tasks)
                 else:
-                    self._door.send_tasks(effect.manager, effect.tasks)
+                    self._send_apart(effect.manager, effect.tasks, cancelled)
             elif type(effect) is broker.SendFunction:
                 record = wire.Function(effect.number, effect.data)
                 if effect.manager == INSIDE and self._inside is not None:
@@ -327,6 +333,19 @@ class Interchange:
                     self._door.send(effect.manager, wire.Forget(effect.numbers))
             elif type(effect) is broker.NotHeld:
                 self._not_held(effect)
+        for name, results in cancelled:
+            self._perform(self._broker.results_arrived(name, results))
+
+    def _send_apart(self, name: str, tasks: columns.Tasks, cancelled: list[tuple[str, columns.Results]]) -> None:
+        """Send a manager tasks; those that turn out to be cancelled are added to `cancelled`."""
+        if self._claiming is None or self._door.claims(name):
+            self._door.send_tasks(name, tasks)
+            return
+        left, results = self._claiming.claim(tasks)
+        if left is not None:
+            self._door.send_tasks(name, left)
+        if results is not None:
+            cancelled.append((name, results))
 
     def _not_held(self, effect: broker.NotHeld) -> None:
         self._rubbish.drop(f"manager {effect.manager} spoke of {effect.tasks} tasks that it does not hold")

@@ -59,8 +59,8 @@ class _Peer:
     """A manager that has registered, and the connection by which it has."""
 
     __slots__ = (
-        "block", "come", "come_bytes", "connection", "host", "is_draining", "lent", "pid", "pidfd", "python", "safe",
-        "seen", "shares", "version", "workers",
+        "block", "claims", "come", "come_bytes", "connection", "host", "is_draining", "lent", "pid", "pidfd", "python",
+        "safe", "seen", "shares", "version", "workers",
     )  # fmt: skip
 
     def __init__(self, connection: _Connection, record: wire.Register, now: float) -> None:
@@ -72,6 +72,7 @@ class _Peer:
         self.is_draining = False
         self.come = self.safe = 0  # messages that the manager keeps: how many came, and how many the client has
         self.come_bytes = 0  # of those that it was not told of
+        self.claims = bool(record.shares)  # its workers write into the client's table
         # It can open memory of this host by name, and we its.
         self.shares = record.shares and record.host == socket.gethostname() and portable.has_proc()
         self.lent: dict[int, list[int]] = {}  # task -> descriptors that stay open until it is over
@@ -330,6 +331,11 @@ class ManagersDoor:
         if peer is not None:
             peer.is_draining = peer.is_draining or isinstance(record, wire.Drain)
             self._post(peer.connection, record)
+
+    def claims(self, name: str) -> bool:
+        """True if the workers of this manager say by themselves, in the client's table, what they begin."""
+        peer = self._peers.get(name)
+        return peer is not None and peer.claims
 
     def send_tasks(self, name: str, tasks: columns.Tasks) -> None:
         """Send a manager tasks."""

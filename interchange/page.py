@@ -173,6 +173,17 @@ class ClaimsTable:
                 cancelled.append(task)
         return cancelled
 
+    def claim_all(self, tasks: Iterable[int]) -> list[int]:
+        """Claim for workers elsewhere, as each of them does by itself here: those that were cancelled before."""
+        claims, cancels = self.claims, self.cancels
+        cancelled = []
+        for task in tasks:
+            slot, mark = task & CLAIM_MASK, mark_of(task)
+            claims[slot] = mark
+            if cancels[slot] == mark:
+                cancelled.append(task)
+        return cancelled
+
     def forget(self, task: int) -> None:
         """Take back a mark that has done its work, or will do none: in 255 laps it would cancel another task."""
         slot = task & CLAIM_MASK

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from parsl_pool.lost import ManagerLost as ManagerLost
     from parsl_pool.lost import PlaceLost as PlaceLost
     from parsl_pool.lost import PoolBroken as PoolBroken
+    from parsl_pool.lost import StartError as StartError
     from parsl_pool.lost import WorkerKilled as WorkerKilled
     from parsl_pool.lost import WorkerLost as WorkerLost
     from parsl_pool.provider_errors import AuthException as AuthException
@@ -47,6 +48,7 @@ _LAZY = {  # in which module beside this one
     "ManagerLost": "lost",
     "PlaceLost": "lost",
     "PoolBroken": "lost",
+    "StartError": "lost",
     "WorkerKilled": "lost",
     "WorkerLost": "lost",
     "AuthException": "provider_errors",
@@ -388,10 +390,6 @@ class InvalidResourceSpecification(ExecutorError, ValueError):
 
 class ScalingFailed(ExecutorError):
     """The provider could not give blocks."""
-
-
-class StartError(ExecutorError):
-    """A process of the pool did not start; the text has its command and the tail of its stderr."""
 
 
 class BadMessage(ParslPoolError):

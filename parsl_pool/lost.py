@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from concurrent.futures.process import BrokenProcessPool
 
-from parsl_pool.errors import BadStateException, ParslPoolError, SerializationError, describe_fields
+from parsl_pool.errors import BadStateException, ExecutorError, ParslPoolError, SerializationError, describe_fields
 
 TYPE_CHECKING = False  # checkers know the name; taking it from `typing` would load that
 if TYPE_CHECKING:
@@ -116,6 +116,10 @@ class PoolBroken(BadStateException, BrokenProcessPool):
 
     def __str__(self) -> str:
         return self.reason
+
+
+class StartError(ExecutorError, BrokenProcessPool):
+    """A process of the pool did not start; the text has its command and the tail of its stderr."""
 
 
 class InitializerError(PoolBroken):

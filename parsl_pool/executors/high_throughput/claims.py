@@ -25,7 +25,6 @@ class Claims:
         self._table: ClaimsTable | None = None  # while the link is open
         self.fd = -1
         self._path = ""
-        self.are_shared = True  # every manager writes into our table
         self._withdrawn: list[list[int]] = []  # in this lap of task numbers
         self._withdrawn_before: list[list[int]] = []
 
@@ -54,13 +53,10 @@ class Claims:
         table = self._table
         return [] if table is None else [task for task in tasks if table.is_claimed(task)]
 
-    def withdraw(self, tasks: list[int], are_shared: bool) -> set[int]:
-        """Those of these lost tasks that no worker has begun, and none will, should one of them still live.
-
-        are_shared: their workers write into our table.
-        """
+    def withdraw(self, tasks: list[int]) -> set[int]:
+        """Those of these lost tasks that no worker has begun, and none will, should one of them still live."""
         table = self._table
-        if table is None or not are_shared:
+        if table is None:
             return set()
         withdrawn = table.cancel_all(tasks)
         self._withdrawn.append(withdrawn)
@@ -99,7 +95,7 @@ class Claims:
         task, table = future._tid, self._table
         if self.fd < 0:
             return True  # there has never been a worker
-        if table is None or table.is_claimed(task) or not self.are_shared:
+        if table is None or table.is_claimed(task):
             return False
         if not table.cancel(task):
             self._await_verdict(future)
@@ -109,7 +105,7 @@ class Claims:
     def take_back(self, task: int) -> bool:
         """Keep a task from being begun, as `cancel`; but without waiting for the word of a worker that has just come
         to it: False then, and the worker may run it, or report it as cancelled."""
-        return self._table is not None and self.are_shared and self._table.cancel(task)
+        return self._table is not None and self._table.cancel(task)
 
     def forget(self, tasks: list[int]) -> None:
         """No worker will come to these cancelled tasks any more. See `ClaimsTable.forget`."""

@@ -218,9 +218,8 @@ class Recovery:
         from parsl_pool.errors import ManagerLost  # with its base class, which only pools with a problem need
 
         link = self._link
-        manager = link.watcher.managers.get(facts["manager"])
         lost = [task for task in tasks if task in link.tries.table]
-        waited = link.claims.withdraw(lost, manager is not None and bool(manager.shares))
+        waited = link.claims.withdraw(lost)
         running = [_name(link, task) for task in lost if task not in waited]
         for task in lost:
             link.tries.place_lost(task, task not in waited, facts["host"], ManagerLost(facts, reason))
@@ -230,8 +229,6 @@ class Recovery:
         """A manager is there, perhaps again."""
         link = self._link
         log.info("pool %s: manager %s is up with %d workers", link.label, record.manager, record.workers)
-        if not record.shares:
-            link.claims.are_shared = False
         link.watcher.other(record)
         link.keeper.manager_up(record.block, record.manager, record.host)
         if self._reunion is not None:
@@ -308,7 +305,7 @@ class Recovery:
         link = self._link
         link.outgoing.resent.begin()
         lost = sorted(reunion.unplaced.intersection(list(link.tries.table)))
-        waited = link.claims.withdraw(lost, link.claims.are_shared)
+        waited = link.claims.withdraw(lost)
         for task in lost:
             future = link.tries.table.get(task)
             error = InterchangeLost(None, reunion.reason)
