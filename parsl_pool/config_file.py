@@ -34,7 +34,7 @@ _OF_PROVIDERS = (
     "CobaltProvider SimulatedProvider "
     "SimpleLauncher SingleNodeLauncher WrappedLauncher SrunLauncher SrunMPILauncher AprunLauncher JsrunLauncher "
     "MpiExecLauncher MpiRunLauncher GnuParallelLauncher "
-    "LocalChannel"
+    "LocalChannel SSHChannel"
 ).split()
 _CLASSES = {**_EXECUTORS, **dict.fromkeys(_OF_PROVIDERS, "parsl_pool.providers")}
 

@@ -13,6 +13,7 @@ from parsl_pool import checks
 from parsl_pool.errors import ConfigurationError, ScaleOutFailed
 from parsl_pool.loggers import careful_logger
 from parsl_pool.providers.base import BlockLimits, ExecutionProvider, Preview
+from parsl_pool.providers.channels.base import Channel
 from parsl_pool.providers.launchers import LauncherLike, SingleNodeLauncher, check_launcher, launched
 from parsl_pool.providers.process_group import Ending, ProcessGroup, terminate_all
 from parsl_pool.providers.scripts import describe_failure, script_text, write_script
@@ -27,6 +28,17 @@ _GRACE_S = 5.0  # between SIGTERM and SIGKILL: long enough for a manager to hand
 
 
 _JOB_IDS = checks.list_of(checks.any_text, "a list of job ids")
+
+
+def _own_channel(value: object) -> Channel | None:
+    if value is not None and not isinstance(value, Channel):
+        raise TypeError
+    if isinstance(value, Channel) and not value.is_shared:
+        raise ValueError("its blocks are on this machine; for others, take a scheduler's provider, or an AdHocProvider")
+    return value
+
+
+_CHANNEL = checks.Rule("a LocalChannel, or None", "", _own_channel)
 
 
 @dataclass(slots=True)
@@ -49,6 +61,8 @@ class LocalProvider(ExecutionProvider):
         cmd_timeout: seconds that `cancel` may take. Half of it, 5 s at most, is what processes get between
             SIGTERM and SIGKILL.
         script_dir: see `ExecutionProvider`.
+        channel, move_files: accepted for configurations written for Parsl: a LocalChannel, or None; blocks are on this
+            machine, and nothing has to be moved.
 
     A copy, pickled or not, has the options and none of the blocks.
     """
@@ -67,6 +81,9 @@ class LocalProvider(ExecutionProvider):
         cmd_timeout: float = 30,
         parallelism: float = 1,
         script_dir: str | os.PathLike[str] | None = None,
+        *,
+        channel: Channel | None = None,
+        move_files: bool | None = None,
     ) -> None:
         self.limits = BlockLimits(
             init_blocks=init_blocks,
@@ -84,6 +101,8 @@ class LocalProvider(ExecutionProvider):
         self.worker_init = checks.any_text("worker_init", worker_init)
         self.cmd_timeout = checks.seconds("cmd_timeout", cmd_timeout)
         self.script_dir = checks.optional(checks.path)("script_dir", script_dir)
+        _CHANNEL("channel", channel)
+        checks.optional(checks.flag)("move_files", move_files)
         self._blocks: dict[str, _Block] = {}
 
     @property

@@ -1,7 +1,7 @@
 """This machine, as a cluster of one: a worker process for each processor, with logs of their tasks."""
 
 from parsl_pool import Config, HighThroughputExecutor
-from parsl_pool.providers import LocalProvider
+from parsl_pool.providers import LocalChannel, LocalProvider
 
 
 def config() -> Config:
@@ -11,7 +11,7 @@ def config() -> Config:
             HighThroughputExecutor(
                 "htex_local",
                 worker_debug=True,
-                provider=LocalProvider(init_blocks=1, max_blocks=1),
+                provider=LocalProvider(channel=LocalChannel(), init_blocks=1, max_blocks=1),
             )
         ],
         strategy="none",

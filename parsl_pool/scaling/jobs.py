@@ -12,6 +12,7 @@ from typing import Any
 
 from parsl_pool.errors import ExecutionProviderException, ParslPoolError, describe_fields, described
 from parsl_pool.loggers import careful_logger
+from parsl_pool.providers import reasons
 from parsl_pool.providers.states import JobState, JobStatus
 from parsl_pool.scaling.blame import Blame, Suspect
 from parsl_pool.scaling.fuses import Budget
@@ -255,7 +256,7 @@ class Jobs:
             says = block.status.message if block.stage is BlockStage.PENDING else ""
             lines.append(
                 f"block {block.number} (job {block.job}): {block.stage.value}, for {now - block.since:.0f} s"
-                + (f"; its scheduler says: {says}" if says and says != "submitted" else "")
+                + (f"; its scheduler says: {reasons.with_meaning(says)}" if says and says != "submitted" else "")
                 + (f"; {block.failure}" if block.failure else "")
             )
         if self._is_blown:

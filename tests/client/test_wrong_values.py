@@ -268,6 +268,8 @@ TABLE: dict[tuple[type, str], dict[str, Wrong]] = {
         "worker_init": TEXT,
         "cmd_timeout": SECONDS,
         "script_dir": PATH,
+        "channel": Wrong(["here", 5], [providers.SSHChannel("n1")]),
+        "move_files": Wrong(NO_FLAG, []),
     },
     (LocalProvider, "submit"): {"command": TEXT, "tasks_per_node": COUNT, "job_name": NAME},
     (LocalProvider, "preview"): {"command": TEXT, "tasks_per_node": COUNT, "job_name": NAME},
