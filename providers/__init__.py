@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from parsl_pool.providers.adhoc import AdHocProvider
     from parsl_pool.providers.base import BlockLimits, ExecutionProvider
     from parsl_pool.providers.channels.base import Channel
     from parsl_pool.providers.channels.local import LocalChannel
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from parsl_pool.providers.torque import TorqueProvider
 
 _HOMES = {
+    "AdHocProvider": "parsl_pool.providers.adhoc",
     "AprunLauncher": "parsl_pool.providers.node_launchers",
     "BlockLimits": "parsl_pool.providers.base",
     "Channel": "parsl_pool.providers.channels.base",
@@ -72,6 +74,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "AdHocProvider",
     "AprunLauncher",
     "BlockLimits",
     "Channel",

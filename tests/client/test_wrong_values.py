@@ -94,6 +94,7 @@ SOME = Wrong(NO_INTEGER, [0, -1])
 GIGABYTES = Wrong(NO_NUMBER, [0, -1, NAN, INF, HUGE])
 WORD = Wrong(NO_TEXT, NAME.values)
 OWN_TEXT = Wrong(NO_TEXT, TEXT.values)
+HERE = LocalChannel()
 PLACE = {"channel": Wrong(["here", 5, LocalChannel], [])}
 SCHEDULED = {
     **BLOCKS,
@@ -139,6 +140,10 @@ TABLE: dict[tuple[type, str], dict[str, Wrong]] = {
     (providers.GnuParallelLauncher, "__init__"): {"debug": FLAG},
     (LocalChannel, "__init__"): {
         "userhome": PATH, "envs": Wrong([5, "x", {1: "x"}, {"A": 1}], []), "script_dir": PATH,
+    },
+    (providers.AdHocProvider, "__init__"): {
+        "channels": Wrong(["node1", 5, None, ["node1"], [LocalChannel]], [[HERE, HERE]]), "worker_init": TEXT,
+        "cmd_timeout": SECONDS, "parallelism": BLOCKS["parallelism"], "move_files": Wrong(["yes", 1, []], []),
     },
     (providers.SSHChannel, "__init__"): {
         "hostname": NAME, "username": WORD, "password": OWN_TEXT, "passphrase": OWN_TEXT, "script_dir": PATH,
@@ -338,7 +343,8 @@ def public_calls() -> Iterator[tuple[type, str, inspect.Signature]]:
 
 
 def public_methods(cls: type) -> list[str]:
-    if issubclass(cls, (ClusterProvider, NodeLauncher, providers.GnuParallelLauncher, Channel)):
+    elsewhere = ClusterProvider, providers.AdHocProvider, NodeLauncher, providers.GnuParallelLauncher, Channel
+    if issubclass(cls, elsewhere):
         return ["__init__"]  # the others are for the executor, and for each other
     own = [name for name, value in vars(cls).items() if inspect.isfunction(value) and not name.startswith("_")]
     return ["__init__", *own, *(["__call__"] if "__call__" in vars(cls) else [])]

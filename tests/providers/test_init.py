@@ -33,4 +33,6 @@ def test_a_local_provider_loads_nothing_heavy() -> None:
     heavy = {"psutil", "paramiko", "zmq", "sqlalchemy", "concurrent.futures.process", "asyncio"}
     assert not heavy & loaded
     rooms = {name.split(".")[1] for name in loaded if name.startswith("parsl_pool.")}
-    assert rooms - {"_version"} == {"checks", "errors", "loggers", "portable", "provider_errors", "providers"}
+    assert rooms - {"_version"} == {
+        "checks", "errors", "loggers", "portable", "provider_errors", "providers", "recipe",
+    }  # fmt: skip
