@@ -284,7 +284,7 @@ class Interchange:
             self._rubbish.drop(f"at manager {name}: {message.reason}")
         elif isinstance(message, (wire.WorkerUp, wire.WorkerGone, wire.Draining)) and message.manager != name:
             self._rubbish.drop(f"{type(message).__name__} of another manager, from {name}")
-        elif isinstance(message, (wire.WorkerUp, wire.WorkerGone, wire.Broken, wire.Notice)):
+        elif isinstance(message, (wire.WorkerUp, wire.WorkerGone, wire.Broken, wire.Notice, wire.ManagerRefused)):
             self._tell(message)
         elif isinstance(message, wire.Draining):
             self._drains(message)

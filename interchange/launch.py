@@ -22,9 +22,11 @@ _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(sys.modules["parsl_pool"
 _FIRST_PAUSE_S, _PAUSE_S = 0.0001, 0.001
 _VERSION = sys.version_info[:2]
 _EXECUTABLE = sys.executable
+MISMATCH = "parsl_pool: version mismatch"
 _BOOT = (
     "import sys; sys.version_info[:2] == {version} or "
-    "sys.exit('parsl_pool: this is Python %d.%d, the program runs {version}' % sys.version_info[:2]); "
+    "sys.exit('{mismatch}: this is Python %d.%d, the program runs {version}: "
+    "use one environment for both' % sys.version_info[:2]); "
     "sys.path[:] = filter(None, sys.path); sys.path += {roots!r}; "
     "from parsl_pool.interchange.{module} import main; main()"
 )
@@ -77,13 +79,14 @@ def interpreter() -> str:
 def helper_command(module: str, arguments: list[object]) -> list[str]:
     """The command that runs `main()` of a module of this room. Raises FileNotFoundError as `interpreter` does."""
     # `-c` puts the current directory first, and the command takes it off again before importing anything.
-    boot = _BOOT.format(version=_VERSION, roots=_roots(), module=module)
+    boot = _BOOT.format(version=_VERSION, mismatch=MISMATCH, roots=_roots(), module=module)
     return [interpreter(), *_options(), "-c", boot, *map(str, arguments)]
 
 
 def command_elsewhere(module: str, arguments: list[object]) -> list[str]:
     """The same for a machine that has its own Python, and this project installed: the first python3 on its PATH."""
-    return ["python3", "-c", _BOOT.format(version=_VERSION, roots=[], module=module), *map(str, arguments)]
+    boot = _BOOT.format(version=_VERSION, mismatch=MISMATCH, roots=[], module=module)
+    return ["python3", "-c", boot, *map(str, arguments)]
 
 
 def _roots() -> list[str]:

@@ -157,6 +157,8 @@ def _told(record: Any) -> tuple[str, int] | None:
         return f"worker {record.worker} of manager {record.manager} {how}: {end}", level
     if isinstance(record, wire.ManagerUp):
         return f"manager {record.manager} has registered: {record.workers} workers, block {record.block!r}", 20
+    if isinstance(record, wire.ManagerRefused):
+        return f"manager {record.manager} on {record.host} is refused: {record.reason}", 40
     if isinstance(record, wire.Draining):
         return f"manager {record.manager} takes no more tasks, and ends when it has finished: {record.reason}", 20
     if isinstance(record, wire.ManagerGone):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import resource
 import socket
-import sys
 from collections.abc import Callable
 from struct import Struct
 from time import monotonic
@@ -28,6 +27,7 @@ from parsl_pool.interchange.standing import Standing
 from parsl_pool.interchange.stopped import is_there
 from parsl_pool.interchange.task_messages import TaskMessage
 from parsl_pool.interchange.uplink import is_kept
+from parsl_pool.interchange.versions import mismatch
 
 # Never ask for HANDSHAKE_FAILED_PROTOCOL here: a libzmq that tells of it forgets to end the connection (4.3.5).
 _ACCEPTED, _PROVEN, _ENDED = int(zmq.Event.ACCEPTED), int(zmq.Event.HANDSHAKE_SUCCEEDED), int(zmq.Event.DISCONNECTED)
@@ -195,10 +195,10 @@ class ManagersDoor:
             self._receive(name, message)
 
     def _register(self, name: str, connection: _Connection, record: wire.Register) -> None:
-        problem = self._mismatch(record)
+        problem = mismatch(record)
         if problem:
             self._answer(connection.identity, wire.Refused(problem))
-            self._receive(name, wire.Notice(40, f"refused manager {name} on {record.host}: {problem}"))
+            self._receive(name, wire.ManagerRefused(name, record.host, record.block, problem))
             return
         assert self.settings is not None
         known = self._peers.get(name)
@@ -219,20 +219,6 @@ class ManagersDoor:
         if not self._beating:
             self._beating = True
             self._loop.call_at(monotonic() + self.settings.heartbeat_ms / 1000, self._beat)
-
-    def _mismatch(self, record: wire.Register) -> str:
-        ours = f"{sys.version_info.major}.{sys.version_info.minor}"
-        if record.protocol != wire.PROTOCOL:
-            return (
-                f"it speaks protocol {record.protocol} (parsl_pool {record.version}), the interchange speaks "
-                f"{wire.PROTOCOL}: install the same parsl_pool on both sides"
-            )
-        if record.python != ours:
-            return (
-                f"it runs Python {record.python}, the client runs {ours} ({sys.executable}): functions sent by value "
-                "need the same Python on both sides"
-            )
-        return ""
 
     # -- who is there
 

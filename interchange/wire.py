@@ -48,6 +48,9 @@ TIMED_OUT = 8  # the worker was ended because the task ran beyond its walltime; 
 NO_TASK = 0
 """Ids of tasks begin with 1."""
 
+BY_HAND = "by-hand"
+"""The block of managers that somebody has started himself."""
+
 STOP = "stop"
 """The topic of a ForTask that the manager itself acts upon: it writes into the worker's page that the task is asked to
 stop."""
@@ -240,6 +243,15 @@ class ManagerUp(NamedTuple):
     held: list[int]
 
 
+class ManagerRefused(NamedTuple):
+    """Interchange to client: somebody wanted to be a manager, and can't: its versions are others."""
+
+    manager: str
+    host: str
+    block: str
+    reason: str
+
+
 class ManagerGone(NamedTuple):
     """Interchange to client: a manager went away, and these tasks with it."""
 
@@ -262,7 +274,7 @@ class TasksLost(NamedTuple):
 class Broken(NamedTuple):
     """No worker can work (its initializer fails, or it does not start): the pool is at its end."""
 
-    cause: str  # "initializer" or "start"
+    cause: str  # "initializer", "start" or "version"
     text: str
     traceback_text: str
 
@@ -393,12 +405,14 @@ Record = (
     | Refused | WhoAreYou | Taken | Window | WorkerUp | WorkerGone | ManagerUp | ManagerGone | TasksLost
     | Broken | Notice | Ask | State | ForTask | FromTask | Facts | Dropped | Spawn | Spawned | Exited | Up | Flush
     | Need | InitializerFailed | Bulk | Waiting | Hold | Drain | Draining
+    | ManagerRefused
 )
 
 _IN_ORDER = (
     Hello, Settings, Ready, Function, Forget, Kill, KillWorkers, Stop, Ping, Pong, Register, Refused, WhoAreYou, Window,
     WorkerUp, WorkerGone, ManagerUp, ManagerGone, Broken, Notice, Ask, State, Facts, Taken, Dropped, TasksLost, ForTask,
     FromTask, Spawn, Spawned, Exited, Up, Flush, Need, InitializerFailed, Bulk, Waiting, Hold, Drain, Draining,
+    ManagerRefused,
 )  # fmt: skip
 
 RECORDS: dict[int, type[Any]] = dict(enumerate(_IN_ORDER, 16))

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from parsl_pool.lost import PlaceLost as PlaceLost
     from parsl_pool.lost import PoolBroken as PoolBroken
     from parsl_pool.lost import StartError as StartError
+    from parsl_pool.lost import VersionMismatch as VersionMismatch
     from parsl_pool.lost import WorkerKilled as WorkerKilled
     from parsl_pool.lost import WorkerLost as WorkerLost
     from parsl_pool.provider_errors import AuthException as AuthException
@@ -49,6 +50,7 @@ _LAZY = {  # in which module beside this one
     "PlaceLost": "lost",
     "PoolBroken": "lost",
     "StartError": "lost",
+    "VersionMismatch": "lost",
     "WorkerKilled": "lost",
     "WorkerLost": "lost",
     "AuthException": "provider_errors",
@@ -398,10 +400,6 @@ class BadMessage(ParslPoolError):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
-
-
-class VersionMismatch(ParslPoolError):
-    """Two processes of one pool run versions that cannot work together; the text names both."""
 
 
 def describe_fields(fields: Mapping[str, object]) -> str:

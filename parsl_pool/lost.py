@@ -122,6 +122,10 @@ class StartError(ExecutorError, BrokenProcessPool):
     """A process of the pool did not start; the text has its command and the tail of its stderr."""
 
 
+class VersionMismatch(PoolBroken):
+    """The pool's managers run another Python, or another parsl_pool, than this program. The text names both."""
+
+
 class InitializerError(PoolBroken):
     """The initializer raised in a worker, so that no worker can start."""
 

@@ -30,6 +30,7 @@ SAMPLES: dict[str, Any] = {
     "executor": "the label",
     "exit_code": 3,
     "PoolBroken.executor": "a reason",  # its text is the reason alone
+    "VersionMismatch.executor": "a reason",
     "InitializerError.executor": "the text",
 }
 

@@ -511,6 +511,7 @@ ELSEWHERE: dict[str, str] = {
     "InitializerError": "tests/client/test_unpicklable.py",
     "PoolBroken": "tests/recovery/test_start.py",
     "ScalingFailed": "tests/scaling/test_poller.py",
+    "VersionMismatch": "tests/recovery/test_versions.py",
     "StartError": "tests/recovery/test_start.py",
     "BadMessage": "tests/interchange/test_wire.py",
     "InternalError": "tests/client/test_futures.py",
@@ -530,9 +531,7 @@ ELSEWHERE: dict[str, str] = {
 }
 """The tests that show the others, of the rooms below workflows."""
 
-NOT_YET = {
-    "VersionMismatch",
-}  # fmt: skip
+NOT_YET: set[str] = set()
 """Parsl's names for what nothing here can run into so far."""
 
 

@@ -6,9 +6,9 @@ import threading
 from collections import deque
 from typing import Any
 
-from parsl_pool.errors import BadMessage, InitializerError, PoolBroken
+from parsl_pool.errors import BadMessage, InitializerError, PoolBroken, VersionMismatch
 from parsl_pool.executors.high_throughput.recovery import Recovery, WorkerView
-from parsl_pool.interchange import wire
+from parsl_pool.interchange import launch, wire
 from parsl_pool.loggers import careful_logger
 
 log = careful_logger("parsl_pool.interchange")
@@ -65,6 +65,8 @@ class Inbox:
             self._recovery.tasks_lost(record)
         elif isinstance(record, wire.ManagerUp):
             self._recovery.manager_up(record)
+        elif isinstance(record, wire.ManagerRefused):
+            self._refused(record)
         elif isinstance(record, wire.Ready):
             link.interchange_ready(record.address)
         elif isinstance(record, wire.Broken):
@@ -78,11 +80,22 @@ class Inbox:
         else:
             link.watcher.other(record)
 
+    def _refused(self, record: wire.ManagerRefused) -> None:
+        """Those of the blocks to come would be, too; but not what somebody has started by hand."""
+        link = self._link
+        who = f"manager {record.manager} on {record.host}, of block {record.block}"
+        log.error("pool %s: %s, is refused: %s", link.label, who, record.reason)
+        link.watcher.refused.append(f"{who}: {record.reason}")
+        if not link.watcher.has_had_managers and record.block != wire.BY_HAND:
+            self.broken(wire.Broken("version", f"{who}, is refused: {record.reason}", ""))
+
     def broken(self, record: wire.Broken) -> None:
         """No worker can work: everything fails."""
         text, trace = record.text, record.traceback_text
 
         def error() -> PoolBroken:
+            if record.cause == "version":
+                return VersionMismatch(text, self._link.label)
             if record.cause == "initializer":
                 return InitializerError(text, trace, self._link.label)
             said = f"; they said:\n{trace}" if trace else ""
@@ -94,7 +107,8 @@ class Inbox:
     def given_up(self, problem: str | BaseException) -> None:
         """No block can be started, as a text says; or the user's error is to be everybody's."""
         if isinstance(problem, str):
-            self.broken(wire.Broken("start", problem, ""))
+            is_another = launch.MISMATCH in problem  # another Python, which said so as it ended
+            self.broken(wire.Broken("version" if is_another else "start", problem, ""))
         else:
             self._link.broken = problem
             self._link.tries.fail_all(lambda: _copy(problem))

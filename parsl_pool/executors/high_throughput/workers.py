@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import threading
+from collections import deque
 from collections.abc import Callable
 from time import monotonic, sleep
 
@@ -14,6 +15,7 @@ from parsl_pool.interchange import wire
 _START_S = 10.0
 _LEAVE_S = 2.0
 _LOOK_S = 0.001
+_REFUSED = 3
 
 
 class WorkerProcess:
@@ -71,6 +73,8 @@ class Workers:
         self.processes: dict[int, WorkerProcess] = {}  # by pid
         self._by_name: dict[tuple[str, int], WorkerProcess] = {}
         self.managers: dict[str, wire.ManagerUp] = {}
+        self.has_had_managers = False
+        self.refused: deque[str] = deque(maxlen=_REFUSED)  # the last ones that wanted to be managers, and why not
         self.on_manager: Callable[[wire.ManagerUp], None] = lambda record: None
         self.started = 0
         self.lost = 0
@@ -108,6 +112,7 @@ class Workers:
         """News of managers."""
         if isinstance(record, wire.ManagerUp):
             self.managers[record.manager] = record
+            self.has_had_managers = True
             self.on_manager(record)
         elif isinstance(record, wire.ManagerGone):
             self.managers.pop(record.manager, None)
