@@ -150,3 +150,20 @@ def test_a_pool_that_was_idle_is_not_taken_for_one_that_waits(
 
 def stalls(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
     return [record for record in caplog.records if record.name == "parsl_pool.stall"]
+
+
+def test_it_tells_of_managers_that_take_no_more_tasks() -> None:
+    with ParslPoolExecutor(1, manager_inside=False) as pool:
+        assert pool.submit(abs, -1).result(60) == 1
+        executor = pool._backend
+        (manager,) = executor.connected_managers()
+        assert "1 managers have registered, of blocks 0" in pool.explain()
+        assert "hold_worker" not in pool.explain()
+        executor.hold_worker(manager["manager"])
+        text = pool.explain()
+        assert f"manager {manager['manager']} on {manager['hostname']}, of block 0, gets no more tasks" in text
+        assert text.splitlines()[-1] == "so nobody takes tasks"
+        executor.workers.other(wire.Draining(manager["manager"], "its time is over"))
+        assert "of block 0, ends when it has finished: its time is over" in pool.explain()
+        executor.workers.refused.append("manager m, of block 1: it runs Python 3.4")
+        assert "refused: manager m, of block 1: it runs Python 3.4" in pool.explain()

@@ -12,6 +12,7 @@ from parsl_pool import portable
 from parsl_pool.errors import ExecutionProviderException
 from parsl_pool.executors.high_throughput import arrangement
 from parsl_pool.executors.high_throughput.arrangement import Wishes
+from parsl_pool.executors.high_throughput.by_hand import ByHand
 from parsl_pool.executors.high_throughput.courier import Courier
 from parsl_pool.executors.high_throughput.meeting_place import MeetingPlace
 from parsl_pool.executors.high_throughput.site import ExecutorSite
@@ -44,6 +45,7 @@ class Apart:
         self._opened = self._started = False
         self._provider = provider
         self._patience_s = wishes.where.patience_s
+        self.by_hand = ByHand(executor.label, is_wanted=not provider.limits.max_blocks)
         site = ExecutorSite(executor, self.manager_command)
         self.keeper = JobStatusPoller(executor.label, provider, site, rules, directory.path)
         self._courier = self._make_courier(executor.label, wishes, site.give_up)
@@ -101,6 +103,7 @@ class Apart:
             self._curve.write_ticket(self._ticket, ticket)
         except OSError as problem:
             raise OSError(problem.errno, f"{problem.strerror}; give another place by run_dir=", self._ticket) from None
+        self.by_hand.tell(self.manager_command(wire.BY_HAND), addresses)
 
     def manager_command(self, block: str) -> str:
         """The shell command of a block's manager."""

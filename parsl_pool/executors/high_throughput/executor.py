@@ -138,6 +138,7 @@ class HighThroughputExecutor(Submission):
         self._log: RunLog | None = None
         self._logs = True  # whether there is to be one
         self._dumped: tuple[bytes, list[int]] | None = None  # the initializer, and the descriptors it needs
+        self._apart: Any = None  # what belongs to managers that are processes of their own, once it was started
         self.workers = Workers()
         apart = None if self.manager_inside else self._make_apart
         self.take_calls(Link(label, self.options, self._settings, apart, self.workers), Kernel())
@@ -183,7 +184,17 @@ class HighThroughputExecutor(Submission):
             self.strategy, self.max_idletime, self.strategy_period, self._wishes.start_timeout_s,
             self.block_error_handler, self._fuses,
         )  # fmt: skip
-        return Apart(self, self._provider, self._directory, self._wishes, rules)
+        self._apart = Apart(self, self._provider, self._directory, self._wishes, rules)
+        return self._apart
+
+    @property
+    def worker_command(self) -> str:
+        """A line of shell that adds a node to a pool which runs: a manager, to be started by hand, on this machine or
+        on one that sees the same files and can reach this one. "" if managers are not processes of their own.
+
+        It ends with the pool, or by SIGTERM. Its block is "by-hand".
+        """
+        return self._apart.manager_command(wire.BY_HAND) if self._apart is not None and self.is_open else ""
 
     def _settings(self) -> tuple[wire.Settings, list[int]]:
         if self._dumped is None:
@@ -362,7 +373,10 @@ class HighThroughputExecutor(Submission):
 
     def explain(self) -> str:
         """What waits, for what, since when; a paragraph for people."""
-        return explanation.explain(self.link, self.kernel, self.workers)
+        lines = [explanation.explain(self.link, self.kernel, self.workers), *self.managers.explain()]
+        if self._apart is not None and self._apart.by_hand.text:
+            lines.append(self._apart.by_hand.text)
+        return "\n".join(lines)
 
     def counts(self) -> dict[str, float]:
         """Numbers for `PoolStatus`."""

@@ -13,6 +13,8 @@ from parsl_pool.loggers import careful_logger
 
 log = careful_logger("parsl_pool.interchange")
 
+_SOME = 5
+
 
 class Managers:
     """Asks the interchange, and tells managers through it. Any thread, except where something else is said.
@@ -61,6 +63,29 @@ class Managers:
         for name in names:
             self._link.send(wire.Drain(name, reason))
         return names
+
+    def explain(self) -> list[str]:
+        """Who is there, and who of them gets no more tasks. Asks nobody."""
+        watcher = self._link.watcher
+        managers = list(watcher.managers.values())
+        draining = dict(watcher.draining)
+        with self._lock:
+            held = set(self._held)
+        lines = [f"refused: {text}" for text in list(watcher.refused)]
+        if managers:
+            blocks = list(dict.fromkeys(up.block for up in managers))
+            named = ", ".join(blocks[:_SOME]) + ", ..." * (len(blocks) > _SOME)
+            lines.append(f"{len(managers)} managers have registered, of blocks {named}")
+        closed = [up for up in managers if up.manager in held or up.manager in draining]
+        for up in closed[:_SOME]:
+            why = draining.get(up.manager)
+            what = "gets no more tasks (hold_worker)" if why is None else f"ends when it has finished: {why}"
+            lines.append(f"manager {up.manager} on {up.host}, of block {up.block}, {what}")
+        if len(closed) > _SOME:
+            lines.append(f"{len(closed) - _SOME} more managers take no tasks")
+        if managers and len(closed) == len(managers):
+            lines.append("so nobody takes tasks")
+        return lines
 
     def _came(self, record: wire.ManagerUp) -> None:
         """It has registered, perhaps again. I/O thread."""

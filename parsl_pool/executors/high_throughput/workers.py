@@ -73,6 +73,7 @@ class Workers:
         self.processes: dict[int, WorkerProcess] = {}  # by pid
         self._by_name: dict[tuple[str, int], WorkerProcess] = {}
         self.managers: dict[str, wire.ManagerUp] = {}
+        self.draining: dict[str, str] = {}  # managers that are about to end, and why
         self.has_had_managers = False
         self.refused: deque[str] = deque(maxlen=_REFUSED)  # the last ones that wanted to be managers, and why not
         self.on_manager: Callable[[wire.ManagerUp], None] = lambda record: None
@@ -110,12 +111,15 @@ class Workers:
 
     def other(self, record: wire.Record) -> None:
         """News of managers."""
-        if isinstance(record, wire.ManagerUp):
+        if isinstance(record, wire.Draining):
+            self.draining[record.manager] = record.reason
+        elif isinstance(record, wire.ManagerUp):
             self.managers[record.manager] = record
             self.has_had_managers = True
             self.on_manager(record)
         elif isinstance(record, wire.ManagerGone):
             self.managers.pop(record.manager, None)
+            self.draining.pop(record.manager, None)
             for manager, worker in list(self._by_name):
                 if manager == record.manager:  # they end with it, and it can't say so
                     self.worker_gone(wire.WorkerGone(manager, worker, -signal.SIGKILL, 0))
