@@ -34,7 +34,7 @@ def _refusal(code: str, pattern: str, text: str, remedy: str) -> Refusal:
     return Refusal(code, re.compile(pattern, re.IGNORECASE), text, remedy)
 
 
-# What they say is from captured output of Slurm and Grid Engine; the others' from their manuals.
+# Slurm's words for partitions, accounts and resources are tried on a real one; the others are from manuals.
 REFUSALS = (
     _refusal(
         "command-missing", r"(command )?not found|No such file or directory.*(sbatch|qsub|bsub|condor_submit)",

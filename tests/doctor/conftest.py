@@ -11,6 +11,7 @@ import pytest
 
 from parsl_pool.cli.main import main
 from tests.providers.schedulers import played
+from tests.services.clusters import SlurmCluster
 
 
 class Cluster:
@@ -19,8 +20,6 @@ class Cluster:
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
         self.folder, self.jobs = folder, folder / "queue"
         self._patch, self._captured = monkeypatch, capsys
-        self.jobs.mkdir()
-        played.install(folder / "bin", "slurm", self.jobs, monkeypatch)
         monkeypatch.chdir(folder)
         monkeypatch.setattr(sys, "path", list(sys.path))
         monkeypatch.setattr(sys, "executable", sys.executable)  # a Config's file may change it
@@ -78,6 +77,26 @@ class Checked:
 
 @pytest.fixture
 def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cluster:
+    site = Cluster(tmp_path, monkeypatch, capsys)
+    site.jobs.mkdir()
+    played.install(tmp_path / "bin", "slurm", site.jobs, monkeypatch)
+    return site
+
+
+@pytest.fixture
+def real_cluster(
+    slurm: SlurmCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Cluster:
+    """The same with a real Slurm."""
+    return Cluster(tmp_path, monkeypatch, capsys)
+
+
+@pytest.fixture
+def cluster_with_accounts(
+    slurm_with_accounting: SlurmCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Cluster:  # fmt: skip
+    """The same with accounts."""
     return Cluster(tmp_path, monkeypatch, capsys)
 
 

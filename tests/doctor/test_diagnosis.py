@@ -12,7 +12,7 @@ from parsl_pool.providers.states import JobState, JobStatus
 @pytest.mark.parametrize(
     "code, said",
     [
-        # Slurm 22.05, as printed by it
+        # Slurm 22.05; test_on_slurm.py has it print the first of each kind
         ("partition", "sbatch: error: invalid partition specified: nope\n"
                       "sbatch: error: Batch job submission failed: Invalid partition name specified"),
         ("account", "sbatch: error: Batch job submission failed: Invalid account or account/partition combination"),
@@ -24,7 +24,7 @@ from parsl_pool.providers.states import JobState, JobStatus
         ("resources", "sbatch: error: Memory specification can not be satisfied"),
         ("scheduler-down", "sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect "
                            "failure)"),
-        # Grid Engine 8.1.9
+        # Grid Engine
         ("partition", 'Unable to run job: Job was rejected because job requests unknown queue "nope.q".'),
         ("resources", 'Unable to run job: unknown resource "foo".'),
         ("scheduler-down", "error: commlib error: got select error (Connection refused)\n"
