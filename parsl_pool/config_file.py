@@ -31,7 +31,7 @@ _EXECUTORS = {
 }
 _OF_PROVIDERS = (
     "LocalProvider SlurmProvider GridEngineProvider PBSProProvider TorqueProvider LSFProvider CondorProvider "
-    "CobaltProvider SimulatedProvider "
+    "CobaltProvider SimulatedProvider AdHocProvider "
     "SimpleLauncher SingleNodeLauncher WrappedLauncher SrunLauncher SrunMPILauncher AprunLauncher JsrunLauncher "
     "MpiExecLauncher MpiRunLauncher GnuParallelLauncher "
     "LocalChannel SSHChannel"
@@ -83,6 +83,13 @@ def _loads(text: str) -> dict[str, Any]:
     return loaded
 
 
+def _value(value: Any, where: str) -> Any:
+    """What a table with a `type` stands for, also in a list; anything else is itself."""
+    if isinstance(value, list):
+        return [_value(each, f"{where} {number}") for number, each in enumerate(value, 1)]
+    return _made(value, where, _CLASSES) if isinstance(value, dict) and "type" in value else value
+
+
 def _made(table: dict[str, Any], where: str, classes: Mapping[str, str]) -> Any:
     kind = table.get("type")
     if not isinstance(kind, str) or kind not in classes:
@@ -90,11 +97,7 @@ def _made(table: dict[str, Any], where: str, classes: Mapping[str, str]) -> Any:
     from importlib import import_module  # as above
 
     cls = getattr(import_module(classes[kind]), kind)
-    arguments = {
-        name: _made(value, f"{where}, {name}", _CLASSES) if isinstance(value, dict) and "type" in value else value
-        for name, value in table.items()
-        if name != "type"
-    }
+    arguments = {name: _value(value, f"{where}, {name}") for name, value in table.items() if name != "type"}
     known = inspect.signature(cls).parameters
     for name in arguments:
         if name not in known:

@@ -40,13 +40,13 @@ class Recipe:
 
 def same(one: Any, other: Any) -> bool:
     """Whether two arguments are the same: equal, or made in the same way; lists and the like by their items."""
-    if isinstance(one, Recipe):
-        return one.is_made_as(other)
+    if isinstance(one, Recipe) and one.is_made_as(other):
+        return True
     if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):  # a TOML file has no tuples
         return len(one) == len(other) and all(map(same, one, other))
     if type(one) is not type(other):
         return False
     if isinstance(one, dict):
         return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
-    # Launchers say in their repr how they were made.
+    # Launchers, and some providers, say in their repr what they are like, whether that was said or is the default.
     return one is other or bool(one == other) or (" at 0x" not in repr(one) and repr(one) == repr(other))

@@ -54,6 +54,7 @@ def inspect(config: Any, executor: Any) -> Inspection:
         *_about_commands(provider, rendered.preview),
         *reach.about_directory(reach.run_directory(config, executor), provider),
         *_about_scripts_there(provider),
+        *_about_hosts(provider),
         *reach.about_address(executor, provider),
     ]
     return Inspection(executor.label, kind, _blocks(provider), rendered, findings)
@@ -158,6 +159,30 @@ def _about_scripts_there(provider: Any) -> list[Finding]:
         text = f"scripts can't be written to {there} on {channel.label}: {result.stderr.strip()[:500]}"
         return [problem("script-dir", text, "give the channel another script_dir=")]
     return [good("script-dir", f"scripts can be written to {there} on {channel.label}")]
+
+
+def _about_hosts(provider: Any) -> list[Finding]:
+    """Whether each of a list of hosts answers, and has what a block needs."""
+    if hasattr(provider, "channel"):
+        return []
+    found = []
+    for channel in provider.channels():
+        try:
+            result = channel.execute_wait("command -v bash; command -v python3; echo .", _COMMAND_S)
+        except ExecutionProviderException as trouble:
+            remedy = "see whether `ssh` leads there; put its channel right"
+            found.append(problem("host", f"{channel.label} can't be used: {trouble}", remedy))
+            continue
+        said = result.stdout.split()
+        if result.code or "." not in said:
+            what = f"exit code {result.code}: {result.stderr.strip()[:500]}"
+            found.append(problem("host", f"{channel.label} does not run commands: {what}", "try the same by `ssh`"))
+        elif not any(word.endswith("/python3") for word in said):
+            text = f"{channel.label} has no python3 on the PATH of its logins"
+            found.append(warning("host-python", text, "install it there, or load it in worker_init"))
+        else:
+            found.append(good("host", f"{channel.label} answers, and has python3"))
+    return found
 
 
 def python_here() -> str:

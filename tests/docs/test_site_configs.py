@@ -22,6 +22,8 @@ ASKS: dict[str, list[str]] = {
     "elasticity.py": ["parsl_pool_copy"],
     "extreme_scale.py": ["manager_program"],
     "docker.py": ["docker run --rm --init --network host", "app1:v0.1"],
+    "adhoc_ssh.py": ["python3 -c"],
+    "adhoc_ssh.toml": ["python3 -c"],
     "cc_in2p3.py": [r"#\$ -l h_rt=00:20:00", r"#\$ -N parsl_pool.cc_in2p3_htex"],
     "cc_in2p3.toml": [r"#\$ -l h_rt=00:20:00"],
     "expanse.py": ["#SBATCH --partition=compute", "#SBATCH --account=YOUR_ALLOCATION", "#SBATCH --nodes=2",
@@ -41,6 +43,7 @@ ASKS: dict[str, list[str]] = {
 }  # fmt: skip
 BLOCKS = {  # nodes of a block, and how many blocks: at first, at least, at most
     "local.py": (1, 1, 0, 1), "elasticity.py": (1, 1, 1, 2), "extreme_scale.py": (1, 0, 0, 1),
+    "adhoc_ssh.py": (1, 2, 0, 2),
     "docker.py": (1, 2, 0, 2), "cc_in2p3.py": (1, 2, 0, 2), "expanse.py": (2, 1, 0, 1), "toss3.py": (1, 1, 1, 1),
     "frontera.py": (128, 1, 1, 1), "bridges.py": (2, 1, 0, 1), "midway.py": (2, 1, 1, 1), "stampede2.py": (2, 1, 1, 1),
     "aspire1.py": (3, 3, 3, 5), "summit.py": (2, 1, 0, 1), "osg.py": (1, 4, 0, 4),

@@ -7,7 +7,17 @@ import pytest
 from parsl_pool import Config, HighThroughputExecutor, ThreadPoolExecutor
 from parsl_pool.doctor import reach
 from parsl_pool.doctor.inspection import Inspection, inspect
-from parsl_pool.providers import LocalProvider, MpiExecLauncher, SimpleLauncher, SlurmProvider, WrappedLauncher
+from parsl_pool.errors import ChannelError
+from parsl_pool.providers import (
+    AdHocProvider,
+    LocalChannel,
+    LocalProvider,
+    MpiExecLauncher,
+    SimpleLauncher,
+    SlurmProvider,
+    WrappedLauncher,
+)
+from parsl_pool.providers.channels.base import CommandResult
 from tests.doctor.conftest import Cluster
 
 
@@ -70,6 +80,17 @@ def test_where_managers_connect(options: dict[str, object], cluster: Cluster) ->
 def test_a_container_s_command_is_looked_for() -> None:
     found = seen(LocalProvider(launcher=WrappedLauncher("A=1 no-such-container-program run")))
     assert codes(found, "problem") == {"launcher-command-missing"}
+
+
+def test_each_host_of_a_list_is_asked() -> None:
+    class Away(LocalChannel):
+        def execute_wait(self, command: str, *arguments: object, **options: object) -> CommandResult:
+            raise ChannelError("no route to host", "", "n2")
+
+    found = seen(AdHocProvider([LocalChannel(), Away()]))
+    (there,) = (one.text for one in found.findings if one.code == "host" and one.level.value == "ok")
+    (away,) = (one.text for one in found.findings if one.code == "host" and one.level.value == "problem")
+    assert "answers, and has python3" in there and "no route to host" in away
 
 
 def test_a_directory_that_cannot_be_written(tmp_path: Path) -> None:
