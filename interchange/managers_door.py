@@ -93,6 +93,7 @@ class ManagersDoor:
         self.settings: wire.Settings | None = None
         self._peers: dict[str, _Peer] = {}
         self._connections: dict[str, _Connection] = {}  # the last one of each manager
+        self._begun: dict[str, _Connection] = {}  # whose first message is too long for one piece, and not all there
         self._given_up: set[str] = set()  # managers that are not to come back
         self._news: dict[str, _Peer] = {}  # those of whom messages have come that they still keep
         self._acknowledging = False
@@ -151,7 +152,9 @@ class ManagersDoor:
         if connection is None or connection.identity != identity:
             if connection is not None and connection.number > number:
                 return  # by a connection that has ended; what matters will come again
-            connection = _Connection(identity, number)  # the first message, or rubbish
+            connection = self._begun.get(name)
+            if connection is None or connection.identity != identity:
+                connection = _Connection(identity, number)  # the first message, or rubbish
         if name in self._given_up:
             self._answer(identity, wire.Stop(1))  # its tasks run elsewhere
             return
@@ -164,8 +167,15 @@ class ManagersDoor:
             self._answer(identity, wire.WhoAreYou(0))
             raise
         peer = self._peers.get(name)
-        if peer is not None and peer.connection is connection:
+        is_peers = peer is not None and peer.connection is connection
+        if peer is not None and is_peers:
             peer.seen = monotonic()
+        if data is None:
+            if not is_peers:
+                self._begun[name] = connection
+            return
+        self._begun.pop(name, None)
+        if peer is not None and is_peers:
             if is_kept(data[0]):  # good or bad: the manager counts them, too
                 peer.come += 1
                 peer.come_bytes += len(data)
@@ -290,7 +300,8 @@ class ManagersDoor:
                 self._given_up.add(name)
                 self._post(peer.connection, wire.Stop(1))  # should it hear of that
                 self._leave(name, f"it has been silent for {now - peer.seen:.0f} s")
-            elif now - peer.seen >= self.settings.heartbeat_ms / 1000:  # else it has asked us itself
+            # Else it has asked us itself. But what it asks comes after all of a message that it is sending.
+            elif peer.connection.incoming.is_amid or now - peer.seen >= self.settings.heartbeat_ms / 1000:
                 self._post(peer.connection, wire.Ping(0))
         if self._peers:
             self._loop.call_at(now + self.settings.heartbeat_ms / 1000, self._beat)
@@ -300,8 +311,7 @@ class ManagersDoor:
     # -- out
 
     def _send(self, connection: _Connection, data: bytes) -> None:
-        self._socket.send(connection.identity, zmq.SNDMORE)
-        connection.outgoing.send(self._socket, data)
+        connection.outgoing.send(self._socket, data, to=connection.identity)
 
     def _post(self, connection: _Connection, record: wire.Record) -> None:
         self._send(connection, bytes((wire.KIND[type(record)], 0)) + wire.encode(record))

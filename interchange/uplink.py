@@ -230,6 +230,8 @@ class Uplink:
             self.heard = monotonic()
             try:
                 data = self._incoming.message(parts, accept_unnumbered=True)
+                if data is None:
+                    continue
                 self._message(*lent.split(data))
             except BadMessage as problem:
                 self._owner.dropped(str(problem))

@@ -3,6 +3,7 @@
 import select
 import socket
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -63,6 +64,7 @@ class Network(Door):
         self._commands, self._commander = socket.socketpair()
         self._obeyed = 0
         self.carried = 0  # bytes, in both directions
+        self.pause_s = 0.0  # after each 4 kB: a slow line
         self._thread = threading.Thread(target=self._run, name="network")
         self._thread.start()
 
@@ -130,6 +132,7 @@ class Network(Door):
             data = end.recv(4096)
             self._ways[end].sendall(data)
             self.carried += len(data)
+            time.sleep(self.pause_s)
         except OSError:
             data = b""
         if not data:

@@ -111,7 +111,9 @@ class FalseInterchange:
                 self.identity = identity
                 self._outgoing, self._incoming = pieces.Outgoing(), pieces.Incoming()
             if identity == self.identity:  # else by a connection that has ended
-                return managers_door.decode(self._incoming.message(parts))
+                data = self._incoming.message(parts)
+                if data is not None:
+                    return managers_door.decode(data)
 
     def has_message(self) -> bool:
         self._gatekeeper.serve()
@@ -123,8 +125,7 @@ class FalseInterchange:
         return message
 
     def send(self, data: bytes) -> None:
-        self.socket.send(self.identity, zmq.SNDMORE)
-        self._outgoing.send(self.socket, data)
+        self._outgoing.send(self.socket, data, to=self.identity)
 
     def skip_parts(self, count: int) -> None:
         """As if they had been left out."""

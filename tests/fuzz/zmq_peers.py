@@ -112,7 +112,9 @@ class Peer:
 
     def receive(self) -> Any:
         """The next message, decoded."""
-        return managers_door.decode(self.incoming.message(self.socket.recv_multipart(), accept_unnumbered=True))
+        while (data := self.incoming.message(self.socket.recv_multipart(), accept_unnumbered=True)) is None:
+            pass
+        return managers_door.decode(data)
 
     def await_answer(self, to: Any, kind: type[Any]) -> Any:
         """Say this, and wait for a message of that kind: whatever was sent before has been dealt with then."""

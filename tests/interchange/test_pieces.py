@@ -1,7 +1,6 @@
 from typing import Any
 
 import pytest
-import zmq
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,21 +15,28 @@ class Line:
     """Takes what is sent to a zmq socket."""
 
     def __init__(self) -> None:
-        self.messages: list[list[bytes]] = [[]]
+        self.pieces: list[bytes] = []
 
     def send(self, part: Any, flags: int) -> None:
-        assert len(part) <= pieces.MAX_PART
-        self.messages[-1].append(bytes(part))
-        if not flags & zmq.SNDMORE:
-            self.messages.append([])
+        assert len(part) <= pieces.MAX_PART and not flags
+        self.pieces.append(bytes(part))
 
 
 def sent(*messages: bytes) -> list[list[bytes]]:
-    line, outgoing = Line(), Outgoing()
+    """The pieces of each."""
+    outgoing, all_of_them = Outgoing(), []
     for message in messages:
+        line = Line()
         outgoing.send(line, message)
-    assert line.messages.pop() == []
-    return line.messages
+        all_of_them.append(line.pieces)
+    return all_of_them
+
+
+def received(incoming: Incoming, parts: list[bytes]) -> bytes | None:
+    """The message that these pieces are; there is none before the last one."""
+    *others, last = [incoming.message([part]) for part in parts]
+    assert others == [None] * len(others)
+    return last
 
 
 def content(size: int) -> bytes:
@@ -42,7 +48,7 @@ def content(size: int) -> bytes:
 def test_messages_arrive_as_they_were_sent(sizes: list[int]) -> None:
     messages = [content(size) for size in sizes]
     incoming = Incoming()
-    assert [incoming.message(parts) for parts in sent(*messages)] == messages
+    assert [received(incoming, parts) for parts in sent(*messages)] == messages
 
 
 @settings(deadline=None, max_examples=60)
@@ -57,15 +63,21 @@ def test_whatever_is_left_out_is_missed_with_the_next_part(sizes: list[int], dat
     rest = [part for part, number in flat[:first] if number == hurt] + [flat[last + 1][0]]
     incoming = Incoming()
     whole = sent(*messages)[:hurt]
-    assert [incoming.message(parts) for parts in whole] == messages[:hurt]
+    assert [received(incoming, parts) for parts in whole] == messages[:hurt]
     with pytest.raises(Missing):
-        incoming.message(rest)
+        received(incoming, rest)
 
 
 @pytest.mark.parametrize("data", [b"", b"a"])
 def test_what_is_too_short_is_no_message(data: bytes) -> None:
     (parts,) = sent(data)
     with pytest.raises(BadMessage):
+        Incoming().message(parts)
+
+
+def test_a_message_of_two_parts_is_none_of_ours() -> None:
+    (parts,) = sent(content(PIECE + 1))
+    with pytest.raises(Missing):
         Incoming().message(parts)
 
 

@@ -1,6 +1,7 @@
 """The network between manager and interchange fails: for a moment, which nobody notices, or for good."""
 
 import random
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -62,6 +63,21 @@ def test_large_results_survive_a_cut(network: Network, arrangement: Arrangement)
             eventually(lambda: sum(future.done() for future in futures) >= part, within=30)  # noqa: B023
             network.cut()
         assert [len(future.result(60)) for future in futures] == [1_000_000 + i for i in range(60)]
+
+
+def test_a_message_that_travels_for_long_is_no_silence(
+    network: Network, arrangement: Arrangement, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Longer than either side waits for a sign of life."""
+    monkeypatch.setattr(socket, "gethostname", lambda: "elsewhere")  # else it goes through shared memory
+    with arrangement.new_pool(1, heartbeat_period=0.2, heartbeat_threshold=1.0, lost_retries=0) as pool:
+        assert pool.submit(abs, -1).result(30) == 1
+        managers = set(pool._backend.workers.managers)
+        network.pause_s = 0.002
+        assert len(pool.submit(bytes, 5_000_000).result(60)) == 5_000_000
+        assert pool.submit(len, bytes(5_000_000)).result(60) == 5_000_000
+        assert set(pool._backend.workers.managers) == managers
+        network.pause_s = 0.0
 
 
 @pytest.mark.parametrize("who", ["manager", "interchange"])
