@@ -14,7 +14,7 @@ import threading
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any, NamedTuple
 
 from parsl_pool import checks
@@ -44,6 +44,7 @@ def _channel(value: object) -> Channel:
 
 _SHELL = "/bin/bash"
 _REASONS_S = 30.0  # between two questions why jobs wait: that is for people to read
+_LOOKS, _LOOK_S = 3, 0.5  # for jobs to go after a cancel command that failed
 _UNLISTED_S = 60.0
 """A queue may not list a job yet, or no longer while its exit code is on the way here (NFS, accounting)."""
 
@@ -229,13 +230,28 @@ class ClusterProvider(ExecutionProvider):
         for some in _chunks(list(jobs), self.chunk):
             command = self.cancel_command(some)
             result = self._run(command)
-            if result.code:
+            if result.code and self._are_there(some):
                 log.error("%s: %s", self.label, _failure(command, result, self.cmd_timeout))
                 done = False
         with self._lock:
             for job in jobs.values():
                 job.is_cancelled = done
             return [job_id in self._jobs and (done or job_id not in jobs) for job_id in job_ids]
+
+    def _are_there(self, job_ids: Sequence[str]) -> bool:
+        """False if the queue says that it has none of them any more, or soon does.
+
+        Cancel commands fail if one of the jobs has ended meanwhile; most end the others all the same.
+        """
+        for _ in range(_LOOKS):
+            result = self._run(self.queue_command(job_ids))
+            if result.code and not self.is_nothing_listed(result):
+                return True  # nobody knows
+            seen = self.queue(result.stdout)
+            if not any(self.key(job_id) in seen and not _is_over(seen[self.key(job_id)]) for job_id in job_ids):
+                return False
+            sleep(_LOOK_S)
+        return True
 
     def preview(self, command: str, tasks_per_node: int, job_name: str) -> Preview:
         _check_job(command, tasks_per_node, job_name)

@@ -4,6 +4,7 @@ import os
 import subprocess
 import time
 from abc import ABC, abstractmethod
+from contextlib import suppress
 
 from tests.services.keeper import Service
 from tests.services.slurm import NODES
@@ -114,6 +115,10 @@ class GridEngineCluster(Cluster):
     def mend(self) -> None:
         if self._is_lost:
             self.service.ask("boot")
+            # It waits for the node to tell of these, which knows nothing any more: an administrator helps.
+            for job in (job for job, state in self.jobs().items() if "d" in state):
+                with suppress(AssertionError):  # it has ended meanwhile
+                    self.run("qdel", "-f", job)
         self._is_lost = False
 
     def jobs(self) -> dict[str, str]:

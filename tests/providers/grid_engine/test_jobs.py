@@ -53,6 +53,18 @@ def test_jobs_are_cancelled(new_provider: NewProvider, grid_engine: GridEngineCl
     assert provider.cancel([ours, theirs]) == [True, True]
 
 
+def test_jobs_are_cancelled_of_which_one_has_just_ended(
+    new_provider: NewProvider, grid_engine: GridEngineCluster
+) -> None:
+    """qdel fails for that one."""
+    provider = new_provider()
+    short, long = provider.submit("true", 1), provider.submit("sleep 100", 1)
+    assert eventually(lambda: grid_engine.jobs() == {long: "r"}, 30)
+    assert provider.cancel([short, long]) == [True, True]
+    assert not grid_engine.left(20)
+    assert ends(provider, long).state is JobState.CANCELLED
+
+
 def test_a_job_waits_and_says_why(new_provider: NewProvider, grid_engine: GridEngineCluster) -> None:
     provider = new_provider(queue="closed.q")
     job = provider.submit("true", 1)

@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -121,6 +122,22 @@ def test_a_refusal_of_the_scheduler_is_told(site: Site) -> None:
     assert re.fullmatch(r".*/it's a dir/parsl_po[\w.]+\.sh", caught.value.script_path)
     assert caught.value.script_path in str(caught.value)
     assert caught.value.command.startswith(command)
+
+
+def test_commands_that_are_not_installed_are_named(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A login node without the scheduler's module, say."""
+    job = site.provider.submit(HOLD, 1)
+    asks, submits = QUEUE_COMMAND.get(site.kind, "qstat"), SUBMIT_COMMAND.get(site.kind, "qsub")
+    path = os.environ["PATH"]
+    monkeypatch.setenv("PATH", "/usr/bin:/bin" if shutil.which(submits, path="/usr/bin:/bin") is None else "/bin/none")
+    with pytest.raises(SubmitException, match=f"{submits}.*not found") as caught:
+        site.provider.submit("true", 1)
+    assert caught.value.exit_code == 127
+    with pytest.raises(ExecutionProviderException, match=f"{asks}.*not found"):
+        site.provider.status([job])
+    assert site.provider.cancel([job]) == [False]
+    monkeypatch.setenv("PATH", path)
+    assert site.state(job) is JobState.HELD
 
 
 def test_a_queue_that_cannot_be_asked_changes_nothing(site: Site) -> None:

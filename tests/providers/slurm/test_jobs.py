@@ -87,6 +87,15 @@ def test_a_job_is_cancelled(new_provider: NewProvider, slurm: SlurmCluster) -> N
     assert provider.cancel(jobs) == [True, True]
 
 
+def test_jobs_are_cancelled_of_which_one_has_just_ended(new_provider: NewProvider, slurm: SlurmCluster) -> None:
+    provider = new_provider()
+    short, long = provider.submit("true", 1), provider.submit("sleep 100", 1)
+    assert eventually(lambda: slurm.jobs() == {long: "RUNNING"}, 30)
+    assert provider.cancel([short, long]) == [True, True]
+    assert ends(provider, long).state is JobState.CANCELLED
+    assert ends(provider, short).exit_code == 0
+
+
 def test_a_job_is_cancelled_by_somebody_else(new_provider: NewProvider, slurm: SlurmCluster) -> None:
     provider = new_provider()
     job = provider.submit("sleep 100", 1)
