@@ -245,6 +245,14 @@ class ManagerProgram:
         if self._is_empty and self._link.has_delivered():
             self.stop(False)
 
+    def interrupted(self) -> None:
+        """Ctrl-C, where somebody has started it by hand: what runs may finish; once more, and it ends at once."""
+        if self._manager is None or self._draining:
+            self.stop(True)
+            return
+        print("parsl_pool manager: finishing what runs; Ctrl-C again ends it at once", file=sys.stderr, flush=True)
+        self._drain(self._manager, "Ctrl-C, where it runs")
+
     # -- the end
 
     def _beat(self) -> None:
@@ -311,6 +319,8 @@ def main() -> None:
     except (OSError, ValueError, TypeError) as problem:
         sys.exit(f"parsl_pool manager: cannot read its ticket {sys.argv[1]}: {problem}")
     loop.on_signal(signal.SIGTERM, lambda: program.stop(True))
+    if sys.argv[2] == wire.BY_HAND:
+        loop.on_signal(signal.SIGINT, program.interrupted)
     loop.run()
     sys.stdout.flush()
     os._exit(0)

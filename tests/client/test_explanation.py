@@ -138,9 +138,9 @@ def test_a_pool_that_was_idle_is_not_taken_for_one_that_waits(
         assert pool.submit(abs, -1).result(30) == 1
         pool._backend.link.tries.last_result -= 1000
         pool._backend.link.opened_at -= 1000
-        pool._backend.link._watchdog._looked_at -= 1000
+        pool._backend.link.watchdog._looked_at -= 1000
         future = pool.submit(work.announce_and_wait_for, tmp_path / "begun", gate)
-        dog = pool._backend.link._watchdog
+        dog = pool._backend.link.watchdog
         later = time.monotonic() + 1  # ten times the time after which it looks
         eventually(lambda: dog._looked_at > later, within=20)
         gate.touch()

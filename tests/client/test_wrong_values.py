@@ -258,6 +258,7 @@ TABLE: dict[tuple[type, str], dict[str, Wrong]] = {
         "retries": OWN_BUDGET,
         "lost_retries": OWN_BUDGET,
     },
+    (HighThroughputExecutor, "shutdown"): {"timeout": SECONDS},
     (HighThroughputExecutor, "submit"): {"func": FUNCTION, "resource_specification": Wrong([5], BAD_RESOURCES)},
     (ThreadPoolExecutor, "__init__"): {
         "label": NAME,

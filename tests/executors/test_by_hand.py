@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from parsl_pool import Config, HighThroughputExecutor, ParslPoolExecutor
+from parsl_pool.errors import ManagerLost, WorkerLost
 from parsl_pool.executors.high_throughput.by_hand import ByHand
 from parsl_pool.interchange import wire
 from parsl_pool.providers import LocalProvider
@@ -94,6 +95,35 @@ def test_one_that_is_started_by_hand_can_be_killed_and_started_again(tmp_path: P
         future = pool.submit(where)
         with started(command, tmp_path):
             assert future.result(60) == wire.BY_HAND
+
+
+def begun(path: Path, go: Path) -> str:
+    path.touch()
+    eventually(go.exists, within=30)
+    return where()
+
+
+def test_ctrl_c_lets_it_finish_what_runs_and_another_one_does_not(tmp_path: Path) -> None:
+    executor = HighThroughputExecutor(max_workers_per_node=1, provider=no_blocks())
+    with ParslPoolExecutor(Config([executor], lost_retries=0)) as pool:
+        future = pool.submit(begun, tmp_path / "first", tmp_path / "go")
+        command = eventually(lambda: executor._apart.by_hand.text, within=30).splitlines()[-1]
+        with started(command, tmp_path) as process:
+            eventually((tmp_path / "first").exists, within=30)
+            os.killpg(process.pid, signal.SIGINT)  # as a terminal does it: all that runs there gets it
+            eventually(lambda: executor.connected_managers()[0]["draining"], within=30)
+            (tmp_path / "go").touch()
+            assert future.result(30) == wire.BY_HAND
+            assert process.wait(30) == 0
+        assert pool.status().workers_lost == 0
+        future = pool.submit(begun, tmp_path / "second", tmp_path / "never")
+        with started(command, tmp_path) as process:
+            eventually((tmp_path / "second").exists, within=30)
+            os.killpg(process.pid, signal.SIGINT)
+            eventually(lambda: executor.connected_managers()[0]["draining"], within=30)
+            os.killpg(process.pid, signal.SIGINT)
+            process.wait(30)
+        assert isinstance(future.exception(30), (ManagerLost, WorkerLost))
 
 
 def test_a_pool_with_its_manager_inside_has_no_such_command() -> None:

@@ -236,6 +236,15 @@ class HighThroughputExecutor(Submission):
 
         return initargs.dump_for(self.manager_inside, self._initializer, self._initargs)
 
+    def shutdown(self, block: bool = True, timeout: float = 10.0) -> None:
+        """End, when all tasks are done.
+
+        timeout: seconds that the interchange gets for that end, once the last task is done. Then it is killed; workers
+            end with it, those of managers elsewhere as soon as these notice it.
+        """
+        self.link.watchdog.end_s = checks.seconds("timeout", timeout)
+        super().shutdown(block)
+
     def begin_shutdown(self, kill: bool = False) -> None:
         """Take no more tasks; end when all is done. kill: end at once."""
         self.link.begin_shutdown(kill)

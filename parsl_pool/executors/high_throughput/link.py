@@ -83,7 +83,7 @@ class Link:
         self._kill_on_stop = False
         self.may_restart = True
         self.opened_at = 0.0
-        self._watchdog = Watchdog(self)
+        self.watchdog = Watchdog(self)
         self._recovery = recovery.Recovery(self)
         self.channel = TaskChannel(self)
         self.stop = self.channel.stop
@@ -290,7 +290,7 @@ class Link:
             if kill:
                 self._kill_on_stop = True
                 if self.stage is Stage.STOPPING:
-                    self._watchdog.ending(at_once=True)
+                    self.watchdog.ending(at_once=True)
         self.wake()
 
     def join(self, timeout: float | None = None) -> bool:
@@ -348,7 +348,7 @@ class Link:
         """Wait for something to happen, and deal with all that has."""
         timeout = self._recovery.bound(timeout)
         if self.tries.table or self.stage is Stage.STOPPING:
-            timeout = self._watchdog.bound(timeout)
+            timeout = self.watchdog.bound(timeout)
         readable = self._wakeup.wait(self._stream(), timeout)
         with self._pump as has_fed:
             if readable or has_fed:
@@ -356,7 +356,7 @@ class Link:
             if self.stage is Stage.CLOSED:
                 return
             if self.tries.table or self.stage is Stage.STOPPING:
-                self._watchdog.look()
+                self.watchdog.look()
             self.turn += 1
             if self._breaking:
                 self._inbox.given_up(self._breaking.popleft())
@@ -377,7 +377,7 @@ class Link:
         """Deal with what has come, be it the connection's end."""
         process = self._process
         assert process is not None
-        self._watchdog.heard()
+        self.watchdog.heard()
         try:
             self._inbox.add(process.stream.receive())
         except stream.PeerGone:
@@ -429,7 +429,7 @@ class Link:
         elif self.tries.table or self.is_awaited():  # submitted while we were deciding
             self.stage = Stage.DRAINING
             return
-        self._watchdog.ending(self._kill_on_stop)
+        self.watchdog.ending(self._kill_on_stop)
         out.put(wire.frame(wire.Stop(self._kill_on_stop)))
         try:
             out.flush()
@@ -476,7 +476,7 @@ class Link:
 
     def silence(self) -> str:
         """What is to be said if the interchange does not answer; "" else."""
-        return self._watchdog.silence()
+        return self.watchdog.silence()
 
     def has_tasks(self) -> bool:
         """True while there are tasks that have not ended."""

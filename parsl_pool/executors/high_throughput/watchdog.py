@@ -38,6 +38,7 @@ class Watchdog:
         self._heard_at = self._looked_at = monotonic()
         self._asked = False
         self._ending_at: float | None = None
+        self.end_s = END_S
         self._busy_since = 0.0  # when there was something to watch again, after a while without
         self._told_at = 0.0  # from when on nothing had come back when that was last told
 
@@ -60,7 +61,7 @@ class Watchdog:
 
     def ending(self, at_once: bool) -> None:
         """The interchange is being told to end. Perhaps again, and at once."""
-        self._ending_at = monotonic() + (KILL_S if at_once else END_S)
+        self._ending_at = monotonic() + min(self.end_s, KILL_S if at_once else self.end_s)
 
     def look(self) -> None:
         """Called at least every PING_S while tasks are under way, or an end is."""
