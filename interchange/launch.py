@@ -89,6 +89,11 @@ def command_elsewhere(module: str, arguments: list[object]) -> list[str]:
     return ["python3", "-c", boot, *map(str, arguments)]
 
 
+def tells_of_mismatch(text: str) -> bool:
+    """Whether a helper has said there that it is another Python. Its command has the same words, without a number."""
+    return any(f"{MISMATCH}: this is Python {first}" in text for first in "234")
+
+
 def _roots() -> list[str]:
     """Where this project is, and libzmq's binding: a program may have put that on its path by itself."""
     zmq = sys.modules.get("zmq")

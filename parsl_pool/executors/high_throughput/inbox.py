@@ -107,7 +107,7 @@ class Inbox:
     def given_up(self, problem: str | BaseException) -> None:
         """No block can be started, as a text says; or the user's error is to be everybody's."""
         if isinstance(problem, str):
-            is_another = launch.MISMATCH in problem  # another Python, which said so as it ended
+            is_another = launch.tells_of_mismatch(problem)  # another Python, which said so as it ended
             self.broken(wire.Broken("version" if is_another else "start", problem, ""))
         else:
             self._link.broken = problem
