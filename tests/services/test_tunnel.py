@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,13 +13,14 @@ import pytest
 from parsl_pool import Config, HighThroughputExecutor, ParslPoolExecutor
 from parsl_pool.errors import PoolBroken
 from parsl_pool.interchange import curve, reach
-from parsl_pool.providers import Channel, LocalProvider
+from parsl_pool.providers import AdHocProvider, Channel, LocalProvider
 from parsl_pool.providers.channels.ssh import SSHChannel
 from tests.eventually import eventually
 from tests.recovery.arrangement import Arrangement, listening
 from tests.services.sshd import Sshd, needs_sshd
+from tests.services.test_adhoc import INIT
 
-pytestmark = [needs_sshd, pytest.mark.timeout(120)]
+pytestmark = [needs_sshd, pytest.mark.service, pytest.mark.timeout(120)]
 
 
 class Far(LocalProvider):
@@ -99,3 +102,27 @@ def test_where_nobody_can_log_in_the_pool_says_so(sshd: Sshd) -> None:
     assert isinstance(error, PoolBroken)
     assert "managers can't be told how to find the interchange" in str(error) and "here" in str(error)
     sshd.start()
+
+
+def pid_of(_: int) -> tuple[int, int]:
+    time.sleep(0.02)
+    return os.getppid(), os.getpid()
+
+
+def test_hosts_with_files_of_their_own_each_have_a_tunnel_and_one_that_is_away_harms_none(
+    sshd: Sshd, channel_to: Callable[..., SSHChannel], tmp_path: Path
+) -> None:
+    away = SSHChannel("127.0.0.1", port=1, config_filename=os.devnull, host_keys_filename=sshd.known_hosts)
+    provider = AdHocProvider([channel_to(), away, channel_to()], worker_init=INIT, move_files=True)
+    executor = HighThroughputExecutor(provider=provider, max_workers_per_node=1, address="tunnel", lost_retries=0)
+    with ParslPoolExecutor(Config([executor], run_dir=str(tmp_path / "runs"), strategy="none")) as pool:
+        assert pool.submit(abs, -1).result(60) == 1
+        eventually(lambda: len(pool._backend.workers.managers) == 2, within=60)
+        futures = [pool.submit(pid_of, number) for number in range(300)]
+        eventually(lambda: sum(future.done() for future in futures) >= 20, within=60)
+        sshd.cut()
+        assert len({future.result(60) for future in futures}) == 2
+        addresses = told(pool)
+        assert len(addresses) == 2 and all(address.startswith("tcp://127.0.0.1:") for address in addresses)
+        (door,) = listening(Arrangement(inside=False).parts(pool).interchange)
+        assert door.laddr.port not in {reach.split(address)[1] for address in addresses}

@@ -20,7 +20,7 @@ from tests.namespaces import Networks, networks
 from tests.services.sshd import PROGRAM as SSHD
 from tests.services.sshd import Sshd, needs_sshd, public
 
-pytestmark = [needs_sshd, pytest.mark.timeout(120)]
+pytestmark = [needs_sshd, pytest.mark.service, pytest.mark.timeout(120)]
 
 __all__ = ["networks"]  # the fixture
 

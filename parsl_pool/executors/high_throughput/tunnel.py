@@ -42,10 +42,15 @@ class Tunnel:
     def addresses(self, port: int) -> list[str]:
         """Where managers can connect now, to come out at that port here. Called again, it mends what has failed.
 
+        A channel that has no connection now keeps the addresses that it had: managers there may still come by these.
+
         Raises:
-            ExecutionProviderException: a channel has no connection now, or no port can be had.
+            ExecutionProviderException: no channel has a connection, or a port.
         """
-        return [address for way in self._ways for address in way.addresses(port)]
+        problems = [problem for way in self._ways if (problem := way.mend(port)) is not None]
+        if len(problems) == len(self._ways):
+            raise problems[0]
+        return [address for way in self._ways for address in way.addresses]
 
     def join(self) -> None:
         """After the channels were closed: wait for what waits for them."""
@@ -60,8 +65,22 @@ class _Way:
         self._channel, self._is_gate = channel, is_gate
         self._hosts: list[str] | None = None  # the far machine's names and addresses
         self._relay: _Relay | None = None
+        self._is_broken = False  # that is on the log
+        self.addresses: list[str] = []
 
-    def addresses(self, port: int) -> list[str]:
+    def mend(self, port: int) -> ExecutionProviderException | None:
+        """See that it leads to that port. What is given is why it does not."""
+        try:
+            self.addresses = self._opened(port)
+        except ExecutionProviderException as problem:
+            if not self._is_broken:
+                log.warning("%s: no tunnel comes from there now: %s", self._channel.label, problem)
+            self._is_broken = True
+            return problem
+        self._is_broken = False
+        return None
+
+    def _opened(self, port: int) -> list[str]:
         there = self._channel.open_reverse(port)
         if not self._is_gate:
             return [joined(_LOOPBACK, there)]
