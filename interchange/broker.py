@@ -12,10 +12,11 @@ from __future__ import annotations
 
 from bisect import insort
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from parsl_pool.interchange.columns import RECORD, Results, Tasks
 from parsl_pool.interchange.named_tuple import NamedTuple
+from parsl_pool.interchange.packing import Amounts, Has, Line, Packing, Room, Round, Seat, in_words
 
 
 class SendTasks(NamedTuple):
@@ -70,35 +71,33 @@ class Load(NamedTuple):
     idle_s: float  # for how long it has held nothing
 
 
-Effect = SendTasks | SendFunction | SendForget | Deliver | TasksLost | NotHeld
+class Refuse(NamedTuple):
+    """This task asks for what no manager can ever give it."""
+
+    tasks: Tasks
+    reason: str
 
 
-class _Seat:
-    """A manager, as the broker sees it."""
+Effect = SendTasks | SendFunction | SendForget | Deliver | TasksLost | NotHeld | Refuse
 
-    __slots__ = ("functions", "held", "idle_since", "name", "open", "queued", "window")
 
-    def __init__(self, name: str, now: float) -> None:
-        self.name = name
-        self.idle_since = now  # means something while nothing is held
-        self.window = 0
-        self.held: set[int] = set()
-        self.functions: set[int] = set()
-        self.open = True  # takes tasks
-        self.queued = False  # stands in Broker._ready
+_NOTHING_KNOWN = Has(1, 1, 0, 0, 0, 0, 0)
 
 
 class Broker:
     """Matches waiting tasks with managers that have credit."""
 
     def __init__(self, clock: Callable[[], float] = lambda: 0.0) -> None:
-        """clock: the time in seconds. It is asked only when a manager has nothing left, and decides nothing."""
+        """clock: the time in seconds; asked when a manager has nothing left, and for tasks that ask for something."""
         self._clock = clock
+        self._packing = Packing()
+        self._order = 0  # of the task that came last while others waited that ask for something
+        self.managers_most = 0  # so many managers there can be at once; 0: nobody knows
         self._waiting: dict[int, deque[Tasks]] = {}  # priority -> frames; no empty ones
         self._priorities: list[int] = []  # the keys, sorted: a lower number goes first
         self._functions: dict[int, bytes] = {}
-        self._managers: dict[str, _Seat] = {}
-        self._ready: deque[_Seat] = deque()  # managers with credit, the next to serve first
+        self._managers: dict[str, Seat] = {}
+        self._ready: deque[Seat] = deque()  # managers with credit, the next to serve first
         self.waiting = 0
         self.late = 0  # results that came for tasks no longer known; they were dropped
 
@@ -106,6 +105,12 @@ class Broker:
 
     def tasks_submitted(self, tasks: Tasks) -> list[Effect]:
         """The client has more tasks."""
+        if tasks.request is not None or self._packing:
+            self._order += 1
+            tasks.order = self._order
+            if tasks.request is not None:
+                self._packing.add(tasks, self._order)
+                return self._refusals() + self._match()
         frames = self._waiting.get(tasks.priority)
         if frames is None:
             frames = self._waiting[tasks.priority] = deque()
@@ -135,10 +140,16 @@ class Broker:
 
     # -- from managers
 
-    def manager_registered(self, name: str, held: list[int]) -> list[Effect]:
-        """A manager is there, perhaps again, and holds these tasks. One that was closed stays so."""
+    def manager_registered(
+        self, name: str, held: list[int], has: Has | None = None, settled: dict[int, Amounts] | None = None
+    ) -> list[Effect]:
+        """A manager is there, perhaps again, and holds these tasks. settled: what some of them have taken.
+
+        One that was closed stays so.
+        """
         old = self._managers.pop(name, None)
-        seat = _Seat(name, self._clock())
+        now = self._clock()
+        seat = Seat(name, Room(has or _NOTHING_KNOWN, now), now)
         if old is not None:
             seat.open = old.open
             if not old.held:
@@ -147,18 +158,25 @@ class Broker:
         claimed = len(seat.held)
         for other in self._managers.values():
             seat.held -= other.held
+        for task, amounts in (settled or {}).items():
+            if task in seat.held:
+                seat.room.take(task, amounts)
         self._managers[name] = seat
         lost = sorted(old.held - seat.held) if old is not None else []
         strange = claimed - len(seat.held)
         effects: list[Effect] = [TasksLost(name, lost)] if lost else []
-        return effects + [NotHeld(name, strange)] if strange else effects
+        if strange:
+            effects.append(NotHeld(name, strange))
+        return effects + self._refusals() if self._packing else effects
 
-    def window_set(self, name: str, tasks: int) -> list[Effect]:
-        """A manager wants to hold up to so many tasks."""
+    def window_set(self, name: str, tasks: int, lent: int = 0) -> list[Effect]:
+        """A manager wants to hold up to so many tasks. lent: places of tasks there that wait for others."""
         seat = self._managers.get(name)
         if seat is None:
             return []
-        seat.window = max(0, tasks)
+        seat.told = max(0, tasks)
+        seat.room.lent = max(0, lent)
+        seat.window = max(0, seat.told - seat.room.extra)
         self._enqueue(seat)
         return self._match()
 
@@ -178,16 +196,16 @@ class Broker:
         ids = results.task_ids()
         if not seat.held.issuperset(ids):
             return self._results_of_others(seat, results)
-        seat.held.difference_update(ids)
+        seat.release(ids)
         if not seat.held:
             seat.idle_since = self._clock()
         effects: list[Effect] = [Deliver(results)]
         self._enqueue(seat)
-        if self._priorities:
+        if self._priorities or self._packing:
             effects += self._match()
         return effects
 
-    def _results_of_others(self, seat: _Seat, results: Results) -> list[Effect]:
+    def _results_of_others(self, seat: Seat, results: Results) -> list[Effect]:
         """Some of these results are of tasks that the manager does not hold."""
         good = _only(results, seat.held)
         strange = results.count - (good.count if good is not None else 0)
@@ -204,16 +222,19 @@ class Broker:
         if not seat.held.issuperset(ids):
             self.late += tasks.count
             return [NotHeld(name, len(set(ids) - seat.held))]
-        seat.held.difference_update(ids)
+        seat.release(ids)
         if not seat.held:
             seat.idle_since = self._clock()
+        self._enqueue(seat)
+        if tasks.request is not None:
+            self._packing.add_first(tasks)
+            return self._match()
         frames = self._waiting.get(tasks.priority)
         if frames is None:
             frames = self._waiting[tasks.priority] = deque()
             insort(self._priorities, tasks.priority)
         frames.appendleft(tasks)
         self.waiting += tasks.count
-        self._enqueue(seat)
         return self._match()
 
     def manager_gone(self, name: str) -> list[Effect]:
@@ -226,7 +247,7 @@ class Broker:
 
     # -- matching
 
-    def _enqueue(self, seat: _Seat) -> None:
+    def _enqueue(self, seat: Seat) -> None:
         # A manager is topped up when a good part of its window is free. Serving each small result at once would
         # cut the client's frames into ones and twos, which never grow together again.
         if not seat.queued and seat.open and seat.window - len(seat.held) >= max(1, seat.window // 4):
@@ -235,6 +256,8 @@ class Broker:
 
     def _match(self) -> list[Effect]:
         """Hand out tasks while there are tasks, and managers with credit; in turn, in even shares."""
+        if self._packing:
+            return self._match_in_order()
         effects: list[Effect] = []
         ready = self._ready
         turn = share = 0  # how many are still to be served in this round, and what is the share of each
@@ -255,7 +278,7 @@ class Broker:
                 seat.queued = False
         return effects
 
-    def _give(self, seat: _Seat, count: int, effects: list[Effect]) -> None:
+    def _give(self, seat: Seat, count: int, effects: list[Effect]) -> None:
         priority = self._priorities[0]
         frames = self._waiting[priority]
         tasks = frames.popleft()
@@ -266,14 +289,95 @@ class Broker:
             del self._waiting[priority]
             self._priorities.pop(0)
         self.waiting -= tasks.count
+        seat.held.update(tasks.task_ids())
+        self._send(seat, tasks, effects)
+
+    def _send(self, seat: Seat, tasks: Tasks, effects: list[Effect]) -> None:
         unknown = tasks.function_numbers() - seat.functions
         for number in unknown:
             data = self._functions.get(number)
             if data is not None:
                 seat.functions.add(number)
                 effects.append(SendFunction(seat.name, number, data))
-        seat.held.update(tasks.task_ids())
         effects.append(SendTasks(seat.name, tasks))
+
+    # -- matching, while there are tasks that ask for something
+
+    def _match_in_order(self) -> list[Effect]:
+        """As _match, by priority and arrival, with what asks for something among the rest."""
+        effects: list[Effect] = []
+        look = Round(self._clock())
+        lines = self._packing.lines()
+        is_open = True  # for tasks that ask for nothing
+        while lines or (is_open and self._priorities):
+            if is_open and self._priorities and not (lines and self._is_next(lines[0])):
+                is_open = self._give_one(look, effects)
+                continue
+            line = lines.pop(0)
+            if not self._place(line, look, effects):
+                look.reserve(line, self._managers)
+            elif line.tasks:
+                insort(lines, line)
+        return effects
+
+    def _is_next(self, line: Line) -> bool:
+        """True if it comes before the tasks that ask for nothing."""
+        priority = self._priorities[0]
+        return (line.priority, line.order) < (priority, self._waiting[priority][0].order)
+
+    def _place(self, line: Line, look: Round, effects: list[Effect]) -> bool:
+        """Send the first task of a line somewhere. False if there is no room for it."""
+        best: tuple[tuple[int, int], Seat, Amounts] | None = None
+        for seat in self._ready_seats():
+            amounts = look.fits(line, seat)
+            if amounts is None:
+                continue
+            left = seat.free()[3] - amounts[3]  # nodes: those of one block are to stay together
+            if best is None or (seat.rank, left) < best[0]:
+                best = (seat.rank, left), seat, amounts
+            if not (seat.rank or left):
+                break  # the first one that fits
+        if best is None:
+            return False
+        _, seat, amounts = best
+        tasks = self._packing.take(line)
+        seat.settle(tasks.task_ids()[0], amounts)
+        self._send(seat, tasks, effects)
+        return True
+
+    def _ready_seats(self) -> Iterator[Seat]:
+        """Each manager that wants tasks, once; the one at which the caller stops comes first next time."""
+        ready = self._ready
+        for _ in range(len(ready)):
+            seat = ready[0]
+            if seat.open and seat.window > len(seat.held) and self._managers.get(seat.name) is seat:
+                yield seat
+                ready.rotate(-1)
+            else:
+                ready.popleft()
+                seat.queued = False
+
+    def _give_one(self, look: Round, effects: list[Effect]) -> bool:
+        """Give some of the first tasks that ask for nothing to the next manager that may have any."""
+        for seat in self._ready_seats():
+            credit = look.credit(seat)
+            if credit > 0:
+                self._give(seat, min(credit, -(-self.waiting // len(self._ready))), effects)
+                self._ready.rotate(-1)
+                return True
+        return False
+
+    def _refusals(self) -> list[Effect]:
+        """What no manager can hold is refused, once all have come that there can be."""
+        if not self.managers_most or len(self._managers) < self.managers_most:
+            return []
+        kinds = {seat.room.has for seat in self._managers.values()}
+        effects: list[Effect] = []
+        for line in self._packing.hopeless(kinds):
+            reason = f"no manager can ever hold it; the largest has {in_words(max(kinds))}"
+            while line.tasks:
+                effects.append(Refuse(self._packing.take(line), reason))
+        return effects
 
     # -- questions
 

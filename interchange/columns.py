@@ -14,7 +14,7 @@ from struct import Struct, error, pack, unpack_from
 from typing import TYPE_CHECKING
 
 from parsl_pool.errors import BadMessage
-from parsl_pool.interchange import wire
+from parsl_pool.interchange import fields, wire
 
 if TYPE_CHECKING:
     from parsl_pool.interchange.request import Request
@@ -31,7 +31,8 @@ class Tasks:
     """
 
     __slots__ = (
-        "count", "descriptors", "functions", "ids", "lengths", "payload", "priority", "request", "walltime_ms",
+        "count", "descriptors", "environment", "functions", "ids", "lengths", "order", "payload", "priority",
+        "request", "walltime_ms",
     )  # fmt: skip
 
     def __init__(
@@ -50,6 +51,8 @@ class Tasks:
         # Open file descriptors that its one task refers to; such a frame has one task and is never split.
         self.descriptors = descriptors
         self.request: Request | None = None  # of its one task; such a frame is never split or joined
+        self.environment: list[str] | None = None  # what a worker is to add to its own for it: NAME=value
+        self.order = 0  # among those that wait in the broker
 
     @classmethod
     def decode_asking(cls, body: bytes, descriptors: list[int] | None = None) -> Tasks:
@@ -109,25 +112,32 @@ class Tasks:
 
     def frame(self) -> bytes:
         """The bytes for a worker's stream: what its task asks for has been set aside."""
+        if self.environment:
+            return self._settled_frame(self.environment)
         size = 14 + 16 * self.count + len(self.payload)
         head = wire.HEAD.pack(size, wire.TASKS, len(self.descriptors or ())) + self._head()
         return b"".join((head, self.ids, self.functions, self.lengths, self.payload))
+
+    def _settled_frame(self, environment: list[str]) -> bytes:
+        variables = fields.write("S", [environment])
+        body = b"".join((wire.LENGTH.pack(len(variables)), variables, self.encode()))
+        return wire.HEAD.pack(2 + len(body), wire.SETTLED, len(self.descriptors or ())) + body
 
     def split(self, count: int) -> tuple[Tasks, Tasks]:
         """The first `count` tasks, and the rest; both have at least one."""
         if not 0 < count < self.count:
             raise ValueError(f"cannot split {self.count} tasks at {count}")
         size = sum(unpack_from(f"<{count}I", self.lengths))
-        return (
-            Tasks(
-                self.priority, self.walltime_ms, count, self.ids[: 8 * count], self.functions[: 4 * count],
-                self.lengths[: 4 * count], self.payload[:size],
-            ),
-            Tasks(
-                self.priority, self.walltime_ms, self.count - count, self.ids[8 * count :],
-                self.functions[4 * count :], self.lengths[4 * count :], self.payload[size:],
-            ),
+        first = Tasks(
+            self.priority, self.walltime_ms, count, self.ids[: 8 * count], self.functions[: 4 * count],
+            self.lengths[: 4 * count], self.payload[:size],
         )  # fmt: skip
+        rest = Tasks(
+            self.priority, self.walltime_ms, self.count - count, self.ids[8 * count :],
+            self.functions[4 * count :], self.lengths[4 * count :], self.payload[size:],
+        )  # fmt: skip
+        rest.order = self.order
+        return first, rest
 
     @staticmethod
     def join(frames: list[Tasks]) -> Tasks:

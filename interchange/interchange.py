@@ -27,7 +27,9 @@ from parsl_pool.interchange.free_memory import Ebb
 from parsl_pool.interchange.log_file import ProcessLog
 from parsl_pool.interchange.loop import Loop
 from parsl_pool.interchange.manager import Manager, Upward, python_version
+from parsl_pool.interchange.packing import Has
 from parsl_pool.interchange.rubbish import Rubbish, check
+from parsl_pool.interchange.set_aside import settled_of
 from parsl_pool.interchange.standing import Standing
 from parsl_pool.interchange.task_messages import TaskMessage
 
@@ -162,6 +164,7 @@ class Interchange:
         if not self._greeted or self._settings is not None:
             raise BadMessage("Settings before a Hello" if not self._greeted else "Settings for a second time")
         self._settings = settings
+        self._broker.managers_most = settings.managers_most
         self._log.open(settings.log_dir, lambda text: self._tell(wire.Notice(30, f"the interchange {text}")))
         self._log.write(f"begun for client {settings.client_pid}, {settings.workers} workers to a manager")
         if self._door is not None:
@@ -179,7 +182,7 @@ class Interchange:
             self._loop, INSIDE, settings, descriptors, self._from_inside, self._stopped, self._log.keep,
             self._fork_server,
         )  # fmt: skip
-        self._perform(self._broker.manager_registered(INSIDE, []))
+        self._perform(self._broker.manager_registered(INSIDE, [], self._inside.core.aside.has))
         self._inside.begin()
         self._tell(wire.Ready(os.getpid(), ""))
 
@@ -270,7 +273,7 @@ class Interchange:
         elif isinstance(message, TaskMessage):
             self._from_task(name, message)
         elif isinstance(message, wire.Window):
-            self._perform(self._broker.window_set(name, message.tasks))
+            self._perform(self._broker.window_set(name, message.tasks, message.lent))
         elif isinstance(message, wire.Register):
             self._register(name, message)
             self._tell(
@@ -293,11 +296,14 @@ class Interchange:
 
     def _register(self, name: str, message: wire.Register) -> None:
         """A manager that comes back says what it holds; what else it should have is lost."""
-        for effect in self._broker.manager_registered(name, message.held):
+        has, settled = Has(message.workers, *message.node), settled_of(message.settled)
+        for effect in self._broker.manager_registered(name, message.held, has, settled):
             if isinstance(effect, broker.TasksLost) and effect.tasks:
                 self._tell(wire.TasksLost(name, message.host, effect.tasks))
             elif isinstance(effect, broker.NotHeld):
                 self._not_held(effect)
+            elif isinstance(effect, broker.Refuse):
+                self._refuse(effect)
 
     def manager_gone(self, name: str, host: str, block: str, reason: str, expected: bool) -> None:
         """A manager's connection has ended, or it has been silent for too long."""
@@ -333,6 +339,8 @@ class Interchange:
                     self._door.send(effect.manager, wire.Forget(effect.numbers))
             elif type(effect) is broker.NotHeld:
                 self._not_held(effect)
+            elif type(effect) is broker.Refuse:
+                self._refuse(effect)
         for name, results in cancelled:
             self._perform(self._broker.results_arrived(name, results))
 
@@ -346,6 +354,12 @@ class Interchange:
             self._door.send_tasks(name, left)
         if results is not None:
             cancelled.append((name, results))
+
+    def _refuse(self, effect: broker.Refuse) -> None:
+        lent.close(effect.tasks.descriptors or [])
+        label = self._settings.label if self._settings is not None else ""
+        facts = wire.encode(wire.Facts(["executor", "reason"], [label, effect.reason]))
+        self._client.put(columns.result_of(effect.tasks.task_ids()[0], wire.REFUSED, facts).frame())
 
     def _not_held(self, effect: broker.NotHeld) -> None:
         self._rubbish.drop(f"manager {effect.manager} spoke of {effect.tasks} tasks that it does not hold")

@@ -23,6 +23,7 @@ from parsl_pool.interchange import manager_core as core
 from parsl_pool.interchange.fork_server_handle import ForkServerHandle
 from parsl_pool.interchange.lending import Lending
 from parsl_pool.interchange.loop import Loop
+from parsl_pool.interchange.node_facts import aside_of
 from parsl_pool.interchange.overdue import Overdue
 from parsl_pool.interchange.page import (
     OUT,
@@ -69,7 +70,7 @@ class Manager:
         self.name = name
         self.host, self.block = socket.gethostname(), settings.block
         self.core = core.ManagerCore(
-            settings.workers, settings.max_tasks_per_child, eager=bool(settings.eager)
+            settings.workers, settings.max_tasks_per_child, eager=bool(settings.eager), aside=aside_of(settings)
         )
         self._loop, self._settings = loop, settings
         self._report, self._on_stopped = report, on_stopped
@@ -182,7 +183,7 @@ class Manager:
             if type(effect) is core.Send:
                 self._send_tasks(effect)
             elif type(effect) is core.SetWindow:
-                self._report(wire.Window(effect.tasks))
+                self._report(wire.Window(effect.tasks, effect.lent))
             elif type(effect) is core.Start:
                 self._start_worker(effect.worker)
             elif type(effect) is core.TakeBack:

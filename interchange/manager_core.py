@@ -9,10 +9,10 @@ no task waits behind a long one while a worker is free.
 
 from __future__ import annotations
 
-from collections import deque
 from struct import unpack_from
 
 from parsl_pool.interchange.columns import Tasks, goes_with, single
+from parsl_pool.interchange.holdings import Holdings
 from parsl_pool.interchange.manager_effects import Drained as Drained
 from parsl_pool.interchange.manager_effects import Effect as Effect
 from parsl_pool.interchange.manager_effects import GiveBack as GiveBack
@@ -24,7 +24,9 @@ from parsl_pool.interchange.manager_effects import Send as Send
 from parsl_pool.interchange.manager_effects import SetWindow as SetWindow
 from parsl_pool.interchange.manager_effects import Start as Start
 from parsl_pool.interchange.manager_effects import TakeBack as TakeBack
+from parsl_pool.interchange.packing import Has
 from parsl_pool.interchange.seat import Seat, SeatState
+from parsl_pool.interchange.set_aside import SetAside
 from parsl_pool.interchange.wire import SKIPPED
 
 NS = 1_000_000_000
@@ -44,19 +46,19 @@ EXTRA_IDLE_NS = NS
 """An extra worker ends when it has had nothing to do for so long."""
 
 
-class ManagerCore:
+class ManagerCore(Holdings):
     """The bookkeeping of one manager."""
 
     def __init__(
-        self, workers: int, max_tasks_per_child: int = 0, *, eager: bool = True, start_failures: int = 3
-    ) -> None:
+        self, workers: int, max_tasks_per_child: int = 0, *, eager: bool = True, start_failures: int = 3,
+        aside: SetAside | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(aside or SetAside(Has(workers, workers, 0, 0, 0, 0, 0)))
         self.workers = workers
+        self.extra = 0  # places that tasks have beyond one each
         self.eager = eager  # all workers at once, rather than each when there is a task for it
         self.max_tasks = max_tasks_per_child
         self.start_failures = start_failures
-        self.queue: deque[Tasks] = deque()
-        self.queued = 0
-        self.seats: dict[int, Seat] = {}
         self.idle: dict[int, Seat] = {}  # ready, and holding nothing
         self.estimates: dict[int, int] = {}  # function -> nanoseconds that a call takes
         self._work: dict[int, tuple[int, int]] = {}  # function -> nanoseconds and tasks that it is the mean of
@@ -75,7 +77,7 @@ class ManagerCore:
 
     def begin(self, now: int) -> list[Effect]:
         """The manager starts: so do its workers."""
-        return [*self._fill(now), SetWindow(self.window)]
+        return [*self._fill(now), SetWindow(self.window, 0)]
 
     def fill(self, now: int) -> list[Effect]:
         """Start the workers that are missing, after the system would not let us for a moment."""
@@ -135,6 +137,8 @@ class ManagerCore:
         if seat is None:
             return []
         self.waiting -= seat.waits
+        if seat.settled:
+            self._unsettle(seat)
         effects: list[Effect] = []
         if started > seat.sent:
             started = 0  # a task wrote over it
@@ -159,6 +163,8 @@ class ManagerCore:
             return []
         seat.waits = waits
         self.waiting += 1 if waits else -1
+        if seat.settled:
+            self._count_extra()
         return self._dispatch(now)
 
     def trim(self, now: int) -> list[Effect]:
@@ -190,7 +196,10 @@ class ManagerCore:
 
     def _is_full(self) -> bool:
         """True if as many are at work as may be. Those that wait are not."""
-        return sum(bool(seat.held) and not seat.waits for seat in self.seats.values()) >= self.workers
+        return self._at_work() >= self.workers
+
+    def _at_work(self) -> int:
+        return sum([seat.places for seat in self.seats.values() if seat.held and not seat.waits])
 
     def stop(self) -> None:
         """Start nothing any more."""
@@ -212,7 +221,7 @@ class ManagerCore:
         self.queued = 0
         if self.window:
             self.window = 0
-            effects.append(SetWindow(0))
+            effects.append(SetWindow(0, 0))
         if not any(seat.held for seat in self.seats.values()):
             effects.append(Drained())
         return effects
@@ -253,6 +262,8 @@ class ManagerCore:
             else:
                 functions.add(unpack_from("<I", place[0].functions, 4 * place[1])[0])
                 self._over(seat, task, effects)
+        if seat.settled and seat.settled not in seat.held:
+            self._unsettle(seat)
         if nanoseconds and functions:
             self._learn(functions, len(done), nanoseconds)
         self._requeue(seat, skipped)
@@ -318,7 +329,11 @@ class ManagerCore:
         if self.draining:
             return self._hand_back()
         effects: list[Effect] = []
-        while self.queue and self.idle and (len(self.seats) <= self.workers or not self._is_full()):
+        while self.queue and self.idle and (len(self.seats) + self.extra <= self.workers or not self._is_full()):
+            if self.queue[0].request is not None:
+                if not self._settle(effects, now):
+                    break
+                continue
             _number, seat = self.idle.popitem()
             share = -(-self.queued // max(1, self.workers))
             effects.append(self._give(seat, self._batch(self.queue[0], share), now))
@@ -335,7 +350,7 @@ class ManagerCore:
         if not expected or expected >= BATCH_NS:
             return
         for seat in self.seats.values():
-            if not self.queue:
+            if not self.queue or self.queue[0].request is not None:
                 return
             if seat.state is not SeatState.READY or seat.taking_back or seat.waits or self.max_tasks:
                 continue
@@ -363,6 +378,26 @@ class ManagerCore:
         seat.sent = base + tasks.count
         return Send(seat.number, tasks)
 
+    def _settle(self, effects: list[Effect], now: int) -> bool:
+        """Give the first task, which asks for something, to a worker. False if there is no room: all wait then."""
+        tasks = self.queue[0]
+        places = self.aside.take(tasks, self.workers - self._at_work())
+        if not places:
+            return False
+        _number, seat = self.idle.popitem()
+        seat.settled, seat.places = tasks.task_ids()[0], places
+        effects.append(self._give(seat, 1, now))
+        self._count_extra()
+        return True
+
+    def _unsettle(self, seat: Seat) -> None:
+        self.aside.give_back(seat.settled)
+        seat.settled, seat.places = 0, 1
+        self._count_extra()
+
+    def _count_extra(self) -> None:
+        self.extra = sum([seat.places - 1 for seat in self.seats.values() if not seat.waits])
+
     def _merge(self, first: Tasks, count: int) -> tuple[Tasks, int]:
         """Add frames from the head of the queue until there are `count` tasks, while they are short work too.
 
@@ -386,10 +421,11 @@ class ManagerCore:
         if wanted >= 2 * self._depth or 2 * wanted <= self._depth:
             self._depth = wanted
         # A third more than those that wait hold: the broker refills only when a quarter of the window is free.
-        window = self._depth + self.waiting + -(-self.waiting // 3)
+        lent = self.lent() if self.waiting else 0
+        window = self._depth + lent + -(-self.waiting // 3)
         if window != self.window:
             self.window = window
-            effects.append(SetWindow(window))
+            effects.append(SetWindow(window, lent))
 
     # -- taking back
 
@@ -431,49 +467,3 @@ class ManagerCore:
         seat.taking_back = seat.to_skip > 0
         self._requeue(seat, ids)
         return self._dispatch(now)
-
-    # -- questions
-
-    def holder(self, task: int) -> int | None:
-        """The worker that holds a task."""
-        for number, seat in self.seats.items():
-            if task in seat.held:
-                return number
-        return None
-
-    def function_of(self, worker: int, task: int) -> int | None:
-        """The number of the function that a worker's task calls; None if it does not hold that task."""
-        seat = self.seats.get(worker)
-        held = seat.held.get(task) if seat is not None else None
-        return unpack_from("<I", held[0].functions, 4 * held[1])[0] if held is not None else None
-
-    def is_leaving(self, worker: int) -> bool:
-        """True if a worker has run as many tasks as it may: its end is no news."""
-        seat = self.seats.get(worker)
-        return seat is not None and seat.state is SeatState.LEAVING
-
-    def is_starting(self, worker: int) -> bool:
-        """True until a worker has said that it is ready."""
-        seat = self.seats.get(worker)
-        return seat is not None and seat.state is SeatState.STARTING
-
-    def remove_queued(self, task: int) -> bool:
-        """Drop a task that no worker has. False if it isn't there."""
-        for position, frame in enumerate(self.queue):
-            ids = frame.task_ids()
-            if task in ids:
-                place = ids.index(task)
-                rest = [single(frame, other) for other in range(frame.count) if other != place]
-                del self.queue[position]
-                for other in reversed(rest):
-                    self.queue.insert(position, other)
-                self.queued -= 1
-                return True
-        return False
-
-    def held_tasks(self) -> list[int]:
-        """Every task that is here, running or waiting."""
-        ids = [task for seat in self.seats.values() for task in seat.held]
-        for frame in self.queue:
-            ids.extend(frame.task_ids())
-        return ids

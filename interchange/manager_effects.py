@@ -56,6 +56,7 @@ class SetWindow(NamedTuple):
     """Tell the broker how many tasks we want to hold."""
 
     tasks: int
+    lent: int  # places of tasks that wait for others
 
 
 class GiveBack(NamedTuple):

@@ -76,16 +76,18 @@ class ManagerProgram:
 
     def greet(self, kept: list[int]) -> None:
         """Say who we are, and what we hold."""
-        manager = self._manager
+        manager, elapsed_ms = self._manager, int(1000 * (monotonic() - self._started))
         self._link.send(
             wire.Register(
                 wire.PROTOCOL, self.name, socket.gethostname(), os.getpid(),
                 manager.core.workers if manager is not None else 0, python_version(), __version__, self._block,
                 self._claims >= 0, [*kept, *manager.core.held_tasks()] if manager is not None else [],
+                manager.core.aside.node(elapsed_ms) if manager is not None else [],
+                manager.core.settled_tasks() if manager is not None else [],
             )
         )  # fmt: skip
         if manager is not None:
-            self._link.send(wire.Window(manager.core.window))
+            self._link.send(wire.Window(manager.core.window, manager.core.lent()))
         if self._draining:
             self._link.send(wire.Draining(self.name, self._draining))
 

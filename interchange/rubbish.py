@@ -55,7 +55,7 @@ def check(record: wire.Record) -> None:
             record.topic
         )
     elif isinstance(record, wire.Register):
-        good = record.workers >= 0 and _is_pid(record.pid) and _is_line(record)
+        good = record.workers >= 0 and _is_pid(record.pid) and _is_line(record) and _has_amounts(record)
     elif isinstance(record, wire.WorkerUp):
         good = record.worker >= 0 and _is_pid(record.pid)  # the client may signal it
     elif isinstance(record, wire.Notice):
@@ -89,3 +89,8 @@ def _is_topic(topic: str) -> bool:
 
 def _is_pid(number: int) -> bool:
     return 0 < number < 1 << 31
+
+
+def _has_amounts(record: wire.Register) -> bool:
+    """True if it says what its node has, once it knows how many workers there are."""
+    return not record.workers or (len(record.node) == 6 and min(record.node) >= 0)

@@ -19,7 +19,8 @@ class Seat:
     """A worker, as the core sees it."""
 
     __slots__ = (
-        "held", "number", "progress", "sent", "skipped", "state", "taken_from", "taking_back", "to_skip", "waits",
+        "held", "number", "places", "progress", "sent", "settled", "skipped", "state", "taken_from", "taking_back",
+        "to_skip", "waits",
     )  # fmt: skip
 
     def __init__(self, number: int, now: int) -> None:
@@ -29,6 +30,8 @@ class Seat:
         # worker was ever sent; in the order of sending
         self.held: dict[int, tuple[Tasks, int, int]] = {}
         self.sent = 0
+        self.settled = 0  # a task that something is set aside for; 0: none
+        self.places = 1  # of workers, that what it does takes
         self.skipped = 0  # of those: how many it has not run, as they were taken back
         self.progress = now  # when it last finished something, or began to hold something
         self.taking_back = False  # from TakeBack until the worker has reported all that it skipped

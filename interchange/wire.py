@@ -32,7 +32,7 @@ HEAD = Struct("<IBB")
 TASKS = 1
 RESULTS = 2
 ASKING = 3  # one task that asks for something: u16 size | Request | as TASKS
-SETTLED = 4  # one task, to its worker, with the environment that it is to have: u32 size | Facts | as TASKS
+SETTLED = 4  # one task, to its worker, with variables for its environment: u32 size | NAME=value, ... | as TASKS
 
 # Statuses of a result.
 OK = 0  # payload: a pickled value
@@ -43,6 +43,7 @@ UNREADABLE = 4  # the task could not be rebuilt from its payload; payload: an ex
 UNSENDABLE = 5  # the result could not be pickled; payload: an exception envelope
 LOST = 6  # the worker died while it ran; payload: a Facts record
 KILLED = 7  # the worker was ended on request while it ran; payload: a Facts record
+REFUSED = 9  # no manager can hold what it asks for (never comes from a manager); payload: a Facts record
 TIMED_OUT = 8  # the worker was ended because the task ran beyond its walltime; payload: a Facts record
 
 NO_TASK = 0
@@ -94,6 +95,9 @@ class Settings(NamedTuple):
     manager: str  # what its workers' environment says of it; managers apart put in themselves ...
     block: str  # ... and their block
     drain_ms: int  # when a manager drains, counted from its start; 0: never
+    lasts_ms: int  # how long its node is there; 0: nobody knows
+    managers_most: int  # so many managers there can be at once; 0: nobody knows
+    mpi_launcher: str  # managers give the nodes of their block to MPI programs, which this starts; "": they don't
 
 
 class Ready(NamedTuple):
@@ -161,6 +165,8 @@ class Register(NamedTuple):
     block: str
     shares: int  # 1: it has the client's claims table
     held: list[int]
+    node: list[int]  # what there is for tasks that ask for something (packing.Has), without the number of workers
+    settled: list[int]  # what those that are held have of it (set_aside.settled_of)
 
 
 class Refused(NamedTuple):
@@ -185,6 +191,7 @@ class Window(NamedTuple):
     """Manager to broker: hold up to so many of my tasks' results outstanding. The credit of flow control."""
 
     tasks: int
+    lent: int  # places of tasks there that wait for others
 
 
 class Hold(NamedTuple):

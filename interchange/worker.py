@@ -117,6 +117,11 @@ class Worker:
                 raise StopWork
             # Tasks to be skipped may still be on their way to us: until they have passed we are not idle.
             self._flush(idle=self._words[SKIP_TO] <= self._words[STARTED])
+        elif kind == wire.SETTLED:
+            from parsl_pool.interchange import surroundings  # only for tasks that ask for something
+
+            with surroundings.entered(body) as tasks:
+                self._handle(wire.TASKS, tasks, descriptors)
         elif kind == wire.KIND[wire.Function]:
             self._learn(body)
         elif kind == wire.KIND[wire.Forget]:

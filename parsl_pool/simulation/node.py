@@ -82,11 +82,11 @@ class SimulatedNode:
         self._link.send(
             wire.Register(
                 wire.PROTOCOL, self.name, self.host, next(_PIDS), workers, python_version(), __version__, self.block,
-                0, [*kept, *self._held],
+                0, [*kept, *self._held], [workers, 0, 0, 0, 0, 0], [],
             )
         )  # fmt: skip
         if workers:
-            self._link.send(wire.Window(0 if self._draining else min(2 * workers, _MOST_WAITING)))
+            self._link.send(wire.Window(0 if self._draining else min(2 * workers, _MOST_WAITING), 0))
         if self._draining:
             self._link.send(wire.Draining(self.name, self._draining))
 
@@ -97,7 +97,7 @@ class SimulatedNode:
         """What it holds it finishes, though a real one would give back some of it."""
         if not self._draining and not self._ended:
             self._draining = reason
-            self._link.send(wire.Window(0))
+            self._link.send(wire.Window(0, 0))
             self._link.send(wire.Draining(self.name, reason))
 
     def delivered(self) -> None:

@@ -128,7 +128,8 @@ def registration(name: str, **changes: Any) -> wire.Register:
     """As a good manager's that has one worker, and says so."""
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
     good = wire.Register(
-        wire.PROTOCOL, name, socket.gethostname(), os.getpid(), 1, python, __version__, "none", 0, []
+        wire.PROTOCOL, name, socket.gethostname(), os.getpid(), 1, python, __version__, "none", 0, [],
+        [1, 0, 0, 0, 0, 0], [],
     )
     return wire.Register(**{**dict(zip(wire.Register.__annotations__, good)), **changes})
 

@@ -15,7 +15,7 @@ from parsl_pool.interchange.task_messages import TaskMessage
 pytestmark = pytest.mark.skipif(not portable.has_proc(), reason="memory has names in /proc only")
 
 
-REGISTER = wire.Register(wire.PROTOCOL, "a", socket.gethostname(), os.getpid(), 1, "", "", "", 1, [])
+REGISTER = wire.Register(wire.PROTOCOL, "a", socket.gethostname(), os.getpid(), 1, "", "", "", 1, [], [], [])
 
 
 @pytest.fixture

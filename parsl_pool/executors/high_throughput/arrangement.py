@@ -97,7 +97,7 @@ def _why_apart(provider: Any) -> str:
     limits = provider.limits
     if (limits.init_blocks, limits.min_blocks, limits.max_blocks) not in {(1, 0, 1), (1, 1, 1)}:
         return "there is more than one block, or none"
-    if not _starts_here(provider.launcher):
+    if not starts_here(provider.launcher):
         return f"a {type(provider.launcher).__name__} starts it"
     return "it has a worker_init" if provider.worker_init else ""
 
@@ -106,7 +106,7 @@ def is_on_this_host(provider: Any) -> bool:
     """True if all managers will be: of another provider or launcher nobody knows where it starts them."""
     from parsl_pool.providers import LocalProvider  # only when managers are apart
 
-    return type(provider) is LocalProvider and _starts_here(provider.launcher)
+    return type(provider) is LocalProvider and starts_here(provider.launcher)
 
 
 def is_elsewhere(provider: Any) -> bool:
@@ -125,7 +125,8 @@ def is_cluster(provider: Any) -> bool:
     return isinstance(provider, ClusterProvider)
 
 
-def _starts_here(launcher: Any) -> bool:
+def starts_here(launcher: Any) -> bool:
+    """True if it starts one manager for a block, and that where the job's script runs."""
     from parsl_pool.providers import SimpleLauncher, SingleNodeLauncher  # as above
 
     return type(launcher) in (SimpleLauncher, SingleNodeLauncher)

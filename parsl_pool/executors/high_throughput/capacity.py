@@ -4,12 +4,53 @@ from __future__ import annotations
 
 from typing import Any
 
+from parsl_pool.executors.high_throughput import arrangement
 from parsl_pool.interchange.request import Asked
-from parsl_pool.resources import MPI_KEYS, wrong
+from parsl_pool.resources import MPI_KEYS, PLACE_KEYS, wrong
 
 
 def check(executor: Any, asked: Asked) -> None:
-    """Raise InvalidResourceSpecification for what the executor can't give."""
-    for key in MPI_KEYS:
-        if key in asked.given:
-            raise wrong(executor, f"{key} is for MPI programs", asked.given)
+    """Raise InvalidResourceSpecification for what the executor can never give."""
+    given, request = asked.given, asked.request
+    if executor.mpi_launcher:
+        if request is None or not request.num_nodes:
+            raise wrong(executor, "an MPI program needs two of num_nodes, ranks_per_node and num_ranks", given)
+        for key in PLACE_KEYS:
+            if key in given:
+                raise wrong(executor, f"{key} is not for MPI programs, which have their nodes for themselves", given)
+    else:
+        for key in MPI_KEYS:
+            if key in given:
+                raise wrong(executor, f"{key} is for MPI programs: use an MPIExecutor, or enable_mpi_mode=True", given)
+    provider = executor._provider
+    if request is not None and (executor.manager_inside or provider is None or arrangement.is_on_this_host(provider)):
+        _check_here(executor, asked)
+
+
+def _check_here(executor: Any, asked: Asked) -> None:
+    """All managers will be on this host, so what it has not got none will have."""
+    from parsl_pool.interchange.node_facts import facts  # only for tasks that ask for something
+    from parsl_pool.interchange.packing import in_words, needs
+
+    nodes = 1 if executor.mpi_launcher else 0
+    has = facts(executor.max_workers_per_node, nodes=nodes, lasts_ms=lasts_ms(executor._provider))
+    if asked.request is not None and needs(asked.request, has) is None:
+        reason = f"no manager of this executor can ever hold it: each has {in_words(has)}"
+        raise wrong(executor, reason, asked.given)
+
+
+def lasts_ms(provider: Any) -> int:
+    """How long a node is there, by the provider's walltime; 0 if nobody knows."""
+    walltime = getattr(provider, "walltime", None)
+    return int(1000 * walltime.seconds) if walltime is not None else 0
+
+
+def managers_most(provider: Any, inside: bool) -> int:
+    """How many managers there can be at once; 0 if nobody knows."""
+    if inside:
+        return 1
+    limits = getattr(provider, "limits", None)
+    if limits is None:
+        return 0
+    has_one = arrangement.starts_here(getattr(provider, "launcher", None))
+    return int(limits.max_blocks) * (1 if has_one else int(limits.nodes_per_block))

@@ -13,7 +13,7 @@ from typing import Any
 from parsl_pool import checks, forked
 from parsl_pool.dataflow.failures import warn_of_unread
 from parsl_pool.dataflow.kernel import Kernel
-from parsl_pool.executors.high_throughput import arrangement, explanation, where
+from parsl_pool.executors.high_throughput import arrangement, capacity, explanation, where
 from parsl_pool.executors.high_throughput.arrangement import available_cores as available_cores
 from parsl_pool.executors.high_throughput.draining import drain_seconds
 from parsl_pool.executors.high_throughput.link import Link, Stage
@@ -226,6 +226,9 @@ class HighThroughputExecutor(Submission):
             who,
             "0",
             int(1000 * self._drain_s),
+            capacity.lasts_ms(self._provider),
+            capacity.managers_most(self._provider, self.manager_inside),
+            self.mpi_launcher,
         )
         return settings, [os.dup(fd) for fd in descriptors]
 

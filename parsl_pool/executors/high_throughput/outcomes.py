@@ -13,6 +13,7 @@ from parsl_pool.dataflow.failures import Known as Known
 from parsl_pool.errors import (
     AppTimeout,
     DeserializationError,
+    InvalidResourceSpecification,
     RemoteError,
     WorkerKilled,
     WorkerLost,
@@ -22,6 +23,9 @@ from parsl_pool.errors import (
 from parsl_pool.executors.high_throughput.warm_memory import WarmMemory
 from parsl_pool.futures.states import Attempt
 from parsl_pool.interchange import envelope, serialize, wire
+
+WITH_FACTS = (wire.LOST, wire.KILLED, wire.TIMED_OUT, wire.REFUSED)
+"""Statuses of tries whose end others tell: in Facts."""
 
 
 def open_value(data: bytes | memoryview) -> Any:
@@ -112,7 +116,7 @@ class Failed:
 
     def summary(self) -> str:
         """The error in words, without opening it: that would run the user's code."""
-        if self.status in (wire.LOST, wire.KILLED, wire.TIMED_OUT):
+        if self.status in WITH_FACTS:
             return str(self.error())
         name, text, _ = envelope.summary_of_exception(self.data)
         return f"{name}: {bounded(text, 2000)}"
@@ -126,7 +130,7 @@ class Failed:
             return None
 
     def _attempt(self) -> Attempt:
-        if self.status in (wire.LOST, wire.KILLED, wire.TIMED_OUT):
+        if self.status in WITH_FACTS:
             facts = facts_in(self.data)
             worker = f"process {facts['pid']}" if "pid" in facts else ""
             return Attempt(0, facts.get("host", ""), 0.0, self._ended, _first_line(self.summary()), worker)
@@ -136,7 +140,7 @@ class Failed:
 
     def error(self) -> BaseException:
         """The error as the user sees it."""
-        if self.status in (wire.LOST, wire.KILLED, wire.TIMED_OUT):
+        if self.status in WITH_FACTS:
             return _place_error(self.status, {**self.describe(), **facts_in(self.data)})
         try:
             error = envelope.load_exception(self.data, _remote_traceback)
@@ -170,6 +174,8 @@ def facts_in(data: bytes) -> dict[str, str]:
 def _place_error(status: int, facts: dict[str, str]) -> BaseException:
     reason = facts.pop("reason", "")
     facts.pop("cause", None)
+    if status == wire.REFUSED:
+        return InvalidResourceSpecification(facts.get("executor", ""), f"task {facts.get('task', '')}: {reason}")
     if status == wire.TIMED_OUT:
         return AppTimeout(f"task {facts.get('task', '')} {reason or 'ran longer than its walltime'}")
     return (WorkerKilled if status == wire.KILLED else WorkerLost)(dict(facts), reason)

@@ -44,6 +44,7 @@ class Submission(BlockProviderExecutor):
 
     link: Link
     kernel: Kernel
+    mpi_launcher = ""  # what starts MPI programs; "": tasks are none
 
     def take_calls(self, link: Link, kernel: Kernel) -> None:
         """From now on calls go there."""

@@ -180,10 +180,10 @@ class Tries:
         if status == wire.KILLED and future._record is not None and future._record.label == _KILLED:
             future._become_cancelled()
             return
-        facts = outcomes.facts_in(data) if status in (wire.LOST, wire.KILLED, wire.TIMED_OUT) else {}
+        facts = outcomes.facts_in(data) if status in outcomes.WITH_FACTS else {}
         fault = Fault.PLACE if facts.get("cause") == "place" else Fault.TASK
         failure = outcomes.Failed(status, data, self._describer(future))
-        if not self._again(future, fault, "", failure, is_last=status in (wire.KILLED, wire.TIMED_OUT)):
+        if not self._again(future, fault, "", failure, is_last=status in (wire.KILLED, wire.TIMED_OUT, wire.REFUSED)):
             self._fail(future, failure)
 
     def _fail(self, future: AppFuture[Any], failure: Any) -> None:
