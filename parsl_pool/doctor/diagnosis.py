@@ -19,6 +19,7 @@ from parsl_pool.providers.states import JobState
 
 _TAIL = 1500  # characters of what a job has written
 _CLOCK_S = 5.0
+_FEW_FILES = 256  # a manager has four for each worker
 
 
 class Refusal(NamedTuple):
@@ -242,6 +243,7 @@ def _about_success(evidence: trial.Evidence, version: str) -> list[Finding]:
         ),
         *_about_versions(facts, version),
         *_about_first_words(evidence),
+        *_about_ways(trial.told(evidence.stdout)),
     ]  # fmt: skip
     if evidence.round_trip_s:
         found.append(good("round-trip", f"a call takes {evidence.round_trip_s * 1000:.2f} ms there and back"))
@@ -272,6 +274,23 @@ def _about_versions(facts: dict[str, Any], version: str) -> list[Finding]:
         remedy = "use one environment for both: what is pickled here may not be understood there"
         return [warning("versions", "versions differ: " + "; ".join(lines), remedy)]
     return [good("versions", "Python and packages are the same there as here")]
+
+
+def _about_ways(told: dict[str, Any]) -> list[Finding]:
+    """By which addresses the node reaches us, where there are several; and what it may open."""
+    found = []
+    tried = told.get("connect", {})
+    ways = [address for address, trouble in tried.items() if not trouble]
+    if len(tried) > 1 and ways:
+        host = ways[0].partition("://")[2].rpartition(":")[0].strip("[]")
+        text = f"node {told['host']} reaches this machine by {', '.join(ways)}"
+        shut = [f"{address} ({trouble})" for address, trouble in tried.items() if trouble]
+        text += f"; not by {', '.join(shut)}" if shut else ""
+        found.append(note("ways", text, f'address="{host}" leaves out the others'))
+    if told and told["files"] < _FEW_FILES:
+        text = f"node {told['host']} allows {told['files']} open files to a process"
+        found.append(warning("open-files", text, "put `ulimit -n 4096` into worker_init"))
+    return found
 
 
 def _about_first_words(evidence: trial.Evidence) -> list[Finding]:

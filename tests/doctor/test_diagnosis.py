@@ -55,6 +55,7 @@ def _told(**changes: object) -> str:
     import json
 
     facts = {"host": "n1", "python": "3.11.2", "executable": "/py", "packages": {}, "ticket": "", "connect": {}}
+    facts["files"] = 1024  # type: ignore[assignment]
     return f"{BEGUN}\n{INIT_ENDED}\nPARSL_POOL_CHECK {json.dumps({**facts, **changes})}\n{ALL_TOLD}\n"
 
 
@@ -79,6 +80,14 @@ def test_the_first_link_that_does_not_hold_is_the_reason(code: str, evidence: Ev
     (found,) = diagnose(evidence, "3.11.9", 60)
     assert (found.level, found.code) == (Level.PROBLEM, code), found.text
     assert found.remedy
+
+
+def test_the_addresses_that_a_node_can_use_are_told_and_limits_that_are_low() -> None:
+    told = _told(connect={"tcp://10.0.0.1:5": "timed out", "tcp://[fd00::2]:5": ""}, files=64)
+    facts = {"host": "n1", "python": "3.11.9", "cores": 4, "packages": {}, "parsl_pool": "", "time": 0, "temporary": 1}
+    found = {one.code: one for one in diagnose(_evidence(stdout=told, facts=facts), "3.11.9", 60)}
+    assert "by tcp://[fd00::2]:5; not by tcp://10.0.0.1:5 (timed out)" in found["ways"].text
+    assert 'address="fd00::2"' in found["ways"].remedy and "64 open files" in found["open-files"].text
 
 
 def test_versions_that_differ_in_the_last_number_are_no_reason() -> None:
