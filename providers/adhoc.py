@@ -126,7 +126,8 @@ class AdHocProvider(ExecutionProvider):
 
     @property
     def sees_our_files(self) -> bool:
-        return all(host.sees_our_files for host in self._hosts)
+        """As far as the options say; of a single host more may be found out later."""
+        return self.move_files is False or all(channel.is_shared for channel in self._channels)
 
     def bring(self, path: str) -> str:
         """A text that stands for the file's path in a command: it is another one on each host."""

@@ -1,0 +1,174 @@
+"""A pool over three hosts that share nothing: apart from the sshd on each, it is as it would be on real machines."""
+
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from parsl_pool import Config, HighThroughputExecutor, ParslPoolExecutor
+from parsl_pool.errors import AuthException, BadHostKeyException, ManagerLost
+from parsl_pool.providers import AdHocProvider
+from parsl_pool.providers.channels.ssh import SSHChannel
+from tests import leaks
+from tests.eventually import eventually
+from tests.services import hosts as here
+from tests.services.hosts import NAMES, PASSWORD, Hosts
+from tests.services.sshd import make_key, public
+
+pytestmark = [pytest.mark.service, pytest.mark.slow]
+ROOT = Path(__file__).parents[2]
+INIT = f"export PATH='{Path(sys.executable).parent}':$PATH PYTHONPATH='{ROOT}'"
+
+
+@pytest.fixture(scope="module")
+def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
+    if reason := here.why_not():
+        pytest.skip(reason)
+    with leaks.keeping("hosts in namespaces"):
+        made = Hosts(tmp_path_factory.mktemp("hosts"), tmp_path_factory.getbasetemp())
+        try:
+            yield made
+        finally:
+            made.remove()
+
+
+@pytest.fixture(autouse=True)
+def no_agent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+
+
+@pytest.fixture
+def channels(hosts: Hosts) -> Iterator[list[SSHChannel]]:
+    made = [SSHChannel(name, config_filename=hosts.config, connect_timeout=5) for name in NAMES]
+    yield made
+    for channel in made:
+        channel.close()
+
+
+@pytest.fixture
+def new_pool(channels: list[SSHChannel], tmp_path: Path) -> Iterator[Callable[..., ParslPoolExecutor]]:
+    pools: list[ParslPoolExecutor] = []
+
+    def new(**options: Any) -> ParslPoolExecutor:
+        provider = AdHocProvider(channels, worker_init=INIT, cmd_timeout=5)
+        provider.status_polling_interval = 0.5
+        executor = HighThroughputExecutor(
+            provider=provider, max_workers_per_node=2,
+            **{"address": here.US, "heartbeat_period": 0.5, "heartbeat_threshold": 3, **options},
+        )  # fmt: skip
+        pools.append(ParslPoolExecutor(Config([executor], run_dir=str(tmp_path / "runs"), strategy="none")))
+        return pools[-1]
+
+    yield new
+    for pool in pools:
+        pool.shutdown(cancel_futures=True)
+
+
+def whose(_: Any) -> str:
+    time.sleep(0.01)
+    return socket.gethostname()
+
+
+def all_are_at_work(pool: ParslPoolExecutor) -> None:
+    eventually(lambda: set(pool.map(whose, range(60))) == set(NAMES), within=60)
+
+
+def nothing_is_left(hosts: Hosts) -> None:
+    for host in hosts.hosts.values():
+        eventually(lambda host=host: not host.processes(), within=20)  # type: ignore[misc]
+        assert not list((host.home / ".parsl_pool").glob("*"))
+
+
+@pytest.mark.parametrize("address", [here.US, "tunnel"])
+def test_a_pool_over_three_hosts(hosts: Hosts, new_pool: Callable[..., ParslPoolExecutor], address: str) -> None:
+    pool = new_pool(address=address)
+    all_are_at_work(pool)
+    results = list(pool.map(pow, range(2000), [2] * 2000))
+    assert results == [number**2 for number in range(2000)]
+    pool.shutdown()
+    nothing_is_left(hosts)
+
+
+@pytest.mark.parametrize("address", [here.US, "tunnel"])
+@pytest.mark.parametrize("how", ["cut", "swallow"])
+def test_a_host_that_is_cut_off_for_a_while(
+    hosts: Hosts, new_pool: Callable[..., ParslPoolExecutor], how: str, address: str
+) -> None:
+    pool = new_pool(address=address)
+    all_are_at_work(pool)
+    host = hosts.hosts["two"]
+    getattr(host, how)()
+    try:
+        futures = [pool.options(lost_retries=3).submit(whose, number) for number in range(200)]
+        assert {future.result(90) for future in futures} <= set(NAMES)
+        eventually(lambda: set(pool.map(whose, range(60))) == {"one", "three"}, within=60)
+    finally:
+        host.restore()
+    all_are_at_work(pool)
+    pool.shutdown()
+    nothing_is_left(hosts)
+
+
+def sleep_there(path: str) -> None:
+    Path(path).write_text(socket.gethostname())
+    time.sleep(600)
+
+
+def test_a_host_that_is_cut_off_for_good(hosts: Hosts, new_pool: Callable[..., ParslPoolExecutor]) -> None:
+    pool = new_pool()
+    all_are_at_work(pool)
+    host = hosts.hosts["three"]
+    futures = [pool.options(lost_retries=0).submit(sleep_there, "/run/host/root/where") for _ in range(6)]
+    eventually(lambda: all((each.home / "where").exists() for each in hosts.hosts.values()), within=30)
+    host.power_off()
+    try:
+        eventually(lambda: sum(future.done() for future in futures) == 2, within=60)
+        lost = [future.exception(0) for future in futures if future.done()]
+        assert all(isinstance(error, ManagerLost) for error in lost), lost
+        pool.terminate_workers()
+        assert set(pool.map(whose, range(40))) == {"one", "two"}
+        pool.shutdown()
+    finally:
+        (host.folder / "log").write_text("")
+        host.boot()
+    for each in hosts.hosts.values():
+        (each.home / "where").unlink()
+        if each is not host:
+            eventually(lambda each=each: not each.processes(), within=20)  # type: ignore[misc]
+
+
+def test_a_wrong_host_key_and_a_wrong_password(hosts: Hosts, tmp_path: Path) -> None:
+    wrong = tmp_path / "known"
+    line = " ".join(public(make_key(tmp_path / "other")).split()[:2])
+    wrong.write_text(f"{hosts.hosts['one'].address} {line}\n")
+    channel = SSHChannel("one", config_filename=hosts.config, host_keys_filename=wrong)
+    with pytest.raises(BadHostKeyException, match=r"has changed.*line 1.*Somebody may stand between"):
+        channel.execute_wait("true")
+    guest = {"username": "guest", "key_filename": os.devnull, "config_filename": hosts.config}
+    for password in "wrong", None:
+        channel = SSHChannel("one", password=password, **guest)  # type: ignore[arg-type]
+        with pytest.raises(AuthException, match="does not let guest in"):
+            channel.execute_wait("true")
+        channel.close()
+    channel = SSHChannel("one", password=PASSWORD, **guest)  # type: ignore[arg-type]
+    assert channel.execute_wait("id -un").stdout == "guest\n"
+    assert channel.close()
+
+
+def test_a_pool_whose_third_host_is_not_to_be_trusted(
+    hosts: Hosts, channels: list[SSHChannel], new_pool: Callable[..., ParslPoolExecutor], tmp_path: Path
+) -> None:
+    lines = hosts.known_hosts.read_text().splitlines()
+    (tmp_path / "known").write_text("\n".join(lines[:2]) + "\n")
+    for channel in channels:
+        channel.host_keys_filename = str(tmp_path / "known")
+    pool = new_pool()
+    eventually(lambda: set(pool.map(whose, range(60))) == {"one", "two"}, within=60)
+    assert eventually(lambda: "its key is not known" in pool.explain(pool.submit(time.sleep, 0)) or "three", within=5)
+    pool.shutdown()
+    nothing_is_left(hosts)
