@@ -22,6 +22,7 @@ from parsl_pool.errors import (
     ConfigurationError,
     ExecutionProviderException,
     SchedulerMissingArgs,
+    SSHException,
     SubmitException,
 )
 from parsl_pool.loggers import careful_logger
@@ -29,7 +30,9 @@ from parsl_pool.providers.base import BlockLimits, ExecutionProvider, Preview
 from parsl_pool.providers.channels.base import TIMED_OUT, Channel, CommandResult
 from parsl_pool.providers.channels.local import LocalChannel
 from parsl_pool.providers.launchers import Launcher, LauncherLike, SingleNodeLauncher, check_launcher, launched
+from parsl_pool.providers.remote_directory import RemoteDirectory
 from parsl_pool.providers.scripts import script_text, write_script
+from parsl_pool.providers.seen import Seen, is_over, with_reason
 from parsl_pool.providers.states import JobState, JobStatus
 from parsl_pool.providers.walltime import walltime as walltime_rule
 
@@ -43,6 +46,7 @@ def _channel(value: object) -> Channel:
 
 
 _SHELL = "/bin/bash"
+_OUTPUT_BYTES = 1 << 20  # of what a job has written elsewhere, its end is brought here
 _REASONS_S = 30.0  # between two questions why jobs wait: that is for people to read
 _LOOKS, _LOOK_S = 3, 0.5  # for jobs to go after a cancel command that failed
 _UNLISTED_S = 60.0
@@ -51,14 +55,6 @@ _UNLISTED_S = 60.0
 _JOB_IDS = checks.list_of(checks.any_text, "a list of job ids")
 _CHANNEL = checks.Rule("a Channel", "", _channel)
 _PLAIN = {"LC_ALL": "C", "LANG": "C"}  # no localized dates and words in what commands print
-
-
-class Seen(NamedTuple):
-    """What a scheduler says of a job: its state, the reason in its own words, and the exit code if it tells."""
-
-    state: JobState
-    reason: str = ""
-    exit_code: int | None = None
 
 
 class JobRequest(NamedTuple):
@@ -75,7 +71,7 @@ class JobRequest(NamedTuple):
 class _Job:
     """A job that was submitted. Belongs to the provider's lock."""
 
-    base: str  # path of its script on the scheduler's machine, without the suffix; "": not known
+    base: str  # path of its script on this machine, without the suffix; "": not known
     submitted: float = field(default_factory=monotonic)
     unlisted_since: float | None = None
     is_cancelled: bool = False
@@ -131,6 +127,7 @@ class ClusterProvider(ExecutionProvider):
         self.scheduler_options = checks.any_text("scheduler_options", scheduler_options)
         self.worker_init = checks.any_text("worker_init", worker_init)
         self.cmd_timeout = checks.seconds("cmd_timeout", cmd_timeout)
+        self._remote = _remote(self.channel)
         self._lock = threading.Lock()  # guards _jobs and the jobs in it, _told and _asked
         self._jobs: dict[str, _Job] = {}
         self._told: set[str] = set()  # what has been warned of
@@ -202,7 +199,7 @@ class ClusterProvider(ExecutionProvider):
         name, script = self._write(command, tasks_per_node, job_name)
         job_id = self._enqueue(name, script)
         with self._lock:
-            self._jobs[job_id] = _Job(script.removesuffix(".sh"))
+            self._jobs[job_id] = _Job(os.path.join(os.path.abspath(self.script_dir), name))
         log.info("job %s: %s", job_id, script)
         return job_id
 
@@ -216,7 +213,7 @@ class ClusterProvider(ExecutionProvider):
         job_ids = _JOB_IDS("job_ids", job_ids)
         with self._lock:
             known = {job_id: self._jobs[job_id] for job_id in job_ids if job_id in self._jobs}
-            live = [job_id for job_id, job in known.items() if not _is_over(job.last)]
+            live = [job_id for job_id, job in known.items() if not is_over(job.last)]
         if live:
             self._refresh(live)
         return [self._status(job_id, known.get(job_id)) for job_id in job_ids]
@@ -225,7 +222,7 @@ class ClusterProvider(ExecutionProvider):
         """Asks the scheduler to end the jobs. False for all if it refuses; those that have ended: True."""
         job_ids = _JOB_IDS("job_ids", job_ids)
         with self._lock:
-            jobs = {i: self._jobs[i] for i in job_ids if i in self._jobs and not _is_over(self._jobs[i].last)}
+            jobs = {i: self._jobs[i] for i in job_ids if i in self._jobs and not is_over(self._jobs[i].last)}
         done = True
         for some in _chunks(list(jobs), self.chunk):
             command = self.cancel_command(some)
@@ -248,10 +245,30 @@ class ClusterProvider(ExecutionProvider):
             if result.code and not self.is_nothing_listed(result):
                 return True  # nobody knows
             seen = self.queue(result.stdout)
-            if not any(self.key(job_id) in seen and not _is_over(seen[self.key(job_id)]) for job_id in job_ids):
+            if not any(self.key(job_id) in seen and not is_over(seen[self.key(job_id)]) for job_id in job_ids):
                 return False
             sleep(_LOOK_S)
         return True
+
+    def channels(self) -> list[Channel]:
+        return [self.channel]
+
+    @property
+    def sees_our_files(self) -> bool:
+        """As far as the scheduler's machine does."""
+        return self._remote is None
+
+    def bring(self, path: str) -> str:
+        return path if self._remote is None else self._remote.push(path)
+
+    def close(self) -> None:
+        with self._lock:
+            left = [job_id for job_id, job in self._jobs.items() if not (job.is_cancelled or is_over(job.last))]
+        try:
+            if self._remote is not None and not left:
+                self._remote.remove()
+        finally:
+            self.channel.close()
 
     def preview(self, command: str, tasks_per_node: int, job_name: str) -> Preview:
         _check_job(command, tasks_per_node, job_name)
@@ -308,8 +325,7 @@ class ClusterProvider(ExecutionProvider):
         name = f"{plain[: self.name_length - 7].lstrip('.-')}.{secrets.token_hex(3)}"
         assert self.script_dir is not None
         local = os.path.abspath(self.script_dir)
-        there = local if self.channel.is_shared else self.channel.abspath(self.channel.script_dir or ".")
-        base = os.path.join(there, name)
+        base = os.path.join(local if self._remote is None else self._remote.path(), name)
         request = JobRequest(name, self.nodes_per_block, tasks_per_node, f"{base}.out", f"{base}.err")
         texts = {
             ".submit": self.description(request, f"{base}.sh"),
@@ -319,12 +335,15 @@ class ClusterProvider(ExecutionProvider):
         for suffix, text in texts.items():
             if text:
                 written = write_script(local, name, text, suffix=suffix)
-                path = str(written) if self.channel.is_shared else self.channel.push_file(written, there)
+                path = str(written) if self._remote is None else self._remote.push(written)
         return name, path
 
     def _enqueue(self, name: str, script: str) -> str:
         command = self.submit_command(script)
-        result = self._run(command)
+        try:
+            result = self._run(command)
+        except SSHException as problem:  # was it submitted? As if the command had not answered: we ask
+            result = CommandResult(TIMED_OUT, "", str(problem))
         job_id = self.job_id(result.stdout) if result.code in (0, TIMED_OUT) else None
         if job_id is None and result.code == TIMED_OUT:
             job_id = self._find(name)
@@ -357,7 +376,9 @@ class ClusterProvider(ExecutionProvider):
             seen.update(self.queue(result.stdout))
         seen = {job_id: seen[key] for job_id in live if (key := self.key(job_id)) in seen}
         left = [job_id for job_id in live if job_id not in seen]
+        self._bring_back(left, ".exit")
         ended = self._ended(left) if left else {}
+        self._bring_back([*ended, *(job_id for job_id, job in seen.items() if is_over(job))], ".exit", ".out", ".err")
         now = monotonic()
         waiting = [i for i, job in seen.items() if job.state in (JobState.PENDING, JobState.HELD)]
         reasons = self.reasons(waiting) if waiting and self._may_ask(now) else {}
@@ -366,7 +387,7 @@ class ClusterProvider(ExecutionProvider):
                 job = self._jobs[job_id]
                 if job_id in seen:
                     job.unlisted_since = None
-                    self._take(job_id, job, _with_reason(seen[job_id], reasons.get(self.key(job_id)), job.last))
+                    self._take(job_id, job, with_reason(seen[job_id], reasons.get(self.key(job_id)), job.last))
                 elif job_id in ended:
                     self._take(job_id, job, ended[job_id])
                 else:
@@ -383,7 +404,7 @@ class ClusterProvider(ExecutionProvider):
         if seen.state is JobState.UNKNOWN and seen.reason not in self._told:
             self._told.add(seen.reason)
             log.warning("%s: job %s: %s; it counts as alive (told once)", self.label, job_id, seen.reason)
-        if seen.exit_code is None and _is_over(seen):
+        if seen.exit_code is None and is_over(seen):
             seen = seen._replace(exit_code=self._exit_code(job))
         if seen.state is JobState.FAILED and job.is_cancelled:
             seen = seen._replace(state=JobState.CANCELLED)
@@ -411,6 +432,16 @@ class ClusterProvider(ExecutionProvider):
                 found[job_id] = Seen(state, f"its script ended with exit code {code}", code)
         return found
 
+    def _bring_back(self, job_ids: Sequence[str], *suffixes: str) -> None:
+        """Copies what jobs have left on the scheduler's machine, if that is not this one. Raises ChannelError."""
+        if self._remote is None:
+            return
+        with self._lock:
+            bases = [self._jobs[job_id].base for job_id in job_ids if self._jobs[job_id].base]
+        for base in bases:
+            for suffix in suffixes:
+                self._remote.fetch(os.path.basename(base) + suffix, base + suffix, _OUTPUT_BYTES)
+
     def _exit_code(self, job: _Job) -> int | None:
         """What the script itself has written as its last act."""
         if not job.base:
@@ -426,36 +457,30 @@ class ClusterProvider(ExecutionProvider):
             return JobStatus(JobState.UNKNOWN, f"this provider has not submitted {job_id!r}")
         with self._lock:
             state, reason, code = job.last
-        is_here = self.channel.is_shared and bool(job.base)
-        out, err = (f"{job.base}.out", f"{job.base}.err") if is_here else (None, None)
+        out, err = (f"{job.base}.out", f"{job.base}.err") if job.base else (None, None)
         return JobStatus(state, reason or None, code, out, err)
 
     def _run(self, command: str) -> CommandResult:
         return self.channel.execute_wait(command, self.cmd_timeout, _PLAIN)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_jobs": {}, "_told": set(), "_lock": None}
+        return {**self.__dict__, "_jobs": {}, "_told": set(), "_lock": None, "_remote": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._lock = threading.Lock()
+        self._remote = _remote(self.channel)
+
+
+def _remote(channel: Channel) -> RemoteDirectory | None:
+    """Where files are on the scheduler's machine; None: where they are here."""
+    return None if channel.is_shared else RemoteDirectory(channel)
 
 
 def _check_job(command: str, tasks_per_node: int, job_name: str) -> None:
     checks.any_text("command", command)
     checks.name("job_name", job_name)
     checks.whole(least=1)("tasks_per_node", tasks_per_node)
-
-
-def _with_reason(seen: Seen, reason: str | None, last: Seen) -> Seen:
-    """With why it waits: as told now, or else as told before, if it still waits."""
-    if reason:
-        return seen._replace(reason=f"{seen.reason}: {reason}" if seen.reason else reason)
-    return last if last.state is seen.state and last.reason.startswith(f"{seen.reason}:") else seen
-
-
-def _is_over(seen: Seen) -> bool:
-    return JobStatus(seen.state).terminal
 
 
 def _chunks(items: Sequence[str], size: int) -> list[Sequence[str]]:

@@ -14,8 +14,9 @@ from typing import Any
 from parsl_pool import checks
 from parsl_pool.errors import ConfigurationError, shown
 from parsl_pool.providers.channels.base import Channel
-from parsl_pool.providers.cluster import ClusterProvider, JobRequest, Seen
+from parsl_pool.providers.cluster import ClusterProvider, JobRequest
 from parsl_pool.providers.launchers import LauncherLike
+from parsl_pool.providers.seen import Seen
 from parsl_pool.providers.states import JobState
 
 _IDLE, _RUNNING, _REMOVED, _COMPLETED, _HELD, _TRANSFERRING, _SUSPENDED = range(1, 8)

@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 
 from parsl_pool import checks
 from parsl_pool.providers.channels.base import Channel
-from parsl_pool.providers.cluster import ClusterProvider, JobRequest, Seen
+from parsl_pool.providers.cluster import ClusterProvider, JobRequest
 from parsl_pool.providers.launchers import LauncherLike
+from parsl_pool.providers.seen import Seen
 from parsl_pool.providers.states import JobState
 
 _LINE = re.compile(r"\s*(?P<id>\d+)\s+[\d.]+\s+\S+\s+\S+\s+(?P<state>[a-zA-Z]+)\s+\d\d/\d\d/\d{4}\s.*")

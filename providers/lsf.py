@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from parsl_pool import checks
 from parsl_pool.errors import ConfigurationError
 from parsl_pool.providers.channels.base import Channel, CommandResult
-from parsl_pool.providers.cluster import ClusterProvider, JobRequest, Seen
+from parsl_pool.providers.cluster import ClusterProvider, JobRequest
 from parsl_pool.providers.launchers import LauncherLike
+from parsl_pool.providers.seen import Seen
 from parsl_pool.providers.states import JobState
 
 _STATES = {

@@ -15,7 +15,8 @@ from typing import Any
 
 from parsl_pool import checks
 from parsl_pool.providers.channels.base import CommandResult
-from parsl_pool.providers.cluster import ClusterProvider, JobRequest, Seen
+from parsl_pool.providers.cluster import ClusterProvider, JobRequest
+from parsl_pool.providers.seen import Seen
 from parsl_pool.providers.states import JobState
 
 _STATES = {

@@ -43,7 +43,7 @@ Match all
 Subsystem sftp internal-sftp
 """
 
-# The directory of the tests' files, where runs have theirs, is empty there. The home is set, for in root's may be Python.
+# The directory of the tests' files, where runs have theirs, is empty there. The home is set: root's may have Python.
 _INIT = """\
 set -e
 hostname {name}
