@@ -52,6 +52,7 @@ _LOOKS, _LOOK_S = 3, 0.5  # for jobs to go after a cancel command that failed
 _UNLISTED_S = 60.0
 """A queue may not list a job yet, or no longer while its exit code is on the way here (NFS, accounting)."""
 
+_ID = re.compile(r"\d[\w.\[\]-]*", re.ASCII)
 _JOB_IDS = checks.list_of(checks.any_text, "a list of job ids")
 _CHANNEL = checks.Rule("a Channel", "", _channel)
 _PLAIN = {"LC_ALL": "C", "LANG": "C"}  # no localized dates and words in what commands print
@@ -361,8 +362,8 @@ class ClusterProvider(ExecutionProvider):
         """The id of a job whose submit command did not answer in time, if there is such a job."""
         command = self.find_command(name)
         result = self._run(command) if command else None
-        found = result.stdout.split() if result and not result.code else []
-        return found[0] if found else None
+        lines = map(str.strip, result.stdout.splitlines()) if result and not result.code else ()
+        return next(filter(_ID.fullmatch, lines), None)  # there may be a banner before it
 
     # -- states
 

@@ -43,6 +43,7 @@ _STATES = {
     "REVOKED": JobState.FAILED,
 }
 _HOLDS = {"JobHeldUser", "JobHeldAdmin"}
+_CLUSTERS = re.compile(r"^#SBATCH\s+(?:--clusters?[=\s]\s*|-M\s*)(\S+)", re.MULTILINE)
 _LINE = re.compile(r"(?P<id>\d+)\|(?P<state>[A-Z_]+)[^|]*\|(?P<reason>[^|]*)(?:\|(?P<code>\d+):(?P<signal>\d+))?\s*")
 
 
@@ -100,6 +101,8 @@ class SlurmProvider(ClusterProvider):
         self.exclusive = checks.flag("exclusive", exclusive)
         self.move_files = checks.flag("move_files", move_files)
         self.regex_job_id = _JOB_ID("regex_job_id", regex_job_id)
+        clusters = _CLUSTERS.findall(self.scheduler_options)
+        self._where = f" --clusters={shlex.quote(clusters[-1])}" if clusters else ""  # else no command finds the jobs
 
     def directives(self, job: JobRequest) -> Sequence[str]:
         options = {
@@ -128,10 +131,10 @@ class SlurmProvider(ClusterProvider):
         return found["id"] or None if found else None
 
     def find_command(self, job_name: str) -> str:
-        return f"squeue --noheader --states=all --format=%i --name={shlex.quote(job_name)}"
+        return f"squeue{self._where} --noheader --states=all --format=%i --name={shlex.quote(job_name)}"
 
     def queue_command(self, job_ids: Sequence[str]) -> str:
-        return f"squeue --noheader --states=all --format='%i|%T|%r' --jobs={','.join(job_ids)}"
+        return f"squeue{self._where} --noheader --states=all --format='%i|%T|%r' --jobs={','.join(job_ids)}"
 
     def is_nothing_listed(self, result: CommandResult) -> bool:
         return "Invalid job id" in result.stderr
@@ -142,13 +145,13 @@ class SlurmProvider(ClusterProvider):
     def history(self, job_ids: Sequence[str]) -> Mapping[str, Seen]:
         """By sacct, where accounting is on; slurmctld itself forgets a job soon after it has left squeue."""
         result = self._run(
-            "sacct --noheader --parsable2 --allocations --format=JobID,State,Reason,ExitCode "
+            f"sacct{self._where} --noheader --parsable2 --allocations --format=JobID,State,Reason,ExitCode "
             f"--jobs={','.join(job_ids)}"
         )
         return self.queue(result.stdout) if result.code == 0 else {}
 
     def cancel_command(self, job_ids: Sequence[str]) -> str:
-        return f"scancel {' '.join(job_ids)}"
+        return f"scancel{self._where} {' '.join(job_ids)}"
 
 
 def _regex_with_id(value: object) -> str:

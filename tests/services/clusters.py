@@ -83,7 +83,7 @@ class SlurmCluster(Cluster):
 
     def end_soon(self, job: str) -> None:
         """The job's time is over in a moment. (Slurm looks at that twice a minute.)"""
-        self.run("scontrol", "update", f"JobId={job}", "EndTime=now")
+        self.run("scontrol", "update", f"JobId={job}", "EndTime=now+2")  # not before it has begun
 
     def idle_nodes(self) -> set[str]:
         lines = self.run("sinfo", "-h", "-N", "-p", "main", "-o", "%N %t").splitlines()

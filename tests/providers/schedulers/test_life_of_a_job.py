@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from parsl_pool.errors import ConfigurationError, ExecutionProviderException, SchedulerMissingArgs, SubmitException
-from parsl_pool.providers import JobState, SlurmProvider
+from parsl_pool.providers import JobState, SlurmProvider, slurm
 from parsl_pool.providers.cluster import _UNLISTED_S, JobRequest
 from tests.eventually import eventually
 from tests.providers.schedulers.conftest import Site
@@ -187,6 +187,40 @@ def test_a_job_whose_submit_command_says_nothing_in_time_is_found_by_its_name(si
     job = site.provider.submit(HOLD, 1)
     assert site.state(job) is JobState.HELD
     assert any(call.startswith(("squeue", "qselect")) and "parsl_pool" in call for call in site.calls)
+
+
+def test_a_banner_is_no_job_that_was_looked_for_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    provider = SlurmProvider()
+    for command, found in [("echo Welcome to 2 clusters; echo CLUSTER: x; echo 12", "12"), ("echo Welcome", None)]:
+        monkeypatch.setattr(provider, "find_command", lambda name, command=command: command)
+        assert provider._find("name") == found
+
+
+@pytest.mark.parametrize("option", ["--clusters=one,two", "-M one,two", "-Mone,two", "--clusters one,two"])
+def test_each_command_names_the_cluster_that_the_job_is_for(option: str) -> None:
+    provider = SlurmProvider(scheduler_options=f"#SBATCH --gres=gpu:1\n#SBATCH {option}\n")
+    commands = [provider.queue_command(["1"]), provider.cancel_command(["1"]), provider.find_command("x")]
+    assert all(" --clusters=one,two " in command for command in commands)
+
+
+@pytest.mark.parametrize("site", ["slurm"], indirect=True)  # the code is the same for all
+def test_a_state_that_is_not_known_is_alive_and_told_once(
+    site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.delitem(slurm._STATES, "PENDING")
+    job = site.provider.submit(HOLD, 1)
+    for _ in range(3):
+        (status,) = site.provider.status([job])
+        assert status.state is JobState.UNKNOWN and not status.terminal
+    assert status.message == "squeue says PENDING, a state that is not known here"
+    assert caplog.text.count("a state that is not known here; it counts as alive") == 1
+
+
+def test_commands_speak_no_other_language_than_english(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dates and words of other languages would be read wrong."""
+    for name in ("LANG", "LC_ALL", "LC_TIME"):
+        monkeypatch.setenv(name, "de_DE.UTF-8")
+    assert SlurmProvider()._run("echo $LC_ALL; date -d @0 +%A").stdout == "C\nThursday\n"
 
 
 def test_a_provider_without_a_directory_says_what_to_do(site: Site) -> None:

@@ -1,5 +1,6 @@
 """A real Slurm with accounting: an account must exist, and sacct knows how a job ended."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +26,24 @@ def test_an_account_that_does_not_exist_is_refused(new_provider: NewProvider) ->
         new_provider(account="nosuch").submit("true", 1)
     provider = new_provider(account=ACCOUNT, partition="members")
     assert ends(provider, provider.submit("true", 1)).state is JobState.COMPLETED
+
+
+def test_jobs_of_a_cluster_that_is_named(new_provider: NewProvider, forgetful: None) -> None:
+    """Where a Slurm has several clusters, none of its commands finds a job of another one than its own."""
+    provider = new_provider(scheduler_options="#SBATCH --clusters=tests")
+    job = provider.submit("exit 3", 1)
+    assert job.isdigit()
+    status = ends(provider, job)
+    assert (status.state, status.exit_code) == (JobState.FAILED, 3)
+    long = provider.submit("sleep 100", 1)
+    assert eventually(lambda: status_of(provider, long).state is JobState.RUNNING)
+    assert provider._find(_name(provider, long)) == long
+    assert provider.cancel([long]) == [True]
+    assert ends(provider, long).state is JobState.CANCELLED
+
+
+def _name(provider: SlurmProvider, job: str) -> str:
+    return os.path.basename(provider._jobs[job].base)
 
 
 @pytest.fixture
