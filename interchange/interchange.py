@@ -126,7 +126,7 @@ class Interchange:
             self._kill(record)
         elif isinstance(record, wire.KillWorkers):
             if self._inside is not None:
-                self._inside.kill_workers(record.signal)
+                self._inside.kills.kill_workers(record.signal)
             if self._door is not None:
                 self._door.broadcast(record)
         elif isinstance(record, wire.ForTask):
@@ -189,7 +189,7 @@ class Interchange:
     def _kill(self, record: wire.Kill) -> None:
         name = self._broker.holder(record.task)
         if name == INSIDE and self._inside is not None:
-            self._inside.kill(record)
+            self._inside.kills.kill(record)
         elif name is not None:
             self._door.send(name, record)
 

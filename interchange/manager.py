@@ -21,6 +21,7 @@ from parsl_pool.errors import BadMessage, shown
 from parsl_pool.interchange import columns, launch, shortage, stream, wire
 from parsl_pool.interchange import manager_core as core
 from parsl_pool.interchange.fork_server_handle import ForkServerHandle
+from parsl_pool.interchange.kills import Kills
 from parsl_pool.interchange.lending import Lending
 from parsl_pool.interchange.loop import Loop
 from parsl_pool.interchange.node_facts import aside_of
@@ -91,6 +92,7 @@ class Manager:
         )
         self._overdue = Overdue(loop, self.core, self._workers, self._fork_server, self._warn, self._read_unasked)
         self._lending = Lending(loop, self.core, self._perform)
+        self.kills = Kills(loop, self.core, self._workers, self.host, report)
         self.messages = TaskMessages(self.core, self._workers, report, self._put)
         shortage.allow_files(8 * settings.workers + 100)
         self._fork_server.use(fork_server or launch.start_fork_server())
@@ -126,20 +128,6 @@ class Manager:
         for worker in self._workers.values():
             worker.functions.difference_update(numbers)
             self._put(worker, frame)
-
-    def kill(self, record: wire.Kill) -> None:
-        """End the worker that runs this task, if one does."""
-        number = self.core.holder(record.task)
-        worker = self._workers.get(number) if number is not None else None
-        if worker is not None and worker.page.words[TASK] == record.task:
-            worker.verdict = (record.task, record.status, record.reason)
-            worker.signal(signal.SIGKILL)
-
-    def kill_workers(self, signum: int) -> None:
-        """End all workers by this signal; new ones start if there is work."""
-        for worker in self._workers.values():
-            worker.verdict = (worker.page.words[TASK], wire.KILLED, f"by {launch.signal_name(signum)}")
-            worker.signal(signum)
 
     def drain(self) -> None:
         """Give back what no worker has begun, and take nothing more; call `on_drained` when the rest is done."""

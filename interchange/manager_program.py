@@ -159,11 +159,11 @@ class ManagerProgram:
         elif isinstance(record, wire.Forget):
             manager.forget(record.numbers)
         elif isinstance(record, wire.Kill):
-            manager.kill(record)
+            manager.kills.kill(record)
         elif isinstance(record, wire.ForTask):
             manager.messages.for_task(record)
         elif isinstance(record, wire.KillWorkers):
-            manager.kill_workers(record.signal)
+            manager.kills.kill_workers(record.signal)
         elif isinstance(record, wire.Drain):
             self._is_released = True
             self._drain(manager, record.reason)

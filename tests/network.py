@@ -88,8 +88,10 @@ class Network(Door):
         eventually(lambda: self._obeyed > before)
 
     def close(self) -> None:
+        """Raises AssertionError if nobody has used it: then a test shows nothing."""
         self._commander.send(b"e")
         self._thread.join()
+        assert self.carried
 
     def _run(self) -> None:
         while True:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import CancelledError, wait
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,15 +18,23 @@ from tests.recovery.ledger import note, noted
 LOOPBACK = "127.0.0.1"
 
 
-@pytest.fixture
-def pool(monkeypatch: pytest.MonkeyPatch) -> Iterator[ParslPoolExecutor]:
+def pool_elsewhere(monkeypatch: pytest.MonkeyPatch, **options: Any) -> ParslPoolExecutor:
     """Its manager has another host's name than the client, and so does not look for the client's memory."""
-    executor = HighThroughputExecutor(provider=LocalProvider(), max_workers_per_node=2, address=LOOPBACK)
+    executor = HighThroughputExecutor(
+        provider=LocalProvider(min_blocks=1), manager_inside=False, max_workers_per_node=2, address=LOOPBACK, **options
+    )
     with monkeypatch.context() as elsewhere:
         elsewhere.setattr(socket, "gethostname", lambda: "elsewhere")
         pool = ParslPoolExecutor(Config([executor], run_dir=None))
         assert list(pool.map(time.sleep, [0.1] * 2)) == [None] * 2
-    with pool:
+    (manager,) = pool._backend.workers.managers.values()
+    assert not manager.shares
+    return pool
+
+
+@pytest.fixture
+def pool(monkeypatch: pytest.MonkeyPatch) -> Iterator[ParslPoolExecutor]:
+    with pool_elsewhere(monkeypatch) as pool:
         yield pool
 
 
