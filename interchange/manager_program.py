@@ -31,6 +31,8 @@ from parsl_pool.interchange.uplink import Uplink
 _BEAT_S = 5.0
 _ENDING_S = 0.3  # between the first and the last process of a job that a scheduler signals
 _PATIENCE_S = 120.0  # until the interchange has said how long it may be silent
+_ASK_S = 3.5  # a second packet is sent after 1 s, a third one after 3 s
+_ASK_SOON_S = 0.5
 NO_WAY = 4
 """The exit code if the interchange could not be reached at all."""
 
@@ -279,15 +281,21 @@ class ManagerProgram:
         if not os.path.exists(self._path):
             self._say(f"the run is over: its ticket {self._path} is gone, ending")
             os._exit(NO_WAY)
-        troubles = dict.fromkeys(self._ticket.addresses, race.SILENT) | self._link.troubles
-        text = no_way.explanation(self.name, socket.gethostname(), seconds, troubles)
-        print(text, file=sys.stderr, flush=True)
+        self._explain(seconds, _ASK_S)
         os._exit(NO_WAY)
+
+    def _explain(self, seconds: float, ask_s: float) -> None:
+        """What became of the addresses, in the job's output."""
+        troubles = dict.fromkeys(self._ticket.addresses, race.SILENT) | self._link.troubles
+        text = no_way.explanation(self.name, socket.gethostname(), seconds, troubles, ask_s)
+        print(text, file=sys.stderr, flush=True)
 
     def stop(self, now: bool) -> None:
         if self._stopping:
             return
         self._stopping = True
+        if not self._link.has_been_up:  # whoever ends us may have waited for us in vain
+            self._explain(monotonic() - self._started, _ASK_SOON_S)
         self._log.write("ending at once" if now else "ending when workers have ended")
         if self._manager is not None:
             self._manager.stop(now)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from parsl_pool.interchange import race, reach
 
-_ASK_S = 3.5  # a second packet is sent after 1 s, a third one after 3 s
 _MOST = 10  # a summary of a job's output has 2,048 characters
 
 _REMEDIES = """\
@@ -18,11 +17,11 @@ What can be done (docs/guide/addresses.md has more):
   - Does no way at all lead from here to there? With a provider that uses SSH: address="tunnel"."""
 
 
-def explanation(who: str, host: str, seconds: float, troubles: dict[str, str]) -> str:
+def explanation(who: str, host: str, seconds: float, troubles: dict[str, str], ask_s: float) -> str:
     """In words. troubles: what zmq has told of each address. What the network says it does not tell: that is asked."""
     shown = dict(list(troubles.items())[:_MOST])
     silent = [address for address, trouble in shown.items() if trouble == race.SILENT and address.startswith("tcp:")]
-    answers = reach.ask(silent, _ASK_S)
+    answers = reach.ask(silent, ask_s)
     lines = [f"  {address}: {_told(address, trouble, answers)}" for address, trouble in shown.items()]
     if len(troubles) > _MOST:
         lines.append(f"  and {len(troubles) - _MOST} more")

@@ -13,7 +13,7 @@ import pytest
 
 from tests.namespaces import Networks, networks
 
-pytestmark = pytest.mark.timeout(90)
+pytestmark = [pytest.mark.service, pytest.mark.timeout(90)]
 
 __all__ = ["networks"]  # the fixture
 

@@ -150,6 +150,18 @@ def test_one_that_finds_no_way_says_what_each_address_said_and_what_can_be_done(
     assert all(word in remedies for word in ("address=", "worker_port_range=", 'address="tunnel"', "interface"))
 
 
+def test_one_that_is_ended_while_it_tries_says_what_it_has_seen_so_far(tmp_path: Path) -> None:
+    """A block is ended whose manager has not registered in time. Its own time may be longer."""
+    with socket.create_server(("127.0.0.2", 0)) as server, FalseInterchange() as false:
+        address = f"tcp://127.0.0.2:{server.getsockname()[1]}"
+        with manager(false.ticket._replace(addresses=[address]), tmp_path) as it:
+            for _ in range(2):  # the second attempt is its loop's
+                server.accept()[0].close()
+            it.process.terminate()
+            assert it.await_end() == 0
+    assert f"  {address}: who answers there does not have" in it.said and "What can be done" in it.said
+
+
 def test_one_whose_run_is_over_says_that_instead(tmp_path: Path) -> None:
     with refusing() as port, FalseInterchange() as false:
         ticket = false.ticket._replace(addresses=[f"tcp://127.0.0.2:{port}"])
