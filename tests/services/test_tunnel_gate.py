@@ -19,6 +19,7 @@ from tests.eventually import eventually
 from tests.namespaces import Networks, networks
 from tests.services.sshd import PROGRAM as SSHD
 from tests.services.sshd import Sshd, needs_sshd, public
+from tests.services.test_adhoc import INIT
 
 pytestmark = [needs_sshd, pytest.mark.service, pytest.mark.timeout(120)]
 
@@ -40,17 +41,13 @@ class Cluster(SlurmProvider):
     # A cluster behind a login node, whose scheduler is our own provider: what is tested is the way home.
     def __init__(self):
         super().__init__(channel=SSHChannel("login", config_filename={config!r}))
-        self.local = LocalProvider(launcher=OtherHost(debug=False))
+        self.local = LocalProvider(launcher=OtherHost(debug=False), worker_init={init!r})
         self.status_polling_interval = 1
-    sees_our_files = True
-    def channels(self): return [self.channel]
-    def bring(self, path): return path
     def submit(self, command, tasks_per_node, job_name="job"):
         self.local.script_dir = self.script_dir
         return self.local.submit(command, tasks_per_node, job_name)
     def status(self, jobs): return self.local.status(jobs)
     def cancel(self, jobs): return self.local.cancel(jobs)
-    def close(self): self.channel.close()
 
 def seen():
     return subprocess.run(["ip", "-o", "addr"], capture_output=True, text=True).stdout
@@ -113,7 +110,8 @@ def inside(host: str) -> list[psutil.Process]:
 
 
 def outcome(site: Site, cuts: bool) -> dict[str, Any]:
-    text = PROGRAM.format(node=site.node, login=site.login, config=str(site.config), cuts=cuts, sshd=site.sshd)
+    options = {"node": site.node, "login": site.login, "config": str(site.config), "sshd": site.sshd}
+    text = PROGRAM.format(init=INIT, cuts=cuts, **options)
     done = subprocess.run(
         ["ip", "netns", "exec", site.home, sys.executable, "-c", text], capture_output=True, text=True, timeout=100,
         check=False,
