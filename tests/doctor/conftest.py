@@ -11,7 +11,7 @@ import pytest
 
 from parsl_pool.cli.main import main
 from tests.providers.schedulers import played
-from tests.services.clusters import SlurmCluster
+from tests.services.clusters import GridEngineCluster, SlurmCluster
 
 
 class Cluster:
@@ -97,6 +97,14 @@ def cluster_with_accounts(
     capsys: pytest.CaptureFixture[str],
 ) -> Cluster:  # fmt: skip
     """The same with accounts."""
+    return Cluster(tmp_path, monkeypatch, capsys)
+
+
+@pytest.fixture
+def grid_engine_cluster(
+    grid_engine: GridEngineCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Cluster:
+    """The same with a real Grid Engine."""
     return Cluster(tmp_path, monkeypatch, capsys)
 
 
