@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from parsl_pool.providers.adhoc import AdHocProvider
-    from parsl_pool.providers.base import BlockLimits, ExecutionProvider
+    from parsl_pool.providers.base import BlockLimits, ExecutionProvider, Preview
     from parsl_pool.providers.channels.base import Channel
     from parsl_pool.providers.channels.local import LocalChannel
     from parsl_pool.providers.channels.ssh import SSHChannel
@@ -61,6 +61,7 @@ _HOMES = {
     "MpiExecLauncher": "parsl_pool.providers.node_launchers",
     "MpiRunLauncher": "parsl_pool.providers.node_launchers",
     "PBSProProvider": "parsl_pool.providers.pbspro",
+    "Preview": "parsl_pool.providers.base",
     "SSHChannel": "parsl_pool.providers.channels.ssh",
     "SimpleLauncher": "parsl_pool.providers.launchers",
     "SimulatedProvider": "parsl_pool.providers.simulated",
@@ -93,6 +94,7 @@ __all__ = [
     "MpiExecLauncher",
     "MpiRunLauncher",
     "PBSProProvider",
+    "Preview",
     "SSHChannel",
     "SimpleLauncher",
     "SimulatedProvider",

@@ -317,7 +317,7 @@ NOT_FOR_USERS = {
 }  # fmt: skip
 """Called by ourselves, or by executors; each with arguments that were checked on the way in."""
 
-ABSTRACT_OR_DATA = {"Channel", "ExecutionProvider", "Launcher", "JobState", "JobStatus"}
+ABSTRACT_OR_DATA = {"Channel", "ExecutionProvider", "Launcher", "JobState", "JobStatus", "Preview"}
 OF_EXECUTORS = ["__init__", "submit", "shutdown"]
 """The other methods of executors are for the pool."""
 
