@@ -433,6 +433,10 @@ class ClusterProvider(ExecutionProvider):
                 found[job_id] = Seen(state, f"its script ended with exit code {code}", code)
         return found
 
+    def bring_output(self, job_ids: Sequence[str]) -> None:
+        """What jobs that may still run have written so far is here, too. Raises ChannelError."""
+        self._bring_back(job_ids, ".out", ".err")
+
     def _bring_back(self, job_ids: Sequence[str], *suffixes: str) -> None:
         """Copies what jobs have left on the scheduler's machine, if that is not this one. Raises ChannelError."""
         if self._remote is None:

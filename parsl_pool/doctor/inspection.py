@@ -150,9 +150,10 @@ def _about_scripts_there(provider: Any) -> list[Finding]:
     channel = getattr(provider, "channel", None)
     if channel is None or channel.is_shared:
         return []
-    there = channel.script_dir or "."
     try:
-        result = channel.execute_wait(f"mkdir -p {shlex.quote(there)} && test -w {shlex.quote(there)}", _COMMAND_S)
+        there = channel.abspath(channel.script_dir or ".")
+        up = 'while [ ! -d "$place" ]; do place=$(dirname "$place"); done'
+        result = channel.execute_wait(f'place={shlex.quote(there)}; {up}; test -w "$place"', _COMMAND_S)
     except ExecutionProviderException:
         return []  # told with the commands
     if result.code:

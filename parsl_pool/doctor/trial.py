@@ -32,6 +32,7 @@ from parsl_pool.executor import ParslPoolExecutor
 from parsl_pool.interchange import launch
 from parsl_pool.loggers import careful_logger
 from parsl_pool.providers import reasons
+from parsl_pool.providers.cluster import ClusterProvider
 from parsl_pool.providers.states import JobState, JobStatus
 from parsl_pool.providers.walltime import walltime as walltime_rule
 from parsl_pool.run_directory import RunPlace
@@ -46,7 +47,6 @@ _LOOK_S = 0.2
 _GRACE_S = 1.0  # for the last words of a job to be seen, and for a result that overtakes the news of its end
 _POLL_S = 1.0
 _WALLTIME_S = 600
-_FETCHED_BYTES, _FETCH_S = 64 << 10, 30.0
 
 
 @dataclass
@@ -112,20 +112,10 @@ class Watch:
         if self.job:
             try:
                 self.status([self.job])
+                if isinstance(self._provider, ClusterProvider):
+                    self._provider.bring_output([self.job])
             except ExecutionProviderException as problem:
                 log.warning("the state of job %s can't be told: %s", self.job, problem)
-
-    def fetched(self, suffix: str) -> str:
-        """The end of what the job has written on another machine; "" if it is not there."""
-        channel, jobs = getattr(self._provider, "channel", None), getattr(self._provider, "_jobs", {})
-        if channel is None or channel.is_shared or self.job not in jobs:
-            return ""
-        path = shlex.quote(f"{jobs[self.job].base}{suffix}")
-        try:
-            return str(channel.execute_wait(f"tail -c {_FETCHED_BYTES} {path}", _FETCH_S).stdout)
-        except ExecutionProviderException as problem:
-            log.warning("%s can't be read: %s", path, problem)
-            return ""
 
     @property
     def has_failed(self) -> bool:
@@ -269,8 +259,7 @@ def _collect(watch: Watch | None, evidence: Evidence) -> None:
     evidence.refused, evidence.command, evidence.job = watch.refused, watch.command, watch.job
     evidence.status = watch.last
     if watch.last is not None:
-        evidence.stdout = watch.last.stdout or watch.fetched(".out")
-        evidence.stderr = watch.last.stderr or watch.fetched(".err")
+        evidence.stdout, evidence.stderr = watch.last.stdout or "", watch.last.stderr or ""
 
 
 def is_waiting(evidence: Evidence) -> bool:
