@@ -1,6 +1,7 @@
-"""Open Science Grid: HTCondor, one core anywhere, no shared file system.
+"""Open Science Grid: HTCondor, one core anywhere.
 
-Runs on an access point. Each job makes its own Python environment, so it needs nothing there but modules.
+Runs on an access point. Each job makes its own Python environment, so it needs nothing there but modules. The run's
+directory must be on a file system that the jobs see: managers find the pool by a file in it.
 """
 
 from parsl_pool import Config, HighThroughputExecutor
