@@ -169,12 +169,16 @@ class Broker:
             effects.append(NotHeld(name, strange))
         return effects + self._refusals() if self._packing else effects
 
-    def window_set(self, name: str, tasks: int, lent: int = 0) -> list[Effect]:
-        """A manager wants to hold up to so many tasks. lent: places of tasks there that wait for others."""
+    def window_set(self, name: str, tasks: int, lent: int = 0, least: int = 1) -> list[Effect]:
+        """A manager wants to hold up to so many tasks.
+
+        lent: places of tasks there that wait for others. least: it is sent more when so many more have room.
+        """
         seat = self._managers.get(name)
         if seat is None:
             return []
         seat.told = max(0, tasks)
+        seat.least = least
         seat.room.lent = max(0, lent)
         seat.window = max(0, seat.told - seat.room.extra)
         self._enqueue(seat)
@@ -248,9 +252,10 @@ class Broker:
     # -- matching
 
     def _enqueue(self, seat: Seat) -> None:
-        # A manager is topped up when a good part of its window is free. Serving each small result at once would
-        # cut the client's frames into ones and twos, which never grow together again.
-        if not seat.queued and seat.open and seat.window - len(seat.held) >= max(1, seat.window // 4):
+        # The manager says how much of its window is to be free before it is topped up. Serving each small result at
+        # once would cut the client's frames into ones and twos, which never grow together again.
+        least = max(1, min(seat.least, seat.window))
+        if not seat.queued and seat.open and seat.window - len(seat.held) >= least:
             seat.queued = True
             self._ready.append(seat)
 

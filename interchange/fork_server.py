@@ -66,9 +66,10 @@ class ForkServer:
     def _handle(self, kind: int, body: bytes, descriptors: list[int]) -> None:
         record = wire.decode(kind, body)
         if isinstance(record, wire.Spawn):
-            self._spawn(record.worker, descriptors)
+            self._spawn(record, descriptors)
 
-    def _spawn(self, number: int, descriptors: list[int]) -> None:
+    def _spawn(self, order: wire.Spawn, descriptors: list[int]) -> None:
+        number = order.worker
         parent = os.getpid()
         try:
             pid = os.fork()
@@ -80,15 +81,15 @@ class ForkServer:
                 os.close(fd)
             return
         if pid == 0:
-            self._be_worker(number, descriptors, parent)
+            self._be_worker(order, descriptors, parent)
         for fd in descriptors:
             os.close(fd)
         self._workers[pid] = number
         self._guardian.watch(pid)
         self._stream.put(wire.frame(wire.Spawned(number, pid, "")))
 
-    def _be_worker(self, number: int, descriptors: list[int], parent: int) -> None:
-        code = 1
+    def _be_worker(self, order: wire.Spawn, descriptors: list[int], parent: int) -> None:
+        number, code = order.worker, 1
         try:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -102,6 +103,7 @@ class ForkServer:
             os.dup2(stderr_fd, 2)
             os.close(stderr_fd)
             _prefer_for_oom()
+            _take_place(order)
             if self._spawns:
                 self._exec(number, sock_fd, page_fd, stacks_fd)
             with from_descriptor(sock_fd) as sock:
@@ -181,6 +183,15 @@ def _prefer_for_oom() -> None:
             file.write("500")
     except OSError:
         return  # not allowed
+
+
+def _take_place(order: wire.Spawn) -> None:
+    """Before any code of the user's. What a fresh interpreter instead of this one, and all that it starts, inherits."""
+    if order.cores and portable.has(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, order.cores)
+    for variable in order.variables:
+        name, _, value = variable.partition("=")
+        os.environ[name] = value
 
 
 def preload(modules: list[str]) -> None:

@@ -48,9 +48,12 @@ class ForkServerHandle:
             copies.append(read)
         self._put(wire.frame(self._settings, len(copies)), copies)
 
-    def start(self, worker: int, descriptors: list[int]) -> None:
-        """Have it fork a worker that gets these descriptors: its socket, its page, its stderr, its stacks."""
-        self._put(wire.frame(wire.Spawn(worker), len(descriptors)), descriptors)
+    def start(self, worker: int, cores: list[int], variables: list[str], descriptors: list[int]) -> None:
+        """Have it fork a worker that gets these descriptors: its socket, its page, its stderr, its stacks.
+
+        cores, variables: see `wire.Spawn`.
+        """
+        self._put(wire.frame(wire.Spawn(worker, cores, variables), len(descriptors)), descriptors)
 
     def end(self, patience_s: float) -> int:
         """Have done with it; it ends with its socket, or is killed after that time. Returns its status."""

@@ -22,18 +22,21 @@ from typing import Any
 
 from parsl_pool._version import __version__
 from parsl_pool.errors import BadMessage
-from parsl_pool.interchange import broker, columns, launch, lent, shortage, stream, title, wire
+from parsl_pool.interchange import broker, columns, launch, lent, stream, title, wire
 from parsl_pool.interchange.free_memory import Ebb
+from parsl_pool.interchange.last_words import Words
 from parsl_pool.interchange.log_file import ProcessLog
 from parsl_pool.interchange.loop import Loop
-from parsl_pool.interchange.manager import Manager, Upward, python_version
+from parsl_pool.interchange.manager import Manager, Upward
 from parsl_pool.interchange.packing import Has
 from parsl_pool.interchange.rubbish import Rubbish, check
 from parsl_pool.interchange.set_aside import settled_of
 from parsl_pool.interchange.standing import Standing
 from parsl_pool.interchange.task_messages import TaskMessage
+from parsl_pool.interchange.wanted import UnfitNode
 
 INSIDE = "inside"
+_REASON = 2000  # characters
 
 
 class Interchange:
@@ -58,7 +61,7 @@ class Interchange:
         self._ebb = Ebb()
         self._undelivered: list[TaskMessage] = []  # on their way to the client
         self._stopping = False
-        self._greeted = False
+        self._greeted = self._has_managed = False
         self._to_remove: list[str] = []
         self._is_heir = False  # the client could not remove them
         self._settings: wire.Settings | None = None
@@ -178,10 +181,14 @@ class Interchange:
             self._before_ready()
             self._tell(wire.Ready(os.getpid(), self._door.address))
             return
-        self._inside = Manager(
-            self._loop, INSIDE, settings, descriptors, self._from_inside, self._stopped, self._log.keep,
-            self._fork_server,
-        )  # fmt: skip
+        try:
+            self._inside = Manager(
+                self._loop, INSIDE, settings, descriptors, self._from_inside, self._stopped, self._log.keep,
+                self._fork_server,
+            )  # fmt: skip
+        except UnfitNode as problem:
+            self._tell(wire.Broken("node", f"this node ({socket.gethostname()}): {problem}", ""))
+            return
         self._perform(self._broker.manager_registered(INSIDE, [], self._inside.core.aside.has))
         self._inside.begin()
         self._tell(wire.Ready(os.getpid(), ""))
@@ -273,7 +280,7 @@ class Interchange:
         elif isinstance(message, TaskMessage):
             self._from_task(name, message)
         elif isinstance(message, wire.Window):
-            self._perform(self._broker.window_set(name, message.tasks, message.lent))
+            self._perform(self._broker.window_set(name, message.tasks, message.lent, message.least))
         elif isinstance(message, wire.Register):
             self._register(name, message)
             self._tell(
@@ -281,6 +288,8 @@ class Interchange:
                     name, message.host, message.pid, message.workers, message.block, message.shares, message.held
                 )
             )
+        elif isinstance(message, wire.Unfit):
+            self._unfit(f"node {message.host} (block {message.block}): {message.reason[:_REASON]}")
         elif isinstance(message, wire.WorkerUp) and name == INSIDE and self._inside is not None:
             self._tell(message, [os.dup(self._inside.page_descriptor(message.worker))])
         elif isinstance(message, wire.Dropped):
@@ -296,6 +305,7 @@ class Interchange:
 
     def _register(self, name: str, message: wire.Register) -> None:
         """A manager that comes back says what it holds; what else it should have is lost."""
+        self._has_managed = True
         has, settled = Has(message.workers, *message.node), settled_of(message.settled)
         for effect in self._broker.manager_registered(name, message.held, has, settled):
             if isinstance(effect, broker.TasksLost) and effect.tasks:
@@ -304,6 +314,13 @@ class Interchange:
                 self._not_held(effect)
             elif isinstance(effect, broker.Refuse):
                 self._refuse(effect)
+
+    def _unfit(self, text: str) -> None:
+        """A node can't have a single worker. If it is the first one, what is wanted fits none, most likely."""
+        if self._has_managed:
+            self._tell(wire.Notice(40, f"{text}; it is not used"))
+        else:
+            self._tell(wire.Broken("node", text, ""))
 
     def manager_gone(self, name: str, host: str, block: str, reason: str, expected: bool) -> None:
         """A manager's connection has ended, or it has been silent for too long."""
@@ -374,7 +391,7 @@ class Interchange:
             return standing.line() if standing is not None else ""
         return Standing(
             load.manager, load.held, load.window, load.is_open, 0, int(1000 * load.idle_s), self._inside.core.workers,
-            self._inside.block, self._inside.host, os.getpid(), python_version(), __version__,
+            self._inside.block, self._inside.host, os.getpid(), launch.python_version(), __version__,
         ).line()  # fmt: skip
 
     # -- the end
@@ -423,47 +440,7 @@ def _remove(path: str) -> None:
         return  # as above
 
 
-class _Words:
-    """Where our last words go: to the client's stderr, and to a file for the client's error.
-
-    At first that file is our stderr: an interpreter that cannot start us says why, and so does libzmq when it ends
-    the process because it got no thread.
-    """
-
-    def __init__(self, file: int, stderr: int) -> None:
-        self._file, self._stderr = file, stderr
-        self._is_taken = False
-        os.set_inheritable(file, False)
-        sys.excepthook = self._keep
-
-    def take_stderr(self) -> None:
-        """Have the client's stderr as ours."""
-        if self._is_taken:
-            return
-        self._is_taken = True
-        said = os.pread(self._file, os.fstat(self._file).st_size, 0)
-        os.ftruncate(self._file, 0)
-        os.dup2(self._stderr if self._stderr >= 0 else os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC), 2)
-        if self._stderr >= 0:
-            os.close(self._stderr)
-        try:
-            while said:  # such as `python -v` says
-                said = said[os.write(2, said) :]
-        except OSError:
-            return  # nobody reads it
-
-    def close(self) -> None:
-        """They are another process's."""
-        sys.excepthook = sys.__excepthook__
-        os.close(self._file)
-
-    def _keep(self, kind: type[BaseException], problem: BaseException, trace: Any) -> None:
-        self.take_stderr()
-        os.pwrite(self._file, f"{kind.__name__}: {shortage.describe(problem)}".encode(errors="replace"), 0)
-        sys.__excepthook__(kind, problem, trace)
-
-
-def _be_fork_server(words: _Words, sock: socket.socket, parent: int) -> None:
+def _be_fork_server(words: Words, sock: socket.socket, parent: int) -> None:
     """In a fork of this process, which halves the time until there are workers."""
     words.close()
     title.be_called_fork_server()
@@ -474,7 +451,7 @@ def _be_fork_server(words: _Words, sock: socket.socket, parent: int) -> None:
 
 def main() -> None:
     """Program: `interchange FD CLIENT_PID inside|apart WORDS STDERR`."""
-    words = _Words(int(sys.argv[4]), int(sys.argv[5]))
+    words = Words(int(sys.argv[4]), int(sys.argv[5]))
     is_inside = sys.argv[3] == INSIDE
     if is_inside:
         words.take_stderr()  # the fork server has the same

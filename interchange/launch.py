@@ -127,8 +127,20 @@ def _has_directory() -> bool:
     return True
 
 
-def spawn_helper(module: str, arguments: list[object], descriptors: list[int], stderr: int = 2) -> int:
+def inside_of(around: list[str] | None, command: list[str]) -> list[str]:
+    """The command in the place of the word `{command}` among others."""
+    if not around:
+        return command
+    place = around.index("{command}")
+    return [*around[:place], *command, *around[place + 1 :]]
+
+
+def spawn_helper(
+    module: str, arguments: list[object], descriptors: list[int], stderr: int = 2, around: list[str] | None = None
+) -> int:
     """Start one; it inherits the descriptors under the same numbers, all above 2. Returns its process id.
+
+    around: the words of a command that is to start it, and be replaced by it; see `inside_of`.
 
     It has no standard input, which is the program's; and nothing blocked: who blocks all signals waits for them in a
     thread of his own, where a helper has none.
@@ -136,12 +148,13 @@ def spawn_helper(module: str, arguments: list[object], descriptors: list[int], s
     Raises:
         OSError: the interpreter can't be started.
     """
-    command = helper_command(module, arguments)
+    command = inside_of(around, helper_command(module, arguments))
     for fd in descriptors:
         os.set_inheritable(fd, True)
     try:
         actions = standard_streams.for_helper(stderr)
-        return os.posix_spawn(command[0], command, os.environ, file_actions=actions, setsigmask=[])
+        start = os.posix_spawnp if around else os.posix_spawn  # only what the user names is looked for on PATH
+        return start(command[0], command, os.environ, file_actions=actions, setsigmask=[])
     finally:
         for fd in descriptors:
             os.set_inheritable(fd, False)
@@ -235,3 +248,8 @@ def signal_name(number: int) -> str:
 def describe_status(status: int) -> str:
     """"exit code 3", or "SIGSEGV"."""
     return signal_name(-status) if status < 0 else f"exit code {status}"
+
+
+def python_version() -> str:
+    """What must agree between client and workers: major.minor."""
+    return f"{sys.version_info.major}.{sys.version_info.minor}"

@@ -13,7 +13,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import sys
 from collections.abc import Callable
 from time import monotonic, monotonic_ns
 
@@ -22,6 +21,7 @@ from parsl_pool.interchange import columns, launch, shortage, stream, wire
 from parsl_pool.interchange import manager_core as core
 from parsl_pool.interchange.fork_server_handle import ForkServerHandle
 from parsl_pool.interchange.kills import Kills
+from parsl_pool.interchange.layout import arrange
 from parsl_pool.interchange.lending import Lending
 from parsl_pool.interchange.loop import Loop
 from parsl_pool.interchange.node_facts import aside_of
@@ -39,9 +39,11 @@ from parsl_pool.interchange.page import (
 )
 from parsl_pool.interchange.post_mortem import OomCounter, facts_of, lost_result
 from parsl_pool.interchange.rubbish import check, may_have_memory
+from parsl_pool.interchange.shelf import Shelf
 from parsl_pool.interchange.stderr_pipe import StderrPipe
 from parsl_pool.interchange.stopped import await_ends
 from parsl_pool.interchange.task_messages import TaskMessage, TaskMessages
+from parsl_pool.interchange.wanted import wanted_of
 from parsl_pool.interchange.worker_handle import WorkerHandle, new_worker
 
 Upward = wire.Record | columns.Results | columns.Tasks | TaskMessage
@@ -68,19 +70,23 @@ class Manager:
         keep: Callable[[str, bytes], None],
         fork_server: launch.Helper | None = None,
     ) -> None:
+        """Raises UnfitNode if it can't have a single worker; then nothing has been made."""
         self.name = name
         self.host, self.block = socket.gethostname(), settings.block
+        self._node = node = arrange(wanted_of(settings), os.environ)
+        settings = settings._replace(workers=len(node.places))
         self.core = core.ManagerCore(
-            settings.workers, settings.max_tasks_per_child, eager=bool(settings.eager), aside=aside_of(settings)
-        )
+            settings.workers, settings.max_tasks_per_child, eager=bool(settings.eager),
+            aside=aside_of(settings, settings.workers if node.has_accelerators else 0),
+            prefetch=settings.prefetch if settings.prefetch >= 0 else None, exclusive=node.has_accelerators,
+        )  # fmt: skip
         self._loop, self._settings = loop, settings
         self._report, self._on_stopped = report, on_stopped
         self._keep = keep  # what a process wrote to stderr
         self.on_drained: Callable[[], None] = lambda: None
         self.ending_s = 0.0  # how long what ended a worker may take to reach us too: then the job ends, not a task
         self._workers: dict[int, WorkerHandle] = {}
-        self._functions: dict[int, bytes] = {}
-        self._wanted: dict[int, list[int]] = {}  # function that has not come -> workers that wait for it
+        self._shelf = Shelf(self._workers, self._put)
         self._dirty: dict[int, WorkerHandle] = {}  # something is to be flushed
         self._ticking = False
         self._stopping = False
@@ -100,6 +106,8 @@ class Manager:
 
     def begin(self) -> None:
         """Start the workers."""
+        for note in self._node.notes:
+            self._warn(note)
         self._perform(self.core.begin(monotonic_ns()))
 
     # -- from the broker
@@ -110,24 +118,12 @@ class Manager:
 
     def function(self, record: wire.Function) -> None:
         """Here is a function that tasks will name."""
-        self._functions[record.number] = record.data
-        for worker in self._wanted.pop(record.number, ()):
-            if worker in self._workers:
-                self._send_function(self._workers[worker], record)
-
-    def _send_function(self, worker: WorkerHandle, record: wire.Function) -> None:
-        worker.functions.add(record.number)
-        self._put(worker, wire.frame(record))
+        self._shelf.add(record)
 
     def forget(self, numbers: list[int]) -> None:
         """These functions will not be named again."""
-        for number in numbers:
-            self._functions.pop(number, None)
         self.core.forget(numbers)
-        frame = wire.frame(wire.Forget(numbers))
-        for worker in self._workers.values():
-            worker.functions.difference_update(numbers)
-            self._put(worker, frame)
+        self._shelf.forget(numbers)
 
     def drain(self) -> None:
         """Give back what no worker has begun, and take nothing more; call `on_drained` when the rest is done."""
@@ -171,7 +167,7 @@ class Manager:
             if type(effect) is core.Send:
                 self._send_tasks(effect)
             elif type(effect) is core.SetWindow:
-                self._report(wire.Window(effect.tasks, effect.lent))
+                self._report(wire.Window(effect.tasks, effect.lent, effect.least))
             elif type(effect) is core.Start:
                 self._start_worker(effect.worker)
             elif type(effect) is core.TakeBack:
@@ -244,7 +240,8 @@ class Manager:
             return
         self._workers[number] = worker
         self._loop.add_reader(worker.stream.fileno(), lambda: self._from_worker(worker))
-        self._fork_server.start(number, its)
+        place = self._node.places[self.core.seats[number].rank]
+        self._fork_server.start(number, place.cores, place.variables, its)
         self._overdue.watch_needed()
 
     def _refused(self, number: int, reason: str) -> None:
@@ -373,11 +370,7 @@ class Manager:
         elif isinstance(record, wire.FromTask):
             self.messages.from_task(worker, record, descriptors)
         elif isinstance(record, wire.Need):
-            data = self._functions.get(record.number)
-            if data is not None:
-                self._send_function(worker, wire.Function(record.number, data))
-            else:
-                self._wanted.setdefault(record.number, []).append(worker.number)
+            self._shelf.give(worker, record.number)
         elif isinstance(record, wire.Waiting):
             self._lending.waits(worker.number, bool(record.waiting))
         elif isinstance(record, wire.Up):
@@ -493,8 +486,3 @@ class Manager:
             self._loop.remove(fd)
         self._read_page(worker, 0, idle=False)
         worker.stderr.drain()
-
-
-def python_version() -> str:
-    """What must agree between client and workers: major.minor."""
-    return f"{sys.version_info.major}.{sys.version_info.minor}"

@@ -25,6 +25,7 @@ from parsl_pool.interchange.manager_effects import SetWindow as SetWindow
 from parsl_pool.interchange.manager_effects import Start as Start
 from parsl_pool.interchange.manager_effects import TakeBack as TakeBack
 from parsl_pool.interchange.packing import Has
+from parsl_pool.interchange.places import at_work, crowds, open_places, take_idle
 from parsl_pool.interchange.seat import Seat, SeatState
 from parsl_pool.interchange.set_aside import SetAside
 from parsl_pool.interchange.wire import SKIPPED
@@ -51,7 +52,7 @@ class ManagerCore(Holdings):
 
     def __init__(
         self, workers: int, max_tasks_per_child: int = 0, *, eager: bool = True, start_failures: int = 3,
-        aside: SetAside | None = None,
+        aside: SetAside | None = None, prefetch: int | None = None, exclusive: bool = False,
     ) -> None:  # fmt: skip
         super().__init__(aside or SetAside(Has(workers, workers, 0, 0, 0, 0, 0)))
         self.workers = workers
@@ -59,11 +60,14 @@ class ManagerCore(Holdings):
         self.eager = eager  # all workers at once, rather than each when there is a task for it
         self.max_tasks = max_tasks_per_child
         self.start_failures = start_failures
+        self.prefetch = prefetch  # tasks beyond those that are run; None: for short ones only, as many as is good
+        self.exclusive = exclusive  # no two workers may be at work in one place: it has an accelerator
         self.idle: dict[int, Seat] = {}  # ready, and holding nothing
         self.estimates: dict[int, int] = {}  # function -> nanoseconds that a call takes
         self._work: dict[int, tuple[int, int]] = {}  # function -> nanoseconds and tasks that it is the mean of
         self._recent = 0  # the function that was last heard of
-        self.window = self._depth = workers
+        self.window = self._depth = workers + (prefetch or 0)
+        self.least = self._least()  # of the window are to be free before we are sent more
         self.waiting = 0  # seats that wait: the window is larger by what they hold
         self.most_extra = max(EXTRA_LEAST, 2 * workers)  # workers in the places of those that wait
         self._sent = 0  # what all seats had been sent when that was last asked
@@ -77,7 +81,7 @@ class ManagerCore(Holdings):
 
     def begin(self, now: int) -> list[Effect]:
         """The manager starts: so do its workers."""
-        return [*self._fill(now), SetWindow(self.window, 0)]
+        return [*self._fill(now), SetWindow(self.window, 0, self.least)]
 
     def fill(self, now: int) -> list[Effect]:
         """Start the workers that are missing, after the system would not let us for a moment."""
@@ -94,11 +98,12 @@ class ManagerCore(Holdings):
             alive += seat.state is not SeatState.LEAVING
             starting += seat.state is SeatState.STARTING
         missing = self.workers - alive
-        wanted = min(missing + min(self.waiting, self.most_extra), self.queued - starting)
+        room = self.most_extra if self.exclusive else min(self.waiting, self.most_extra)
+        wanted = min(missing + room, self.queued - starting)
         if self.eager:
             wanted = max(wanted, missing)
-        for _ in range(wanted):
-            seat = Seat(self._next, now)
+        for _, rank in zip(range(wanted), open_places(self.seats.values(), self.workers, exclusive=self.exclusive)):
+            seat = Seat(self._next, now, rank)
             self.seats[seat.number] = seat
             self._next += 1
             effects.append(Start(seat.number))
@@ -175,11 +180,13 @@ class ManagerCore(Holdings):
         alive = sum(seat.state is not SeatState.LEAVING for seat in self.seats.values())
         extra = alive - self.workers - min(self.waiting, self.most_extra)
         effects: list[Effect] = []
+        shared = crowds(self.seats.values())
         for number, seat in list(self.idle.items()):
             if extra <= 0:
                 break
-            if now - seat.progress >= EXTRA_IDLE_NS:
+            if now - seat.progress >= EXTRA_IDLE_NS and shared[seat.rank] > 1:  # no place is to be without one
                 extra -= 1
+                shared[seat.rank] -= 1
                 seat.state = SeatState.LEAVING
                 del self.idle[number]
                 effects.append(Retire(number))
@@ -221,7 +228,7 @@ class ManagerCore(Holdings):
         self.queued = 0
         if self.window:
             self.window = 0
-            effects.append(SetWindow(0, 0))
+            effects.append(SetWindow(0, 0, 1))
         if not any(seat.held for seat in self.seats.values()):
             effects.append(Drained())
         return effects
@@ -323,7 +330,7 @@ class ManagerCore(Holdings):
         expected = self._expected(tasks)
         if not expected or expected >= BATCH_NS or tasks.descriptors or tasks.walltime_ms:
             return 1
-        return max(1, min(BATCH_MOST, BATCH_NS // expected, share))
+        return max(1, min(BATCH_MOST if self.prefetch is None else self.prefetch + 1, BATCH_NS // expected, share))
 
     def _dispatch(self, now: int) -> list[Effect]:
         if self.draining:
@@ -334,11 +341,13 @@ class ManagerCore(Holdings):
                 if not self._settle(effects, now):
                     break
                 continue
-            _number, seat = self.idle.popitem()
+            seat = take_idle(self.idle, self.seats.values(), exclusive=self.exclusive)
+            if seat is None:
+                break
             share = -(-self.queued // max(1, self.workers))
             effects.append(self._give(seat, self._batch(self.queue[0], share), now))
         if self.queue:
-            if self.max_tasks or self.waiting or len(self.seats) < self.workers:  # with max_tasks, some may be LEAVING
+            if self.max_tasks or self.waiting or self.exclusive or len(self.seats) < self.workers:  # some LEAVING
                 effects += self._fill(now)
             self._prefetch(effects, now)
         self._resize(effects)
@@ -347,11 +356,14 @@ class ManagerCore(Holdings):
     def _prefetch(self, effects: list[Effect], now: int) -> None:
         """Give busy workers the next batch before they ask, if it is short work that they are at."""
         expected = self._expected(self.queue[0])
-        if not expected or expected >= BATCH_NS:
+        if not expected or expected >= BATCH_NS or self.prefetch == 0:
             return
+        busy = at_work(self.seats.values()) if self.exclusive else {}
         for seat in self.seats.values():
             if not self.queue or self.queue[0].request is not None:
                 return
+            if busy.get(seat.rank, 0) > 1:
+                continue  # one of them is to be the last there for now
             if seat.state is not SeatState.READY or seat.taking_back or seat.waits or self.max_tasks:
                 continue
             if not seat.held:
@@ -381,10 +393,13 @@ class ManagerCore(Holdings):
     def _settle(self, effects: list[Effect], now: int) -> bool:
         """Give the first task, which asks for something, to a worker. False if there is no room: all wait then."""
         tasks = self.queue[0]
+        seat = take_idle(self.idle, self.seats.values(), exclusive=self.exclusive)
+        if seat is None:
+            return False
         places = self.aside.take(tasks, self.workers - self._at_work())
         if not places:
+            self.idle[seat.number] = seat
             return False
-        _number, seat = self.idle.popitem()
         seat.settled, seat.places = tasks.task_ids()[0], places
         effects.append(self._give(seat, 1, now))
         self._count_extra()
@@ -414,18 +429,25 @@ class ManagerCore(Holdings):
         return (Tasks.join(frames) if len(frames) > 1 else first), count
 
     def _resize(self, effects: list[Effect]) -> None:
-        """Ask for as much as keeps the workers busy for some milliseconds, and no more."""
+        """Ask for as much as keeps the workers busy for some milliseconds, and no more; or as we have been told."""
+        if self.prefetch is None:
+            self._set_depth()
+        lent = self.lent() if self.waiting else 0
+        window, least = self._depth + lent, self._least()
+        if (window, least) != (self.window, self.least):
+            self.window, self.least = window, least
+            effects.append(SetWindow(window, lent, least))
+
+    def _set_depth(self) -> None:
         expected = self._expected(self.queue[0]) if self.queue else self.estimates.get(self._recent, 0)
         depth = 1 if not expected else max(1, min(WINDOW_MOST, WINDOW_NS // expected))
         wanted = self.workers * (depth if depth > 4 else 1)
         if wanted >= 2 * self._depth or 2 * wanted <= self._depth:
             self._depth = wanted
-        # A third more than those that wait hold: the broker refills only when a quarter of the window is free.
-        lent = self.lent() if self.waiting else 0
-        window = self._depth + lent + -(-self.waiting // 3)
-        if window != self.window:
-            self.window = window
-            effects.append(SetWindow(window, lent))
+
+    def _least(self) -> int:
+        """How much of the window is to be free before more is sent: no worker is to be idle till then."""
+        return max(1, min(self._depth // 4, self._depth - self.workers + 1))
 
     # -- taking back
 

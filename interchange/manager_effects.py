@@ -53,10 +53,11 @@ class GiveUp(NamedTuple):
 
 
 class SetWindow(NamedTuple):
-    """Tell the broker how many tasks we want to hold."""
+    """Tell the broker how many tasks we want to hold, and that less than `least` more need not be sent."""
 
     tasks: int
     lent: int  # places of tasks that wait for others
+    least: int
 
 
 class GiveBack(NamedTuple):

@@ -12,21 +12,21 @@ import signal
 import socket
 import sys
 from time import monotonic
-from typing import Any
 
 from parsl_pool import portable
 from parsl_pool._version import __version__
 from parsl_pool.errors import BadMessage
-from parsl_pool.interchange import columns, curve, lent, no_way, race, shared_memory, wire
+from parsl_pool.interchange import columns, curve, launch, lent, no_way, race, shared_memory, wire
 from parsl_pool.interchange.inline import inline_message, inline_results, inline_tasks
 from parsl_pool.interchange.log_file import ProcessLog, make_private
 from parsl_pool.interchange.loop import Loop
-from parsl_pool.interchange.manager import Manager, Upward, python_version
+from parsl_pool.interchange.manager import Manager, Upward
 from parsl_pool.interchange.page import CLAIMS_NAME
 from parsl_pool.interchange.parent_death import end_with_parent
 from parsl_pool.interchange.rubbish import Rubbish, check
 from parsl_pool.interchange.task_messages import TaskMessage
 from parsl_pool.interchange.uplink import Uplink
+from parsl_pool.interchange.wanted import UnfitNode
 
 _BEAT_S = 5.0
 _ENDING_S = 0.3  # between the first and the last process of a job that a scheduler signals
@@ -53,6 +53,7 @@ class ManagerProgram:
         self._address = self._ticket.address  # that leads to the interchange
         self._draining = ""  # why
         self._is_empty = self._is_released = False  # no task is here; none is on its way to us
+        self.exit_code = 0
         self._log = ProcessLog(f"manager-{self.name}")
         self._link = Uplink(loop, self.name, self)
         self._beat()
@@ -82,14 +83,14 @@ class ManagerProgram:
         self._link.send(
             wire.Register(
                 wire.PROTOCOL, self.name, socket.gethostname(), os.getpid(),
-                manager.core.workers if manager is not None else 0, python_version(), __version__, self._block,
+                manager.core.workers if manager is not None else 0, launch.python_version(), __version__, self._block,
                 self._claims >= 0, [*kept, *manager.core.held_tasks()] if manager is not None else [],
                 manager.core.aside.node(elapsed_ms) if manager is not None else [],
                 manager.core.settled_tasks() if manager is not None else [],
             )
         )  # fmt: skip
         if manager is not None:
-            self._link.send(wire.Window(manager.core.window, manager.core.lent()))
+            self._link.send(wire.Window(manager.core.window, manager.core.lent(), manager.core.least))
         if self._draining:
             self._link.send(wire.Draining(self.name, self._draining))
 
@@ -191,23 +192,34 @@ class ManagerProgram:
         if settings.worker_log_dir and settings.worker_log_dir != settings.log_dir:
             make_private(settings.worker_log_dir)
         self._log.open(settings.worker_log_dir, self._warn_soon)
-        values: dict[str, Any] = dict(zip(wire.Settings.__annotations__, settings))
-        settings = wire.Settings(**{**values, "manager": self.name, "block": self._block})
-        where = self._address
-        self._log.write(f"begun in block {self._block!r}, {settings.workers} workers, interchange at {where}")
+        settings = settings._replace(manager=self.name, block=self._block)
         self._claims = self._open_claims(settings)
         descriptors = [self._claims] if self._claims >= 0 else []
         if descriptors:
             descriptors += [_open_of(settings.client_pid, fd) for fd in settings.descriptors]
-        self._manager = Manager(
-            self._loop, self.name, settings, descriptors, self._report, self._stopped, self._log.keep
-        )
+        try:
+            self._manager = Manager(
+                self._loop, self.name, settings, descriptors, self._report, self._stopped, self._log.keep
+            )
+        except UnfitNode as problem:
+            self._unfit(str(problem))
+            return
         self._manager.on_drained = self._emptied
         self._manager.ending_s = _ENDING_S
+        workers, where = self._manager.core.workers, self._address
+        self._log.write(f"begun in block {self._block!r}, {workers} workers, interchange at {where}")
         if settings.drain_ms:
             self._drain_at(self._manager, settings.drain_ms / 1000)
         self.greet([])  # now with what we know
         self._manager.begin()
+
+    def _unfit(self, reason: str) -> None:
+        """No worker can run here. The client is told, and whoever reads the job's output."""
+        self._log.write(reason, 40)
+        print(f"parsl_pool manager {self.name}: this node can't be used: {reason}", file=sys.stderr, flush=True)
+        self._link.send(wire.Unfit(socket.gethostname(), self._block, reason))
+        self.exit_code = 3
+        self.stop(True)
 
     def _open_claims(self, settings: wire.Settings) -> int:
         """The client's claims table, if it is on this host: there its descriptors have names, or it has one itself."""
@@ -333,7 +345,7 @@ def main() -> None:
         loop.on_signal(signal.SIGINT, program.interrupted)
     loop.run()
     sys.stdout.flush()
-    os._exit(0)
+    os._exit(program.exit_code)
 
 
 if __name__ == "__main__":

@@ -192,6 +192,8 @@ class ManagersDoor:
             if message.manager != name or not name.isprintable():
                 raise BadMessage("a Register with the name of another")
             self._register(name, connection, message)
+        elif isinstance(message, wire.Unfit):
+            self._receive(name, message)  # it never becomes one of ours
         elif peer is None:
             self._answer(connection.identity, wire.WhoAreYou(0))
         elif isinstance(message, wire.Ping):

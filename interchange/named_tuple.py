@@ -31,6 +31,9 @@ else:
                 raise TypeError(f"{cls.__name__} takes {', '.join(cls._fields)}; got {values} and {named}")
             return tuple.__new__(cls, values)
 
+        def _replace(self, **changes):
+            return type(self)(*[changes.pop(name, value) for name, value in zip(self._fields, self)], **changes)
+
         def __getnewargs__(self):
             return tuple(self)
 

@@ -10,10 +10,10 @@ from parsl_pool.interchange.set_aside import SetAside
 from parsl_pool.interchange.wire import Settings
 
 
-def aside_of(settings: Settings) -> SetAside:
+def aside_of(settings: Settings, gpus: int = 0) -> SetAside:
     """What a manager here can set aside for tasks that ask for something. Raises NoNodes."""
     if not settings.mpi_launcher:
-        return SetAside(facts(settings.workers, lasts_ms=settings.lasts_ms))
+        return SetAside(facts(settings.workers, gpus, lasts_ms=settings.lasts_ms))
     from parsl_pool.interchange import mpi  # only where it is asked for
 
     nodes = mpi.nodes_of_job(os.environ)

@@ -123,7 +123,7 @@ class Line:
 class Seat:
     """A manager, as the broker sees it."""
 
-    __slots__ = ("functions", "held", "idle_since", "name", "open", "queued", "rank", "room", "told", "window")
+    __slots__ = ("functions", "held", "idle_since", "least", "name", "open", "queued", "rank", "room", "told", "window")
 
     def __init__(self, name: str, room: Room, now: float) -> None:
         self.name = name
@@ -131,6 +131,7 @@ class Seat:
         self.idle_since = now  # means something while nothing is held
         self.rank = 0  # those with a lower one are given tasks first
         self.told = self.window = 0  # as it has said, and without the places that tasks take beyond one each
+        self.least = 1  # it is sent more when so many of these are free
         self.held: set[int] = set()
         self.functions: set[int] = set()
         self.open = True  # takes tasks

@@ -56,13 +56,16 @@ def check(record: wire.Record) -> None:
         )
     elif isinstance(record, wire.Register):
         good = record.workers >= 0 and _is_pid(record.pid) and _is_line(record) and _has_amounts(record)
+    elif isinstance(record, wire.Unfit):
+        good = (record.host + record.block).isprintable()
     elif isinstance(record, wire.WorkerUp):
         good = record.worker >= 0 and _is_pid(record.pid)  # the client may signal it
     elif isinstance(record, wire.Notice):
         good = 0 < record.level <= 50
     elif isinstance(record, wire.Settings):
         good = (
-            record.workers > 0
+            min(record.workers, record.cores_per_worker, record.memory_per_worker) >= 0
+            and min(record.accelerator_count, record.prefetch) >= -1
             and min(record.max_tasks_per_child, record.drain_ms) >= 0
             and record.start_method in _START_METHODS
             and min(record.heartbeat_ms, record.threshold_ms) > 0

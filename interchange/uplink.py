@@ -30,7 +30,7 @@ _LINGER_MS = 1000
 _LARGE = 1 << 26  # bytes of results that travel together: a message has a limit
 
 # What says how things are now. All else is kept.
-_PASSING = {wire.KIND[cls] for cls in (wire.Register, wire.Ping, wire.Pong, wire.Window, wire.Stop)}
+_PASSING = {wire.KIND[cls] for cls in (wire.Register, wire.Ping, wire.Pong, wire.Window, wire.Stop, wire.Unfit)}
 
 
 def _nothing() -> None:

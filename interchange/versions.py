@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from parsl_pool._version import __version__
 from parsl_pool.interchange import wire
-from parsl_pool.interchange.manager import python_version
+from parsl_pool.interchange.launch import python_version
 
 _WHY = {
     "Python": "functions that are sent by value need the same Python",

@@ -73,7 +73,7 @@ class Hello(NamedTuple):
 class Settings(NamedTuple):
     """What a manager needs to know to run workers. Client to interchange to managers."""
 
-    workers: int
+    workers: int  # at most; 0: as many as its node is good for (node.py)
     start_method: str
     initializer: bytes
     max_tasks_per_child: int  # 0: no limit
@@ -98,6 +98,12 @@ class Settings(NamedTuple):
     lasts_ms: int  # how long its node is there; 0: nobody knows
     managers_most: int  # so many managers there can be at once; 0: nobody knows
     mpi_launcher: str  # managers give the nodes of their block to MPI programs, which this starts; "": they don't
+    cores_per_worker: int  # billionths of a core that each worker is to have; 0: any number
+    memory_per_worker: int  # bytes; 0: any
+    accelerators: list[str]  # each worker gets one of these
+    accelerator_count: int  # instead of names: so many; -1: those that the manager finds
+    affinity: str  # how cores are given to workers (affinity.py)
+    prefetch: int  # tasks beyond those that workers are at; -1: as many as is good for short ones
 
 
 class Ready(NamedTuple):
@@ -187,11 +193,23 @@ class Taken(NamedTuple):
     messages: int
 
 
+class Unfit(NamedTuple):
+    """Manager to interchange, instead of a second Register: no worker can run on this node. Then it ends."""
+
+    host: str
+    block: str
+    reason: str
+
+
 class Window(NamedTuple):
-    """Manager to broker: hold up to so many of my tasks' results outstanding. The credit of flow control."""
+    """Manager to broker: hold up to so many of my tasks' results outstanding. The credit of flow control.
+
+    Small tasks come in handfuls: nothing more is to be sent before `least` of them are free.
+    """
 
     tasks: int
     lent: int  # places of tasks there that wait for others
+    least: int
 
 
 class Hold(NamedTuple):
@@ -346,6 +364,8 @@ class Spawn(NamedTuple):
     """Manager to fork server: start a worker. Beside it travel its socket, its page and its stderr."""
 
     worker: int
+    cores: list[int]  # those that it may use; none: all that the manager may
+    variables: list[str]  # of its environment, beyond what all workers have: NAME=value
 
 
 class Spawned(NamedTuple):
@@ -412,14 +432,14 @@ Record = (
     | Refused | WhoAreYou | Taken | Window | WorkerUp | WorkerGone | ManagerUp | ManagerGone | TasksLost
     | Broken | Notice | Ask | State | ForTask | FromTask | Facts | Dropped | Spawn | Spawned | Exited | Up | Flush
     | Need | InitializerFailed | Bulk | Waiting | Hold | Drain | Draining
-    | ManagerRefused
+    | ManagerRefused | Unfit
 )
 
 _IN_ORDER = (
     Hello, Settings, Ready, Function, Forget, Kill, KillWorkers, Stop, Ping, Pong, Register, Refused, WhoAreYou, Window,
     WorkerUp, WorkerGone, ManagerUp, ManagerGone, Broken, Notice, Ask, State, Facts, Taken, Dropped, TasksLost, ForTask,
     FromTask, Spawn, Spawned, Exited, Up, Flush, Need, InitializerFailed, Bulk, Waiting, Hold, Drain, Draining,
-    ManagerRefused,
+    ManagerRefused, Unfit,
 )  # fmt: skip
 
 RECORDS: dict[int, type[Any]] = dict(enumerate(_IN_ORDER, 16))

@@ -436,7 +436,6 @@ def main(worker: int, sock: socket.socket, page_fd: int, stacks_fd: int, setup: 
     # A handler, not SIG_IGN: what a task starts must not inherit that Ctrl-C is ignored.
     signal.signal(signal.SIGINT, lambda signum, frame: None)
     faulthandler.enable(stacks_fd, all_threads=True)
-    os.environ["PARSL_WORKER_RANK"] = str(worker)
     try:
         _initialize(setup, Connection(sock))
         here = kind(sock, page_fd, setup, worker)

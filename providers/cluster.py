@@ -313,11 +313,16 @@ class ClusterProvider(ExecutionProvider):
         return script_text(
             shell=_SHELL,
             job_name=job.name,
-            worker_init=redirect + self.worker_init,
+            worker_init=redirect + self._exports() + self.worker_init,
             body=launched(self.launcher, command, tasks_per_node, self.nodes_per_block),
             directives="".join(f"{line}\n" for line in lines),
             exit_file=exit_file,
         )
+
+    def _exports(self) -> str:
+        """Tells managers what was asked for: a node may show all that it has, though others use it, too."""
+        asked = {"PARSL_CORES": self.cores_per_node, "PARSL_MEMORY_GB": self.mem_per_node}
+        return "".join(f"export {name}={value:g}\n" for name, value in asked.items() if value)
 
     def _write(self, command: str, tasks_per_node: int, job_name: str) -> tuple[str, str]:
         """The job's name, and the path of its script on the scheduler's machine."""

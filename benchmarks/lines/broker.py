@@ -36,7 +36,7 @@ class Cluster:
         self.done = 0
         for name in self._held:
             self.broker.manager_registered(name, [])
-            self.broker.window_set(name, WINDOW)
+            self.broker.window_set(name, WINDOW, WINDOW // 4)
 
     def submit(self, count: int) -> None:
         """The client sends this many tasks."""

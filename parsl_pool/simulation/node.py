@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections import deque
 from collections.abc import Callable
@@ -13,8 +14,8 @@ from typing import Any
 from parsl_pool._version import __version__
 from parsl_pool.errors import BadMessage, UnsupportedFeatureError, shown
 from parsl_pool.interchange import columns, curve, envelope, lent, resumed, serialize, wire
+from parsl_pool.interchange.launch import python_version
 from parsl_pool.interchange.loop import Loop
-from parsl_pool.interchange.manager import python_version
 from parsl_pool.interchange.rubbish import check
 from parsl_pool.interchange.uplink import Uplink
 from parsl_pool.simulation import last
@@ -86,7 +87,8 @@ class SimulatedNode:
             )
         )  # fmt: skip
         if workers:
-            self._link.send(wire.Window(0 if self._draining else min(2 * workers, _MOST_WAITING), 0))
+            wanted = 0 if self._draining else min(2 * workers, _MOST_WAITING)
+            self._link.send(wire.Window(wanted, 0, max(1, workers // 2)))
         if self._draining:
             self._link.send(wire.Draining(self.name, self._draining))
 
@@ -97,7 +99,7 @@ class SimulatedNode:
         """What it holds it finishes, though a real one would give back some of it."""
         if not self._draining and not self._ended:
             self._draining = reason
-            self._link.send(wire.Window(0, 0))
+            self._link.send(wire.Window(0, 0, 1))
             self._link.send(wire.Draining(self.name, reason))
 
     def delivered(self) -> None:
@@ -145,6 +147,8 @@ class SimulatedNode:
             raise BadMessage(f"a {type(record).__name__}")
 
     def _begin(self, settings: wire.Settings) -> None:
+        if not settings.workers:  # real ones look at their node
+            settings = settings._replace(workers=os.cpu_count() or 1)
         self._settings = settings
         self._free = list(range(settings.workers))[::-1]
         if settings.drain_ms:

@@ -221,6 +221,16 @@ TABLE: dict[tuple[type, str], dict[str, Wrong]] = {
     (HighThroughputExecutor, "__init__"): {
         "label": NAME,
         "max_workers_per_node": WORKERS,
+        "cores_per_worker": Wrong(NO_NUMBER, [0, -1, NAN, INF, HUGE, 1e-7]),
+        "mem_per_worker": GIGABYTES,
+        "available_accelerators": Wrong(
+            [1.5, None, True, abs, b"0", [5.5], [None], {"0": 1}], [-1, HUGE, "cuda", "", "0,1", [""], ["a\0b"], [-1]]
+        ),
+        "cpu_affinity": Wrong([5, None, ["block"], True], ["", "Block", "list", "list:", "list:3-1", "list:0:"]),
+        "prefetch_capacity": Wrong(NO_INTEGER, [-1, HUGE]),
+        "launch_cmd": Wrong(NO_TEXT, ["", "run", "{x} {command}", "{command", "a\0{command}"]),
+        "interchange_launch_cmd": Wrong([5, "nice {command}", abs, [5]], [[], ["nice"], ["{command}", "{command}"]]),
+        "poll_period": SECONDS,
         "start_method": Wrong([5, None, [], b"fork"], ["", "Fork", "thread"]),
         "initializer": Wrong(NO_CALLABLE, []),
         "initargs": INITARGS,

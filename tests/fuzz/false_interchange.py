@@ -66,7 +66,8 @@ def settings(**changes: Any) -> wire.Settings:
         eager=0, descriptors=[], authkey=b"", log_dir="", worker_log_dir="", worker_debug=0,
         client_host=socket.gethostname(), client_pid=os.getpid(),
         claims_fd=-1, heartbeat_ms=60_000, threshold_ms=600_000, manager="", block="",
-        label="label", run_id="run", drain_ms=0, lasts_ms=0, managers_most=0, mpi_launcher="",
+        label="label", run_id="run", drain_ms=0, lasts_ms=0, managers_most=0, mpi_launcher="", cores_per_worker=0,
+        memory_per_worker=0, accelerators=[], accelerator_count=0, affinity="none", prefetch=-1,
     )  # fmt: skip
     return wire.Settings(**{**good, **changes})
 

@@ -55,7 +55,7 @@ def but_windows(effects: list[Effect]) -> list[Effect]:
 
 
 def test_it_begins_with_its_workers_and_asks_for_as_many_tasks() -> None:
-    assert ManagerCore(2).begin(0) == [Start(0), Start(1), SetWindow(2, 0)]
+    assert ManagerCore(2).begin(0) == [Start(0), Start(1), SetWindow(2, 0, 1)]
 
 
 def test_a_worker_gets_nothing_before_it_is_ready() -> None:
@@ -209,10 +209,11 @@ def test_the_window_grows_with_short_tasks_and_shrinks_with_long_ones() -> None:
     manager = running(2)
     manager.tasks_arrived(tasks([1]), 0)
     (number,) = [number for number, seat in manager.seats.items() if seat.held]
-    assert SetWindow(2 * (core.WINDOW_NS // SHORT_NS), 0) in manager.finished(number, [(1, OK)], SHORT_NS, True, 1)
+    deep = 2 * (core.WINDOW_NS // SHORT_NS)
+    assert SetWindow(deep, 0, deep // 4) in manager.finished(number, [(1, OK)], SHORT_NS, True, 1)
     manager.tasks_arrived(tasks([2]), 2)
     (number,) = [number for number, seat in manager.seats.items() if seat.held]
-    assert SetWindow(2, 0) in manager.finished(number, [(2, OK)], 100 * core.BATCH_NS, True, 3)
+    assert SetWindow(2, 0, 1) in manager.finished(number, [(2, OK)], 100 * core.BATCH_NS, True, 3)
 
 
 def test_nothing_starts_after_stop() -> None:

@@ -84,7 +84,7 @@ def test_a_manager_that_is_late_is_told_of_on_the_log(
 
 # Put before all else on the way of a manager: it takes itself for another one.
 OTHER = """
-from parsl_pool.interchange import manager, wire
+from parsl_pool.interchange import launch, manager, wire
 {0}
 """
 
@@ -92,7 +92,7 @@ from parsl_pool.interchange import manager, wire
 @pytest.mark.parametrize(
     "other, says",
     [
-        ("manager.python_version = lambda: '3.4'", "it runs Python 3.4, the client runs"),
+        ("launch.python_version = lambda: '3.4'", "it runs Python 3.4, the client runs"),
         ("wire.PROTOCOL += 1", "install the same parsl_pool on both sides"),
     ],
     ids=["Python", "protocol"],

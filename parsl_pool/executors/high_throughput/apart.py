@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -14,11 +13,12 @@ from parsl_pool.executors.high_throughput import arrangement
 from parsl_pool.executors.high_throughput.arrangement import Wishes
 from parsl_pool.executors.high_throughput.by_hand import ByHand
 from parsl_pool.executors.high_throughput.courier import Courier
+from parsl_pool.executors.high_throughput.launch_command import ManagerCommand
 from parsl_pool.executors.high_throughput.meeting_place import MeetingPlace
 from parsl_pool.executors.high_throughput.site import ExecutorSite
 from parsl_pool.executors.high_throughput.tunnel import Tunnel
 from parsl_pool.executors.high_throughput.where import TUNNEL
-from parsl_pool.interchange import launch, wire
+from parsl_pool.interchange import wire
 from parsl_pool.interchange.page import CLAIMS_NAME
 from parsl_pool.loggers import careful_logger
 from parsl_pool.run_directory import RunDirectory
@@ -31,7 +31,10 @@ log = careful_logger("parsl_pool.interchange")
 class Apart:
     """The distributed side of one executor. Its methods are called by the I/O thread, in the order of a life."""
 
-    def __init__(self, executor: Any, provider: Any, directory: RunDirectory, wishes: Wishes, rules: Rules) -> None:
+    def __init__(
+        self, executor: Any, provider: Any, directory: RunDirectory, wishes: Wishes, rules: Rules,
+        command: ManagerCommand,
+    ) -> None:  # fmt: skip
         """Raises OSError."""
         from parsl_pool.interchange import curve  # zmq only where it is needed
 
@@ -46,6 +49,7 @@ class Apart:
         self._provider = provider
         self._patience_s = wishes.where.patience_s
         self.by_hand = ByHand(executor.label, is_wanted=not provider.limits.max_blocks)
+        self._command, self._address = command, ""
         site = ExecutorSite(executor, self.manager_command)
         self.keeper = JobStatusPoller(executor.label, provider, site, rules, directory.path)
         self._courier = self._make_courier(executor.label, wishes, site.give_up)
@@ -85,6 +89,7 @@ class Apart:
     def interchange_ready(self, address: str) -> None:
         """Managers can connect now."""
         self._place.settled(address)
+        self._address = address
         if self._courier is not None:
             self._courier.deliver(self._place.port, self._place.addresses())
             return
@@ -107,9 +112,8 @@ class Apart:
 
     def manager_command(self, block: str) -> str:
         """The shell command of a block's manager."""
-        command = launch.helper_command if self._provider.sees_our_files else launch.command_elsewhere
         path = self._ticket if self._courier is None else self._courier.path
-        return shlex.join(command("manager_program", [path, block]))
+        return self._command.text(path, block, self._address, self._provider.sees_our_files)
 
     def close(self) -> None:
         """End the blocks."""

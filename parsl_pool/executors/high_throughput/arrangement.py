@@ -45,8 +45,8 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
-def worker_count(per_node: int | None, old: int | None) -> int:
-    """How many workers a manager has. old: what was said by the option's old name. Raises ConfigurationError."""
+def most_workers(per_node: int | None, old: int | None) -> int | None:
+    """How many workers a manager may have. old: what was said by the option's old name. Raises ConfigurationError."""
     per_node = checks.optional(checks.workers)("max_workers_per_node", per_node)
     old = checks.optional(checks.workers)("max_workers", old)
     if old is not None:
@@ -55,7 +55,7 @@ def worker_count(per_node: int | None, old: int | None) -> int:
         import warnings  # rarely needed
 
         warnings.warn("max_workers is now max_workers_per_node", DeprecationWarning, stacklevel=3)
-    return per_node or old or available_cores()
+    return per_node or old
 
 
 def checked_heart(period: float, threshold: float) -> tuple[float, float]:
@@ -79,11 +79,13 @@ def checked_provider(provider: Any) -> Any:
     return checks.instance_of(ExecutionProvider, "an ExecutionProvider, or None")("provider", provider)  # type: ignore[type-abstract]  # only asked about
 
 
-def is_inside(wanted: bool | None, provider: Any, drains: bool = False) -> bool:
+def is_inside(wanted: bool | None, provider: Any, launch_cmd: str | None = None, drains: bool = False) -> bool:
     """Whether the manager is to be inside the interchange. Raises ConfigurationError if it can't be."""
     problem = _why_apart(provider) if provider is not None else ""
     if drains:
         problem = problem or "with a drain_period managers end, and others take their place"
+    if launch_cmd is not None:
+        problem = "launch_cmd says how managers apart are started"
     if wanted and problem:
         raise ConfigurationError(f"manager_inside=True can't be: {problem}")
     return not problem if wanted is None else wanted

@@ -13,7 +13,14 @@ from typing import Any
 from parsl_pool import checks, forked
 from parsl_pool.dataflow.failures import warn_of_unread
 from parsl_pool.dataflow.kernel import Kernel
-from parsl_pool.executors.high_throughput import arrangement, capacity, explanation, where
+from parsl_pool.executors.high_throughput import (
+    arrangement,
+    capacity,
+    explanation,
+    launch_command,
+    node_options,
+    where,
+)
 from parsl_pool.executors.high_throughput.arrangement import available_cores as available_cores
 from parsl_pool.executors.high_throughput.draining import drain_seconds
 from parsl_pool.executors.high_throughput.link import Link, Stage
@@ -35,7 +42,16 @@ class HighThroughputExecutor(Submission):
 
     Args:
         label: name of the executor.
-        max_workers_per_node, max_workers: worker processes on each node; the second is its old name.
+        max_workers_per_node, max_workers: worker processes on each node, at most; the second is its old name.
+        cores_per_worker: so many cores for each worker: a node has as many workers as that allows. Less than 1: more
+            workers than cores. None: 1, unless something else says how many workers there are to be.
+        mem_per_worker: the same with memory, in GB; None: it does not matter.
+        available_accelerators: names of each node's accelerators, or how many there are, or "auto": those that are
+            found. Each worker sees one of them.
+        cpu_affinity: how a node's cores are given to its workers: "none" (all to all), "block", "block-reverse",
+            "alternating", or "list:0-3:4-7" with a part for each worker.
+        prefetch_capacity: tasks that a node holds beyond those that its workers are at. None: as many as keep
+            workers busy if they are short, else none.
         start_method: "forkserver" (workers are forked from a clean process; "fork" means the same) or "spawn" (a
             fresh interpreter each).
         initializer, initargs: called in each worker before its first task.
@@ -57,6 +73,8 @@ class HighThroughputExecutor(Submission):
             before it ends and says what became of each.
         block_start_timeout: seconds that a block's job may run until its manager registers. Then it is replaced; after
             two such blocks in a row the pool is broken.
+        launch_cmd: a line of shell that starts a manager, in which "{command}" stands for ours.
+        interchange_launch_cmd: the words of a command that starts the interchange, one of which is "{command}".
         worker_debug: each worker keeps a log of its tasks, in `block-BLOCK/MANAGER/worker-NUMBER.log`.
         worker_logdir_root: where that, and logs of managers apart, are to be; None: in the run's directory.
         block_error_handler: what happens when blocks fail. True: after three in a row that are of no use, while no
@@ -71,6 +89,7 @@ class HighThroughputExecutor(Submission):
         drain_period: seconds after its start when a manager takes no more tasks, finishes what it has begun, and ends:
             a bit less than the job may run. "auto": a tenth of the provider's walltime before its end, at most ten
             minutes. None: never.
+        poll_period: taken for Parsl's sake; nothing here asks again and again.
         retries, lost_retries: for calls that don't say otherwise; None: what the pool says.
     """
 
@@ -79,6 +98,11 @@ class HighThroughputExecutor(Submission):
         label: str = "HighThroughputExecutor",
         *,
         max_workers_per_node: int | None = None,
+        cores_per_worker: float | None = None,
+        mem_per_worker: float | None = None,
+        available_accelerators: int | str | Iterable[int | str] = (),
+        cpu_affinity: str = "none",
+        prefetch_capacity: int | None = None,
         start_method: str = "forkserver",
         initializer: Callable[..., object] | None = None,
         initargs: tuple[Any, ...] = (),
@@ -96,25 +120,33 @@ class HighThroughputExecutor(Submission):
         block_error_handler: bool | Callable[..., Any] = True,
         max_node_hours: float | None = None,
         max_submissions_per_hour: int | None = None,
+        launch_cmd: str | None = None,
+        interchange_launch_cmd: Iterable[str] | None = None,
         worker_debug: bool = False,
         worker_logdir_root: str | os.PathLike[str] | None = None,
         run_dir: str | os.PathLike[str] | None = None,
         heartbeat_period: float = 5.0,
         heartbeat_threshold: float = 20.0,
         drain_period: float | str | None = None,
+        poll_period: float = 10,
         retries: int | None = None,
         lost_retries: int | None = None,
         max_workers: int | None = None,
     ) -> None:
         self.label = label = checks.name("label", label)
-        self.max_workers_per_node = arrangement.worker_count(max_workers_per_node, max_workers)
+        most = arrangement.most_workers(max_workers_per_node, max_workers)
+        wishes = node_options.wanted(
+            most, cores_per_worker, mem_per_worker, available_accelerators, cpu_affinity, prefetch_capacity
+        )
         self.start_method = checks.one_of(*_START_METHODS)("start_method", start_method)
         self.preload = checks.module_names("preload", preload)
         self._provider = arrangement.checked_provider(provider)
         self._place = RunPlace(checks.optional(checks.path)("run_dir", run_dir))
         wanted = checks.optional(checks.flag)("manager_inside", manager_inside)
         self._drain_s = drain_seconds(drain_period, self._provider)
-        self.manager_inside = arrangement.is_inside(wanted, provider, drains=bool(self._drain_s))
+        self._commands = launch_command.commands(launch_cmd, interchange_launch_cmd)
+        self.manager_inside = arrangement.is_inside(wanted, provider, self._commands.manager, bool(self._drain_s))
+        self._node, self.max_workers_per_node = node_options.expected(wishes, self._provider, self.manager_inside)
         self._wishes = arrangement.Wishes(
             where.checked_where(
                 address, worker_ports, worker_port_range, interchange_port_range, loopback_address,
@@ -132,6 +164,7 @@ class HighThroughputExecutor(Submission):
         self._max_tasks = checks.optional(checks.whole(above=0))("max_tasks_per_child", max_tasks_per_child) or 0
         heart = arrangement.checked_heart(heartbeat_period, heartbeat_threshold)
         self.heartbeat_period, self.heartbeat_threshold = heart
+        self.poll_period = checks.number(above=0, most=1e9, kind="a number of milliseconds")("poll_period", poll_period)
         self._eager = start_method == "fork"
         self._starting = threading.Lock()  # guards _dumped, _directory and _log until the link is open
         self._directory: RunDirectory | None = None
@@ -142,6 +175,7 @@ class HighThroughputExecutor(Submission):
         self.workers = Workers()
         apart = None if self.manager_inside else self._make_apart
         self.take_calls(Link(label, self.options, self._settings, apart, self.workers), Kernel())
+        self.link.interchange_words = self._commands.interchange
         self.link.outgoing.large.always = 2 * self.max_workers_per_node  # none of them is to wait for us
         self.managers = Managers(self.link)
         self.link.explain = self.explain
@@ -184,7 +218,9 @@ class HighThroughputExecutor(Submission):
             self.strategy, self.max_idletime, self.strategy_period, self._wishes.start_timeout_s,
             self.block_error_handler, self._fuses,
         )  # fmt: skip
-        self._apart = Apart(self, self._provider, self._directory, self._wishes, rules)
+        logs = self._worker_logs.directory(self._log_dir(), self._who())
+        command = launch_command.of(self, self._commands.manager, self._node, self._worker_logs.debug, logs)
+        self._apart = Apart(self, self._provider, self._directory, self._wishes, rules, command)
         return self._apart
 
     @property
@@ -196,15 +232,22 @@ class HighThroughputExecutor(Submission):
         """
         return self._apart.manager_command(wire.BY_HAND) if self._apart is not None and self.is_open else ""
 
+    def _log_dir(self) -> str:
+        """Where the run's logs are; "" for nowhere."""
+        return self._directory.path if self._log is not None and self._directory is not None else ""
+
+    def _who(self) -> str:
+        """What tells this pool's logs from those of others."""
+        return f"{socket.gethostname()}-{os.getpid()}-{self.label}"
+
     def _settings(self) -> tuple[wire.Settings, list[int]]:
         if self._dumped is None:
             self._dumped = self._dump_initializer()
         initializer, descriptors = self._dumped
         path = [os.path.abspath(entry) if entry == "" else entry for entry in sys.path]
-        log_dir = self._directory.path if self._log is not None and self._directory is not None else ""
-        who = f"{socket.gethostname()}-{os.getpid()}-{self.label}"
+        log_dir, who, node = self._log_dir(), self._who(), self._node
         settings = wire.Settings(
-            self.max_workers_per_node,
+            node.workers,
             self.start_method,
             initializer,
             self._max_tasks,
@@ -229,6 +272,12 @@ class HighThroughputExecutor(Submission):
             capacity.lasts_ms(self._provider),
             capacity.managers_most(self._provider, self.manager_inside),
             self.mpi_launcher,
+            node.cores_per_worker,
+            node.memory_per_worker,
+            node.accelerators,
+            node.accelerator_count,
+            node.affinity,
+            node.prefetch,
         )
         return settings, [os.dup(fd) for fd in descriptors]
 
@@ -303,8 +352,9 @@ class HighThroughputExecutor(Submission):
 
     @property
     def workers_per_node(self) -> int:
-        """See the base class."""
-        return self.max_workers_per_node
+        """See the base class. What managers have told counts for more than what was expected."""
+        told = [up.workers for up in list(self.workers.managers.values())]
+        return max(1, round(sum(told) / len(told))) if told else self.max_workers_per_node
 
     @property
     def tasks(self) -> Mapping[int, Any]:
@@ -350,15 +400,19 @@ class HighThroughputExecutor(Submission):
         """Worker processes by process id. Just after the start it waits for the first: programs look then."""
         self.workers.await_start(self._workers_wanted)
         if self._max_tasks:
-            self.workers.await_leaving(self.max_workers_per_node)
+            self.workers.await_leaving(self._most_workers())
         return self.workers.processes
 
     def _workers_wanted(self) -> int:
         """How many there are to be by now."""
         if self.link.stage is not Stage.OPEN or self.link.broken is not None:
             return 0
-        most = self.max_workers_per_node
+        most = self._most_workers()
         return most if self._eager else min(most, len(self.link.tries.table))
+
+    def _most_workers(self) -> int:
+        """How many there may be: managers apart have told, or else it is what one is expected to have."""
+        return sum([up.workers for up in list(self.workers.managers.values())]) or self.max_workers_per_node
 
     def cancel_all(self) -> None:
         """Cancel every task that has not begun.
@@ -379,7 +433,7 @@ class HighThroughputExecutor(Submission):
         link = self.link
         state = "broken" if link.broken else link.stage.name.lower()
         return (
-            f"{self.label}: {self.max_workers_per_node} workers, {state}, {len(link.tries.table)} tasks under way, "
+            f"{self.label}: {self._most_workers()} workers, {state}, {len(link.tries.table)} tasks under way, "
             f"{link.tries.finished} done, {link.tries.failed} failed"
         )
 

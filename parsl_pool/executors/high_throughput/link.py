@@ -80,8 +80,8 @@ class Link:
         self._process: InterchangeProcess | None = None
         self.claims = Claims(self.tries, self.pump)
         self._ids = self.claims.ids()
-        self._kill_on_stop = False
-        self.may_restart = True
+        self._kill_on_stop, self.may_restart = False, True
+        self.interchange_words: list[str] | None = None  # of a command that is to start the interchange
         self.opened_at = 0.0
         self.watchdog = Watchdog(self)
         self._recovery = recovery.Recovery(self)
@@ -269,7 +269,7 @@ class Link:
     def start_process(self) -> None:
         """Start an interchange."""
         settings, descriptors = self._settings()
-        self._process = InterchangeProcess(self.label, inside=self._apart is None)
+        self._process = InterchangeProcess(self.label, self._apart is None, self.interchange_words)
         if self._apart is not None:
             hello = self._apart.hello()
         else:

@@ -12,6 +12,9 @@ from parsl_pool import portable
 from parsl_pool.errors import StartError
 from parsl_pool.interchange import launch, shared_memory, shortage, stream, wire
 from parsl_pool.interchange.standard_streams import copy_of_stderr
+from parsl_pool.loggers import careful_logger
+
+log = careful_logger("parsl_pool.interchange")
 
 _LAST_WORDS = 2000  # bytes
 
@@ -19,8 +22,8 @@ _LAST_WORDS = 2000  # bytes
 class InterchangeProcess:
     """A running interchange: its process, and our end of the socket to it."""
 
-    def __init__(self, label: str, inside: bool) -> None:
-        """Start one. inside: it is to have the manager in itself.
+    def __init__(self, label: str, inside: bool, around: list[str] | None = None) -> None:
+        """Start one. inside: it is to have the manager in itself. around: see `launch.spawn_helper`.
 
         Raises:
             StartError: it could not be started.
@@ -29,6 +32,7 @@ class InterchangeProcess:
         self.was_killed = False  # by us
         self.status: int | None = None  # as Popen.returncode, once it has been waited for
         self.command = ""
+        self._around = around
         self._words = -1
         try:
             self._words = shared_memory.create(0, "words")
@@ -55,8 +59,9 @@ class InterchangeProcess:
     def _start(self, theirs: int, arrangement: str, stderr: int) -> None:
         descriptors = [fd for fd in (theirs, self._words, stderr) if fd >= 0]
         arguments: list[object] = [theirs, os.getpid(), arrangement, self._words, stderr]
-        self.command = shlex.join(launch.helper_command("interchange", arguments))
-        self.pid = launch.spawn_helper("interchange", arguments, descriptors, stderr=self._words)
+        self.command = shlex.join(launch.inside_of(self._around, launch.helper_command("interchange", arguments)))
+        log.info("the interchange's command is %s", self.command)
+        self.pid = launch.spawn_helper("interchange", arguments, descriptors, self._words, self._around)
 
     def greet(self, hello: wire.Hello, settings: wire.Settings, descriptors: list[int]) -> None:
         """Tell it what it is to be; the descriptors are closed once they are sent."""

@@ -1,0 +1,16 @@
+"""The places for workers on this node; how they come about is in node.py, which only those load who need it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from parsl_pool.interchange.wanted import Node, Place, Wanted, rank_variable
+
+
+def arrange(wanted: Wanted, environ: Mapping[str, str]) -> Node:
+    """The places on this node. Raises UnfitNode."""
+    if wanted.is_plain:
+        return Node([Place([], [rank_variable(rank)]) for rank in range(wanted.workers)], False, [])
+    from parsl_pool.interchange.node import arranged  # rarely needed
+
+    return arranged(wanted, environ)
