@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from parsl_pool.providers.base import BlockLimits, ExecutionProvider, Preview
     from parsl_pool.providers.channels.base import Channel
     from parsl_pool.providers.channels.local import LocalChannel
+    from parsl_pool.providers.channels.oauth_ssh import OAuthSSHChannel
     from parsl_pool.providers.channels.ssh import SSHChannel
+    from parsl_pool.providers.channels.ssh_interactive import SSHInteractiveLoginChannel
     from parsl_pool.providers.cobalt import CobaltProvider
     from parsl_pool.providers.condor import CondorProvider
     from parsl_pool.providers.grid_engine import GridEngineProvider
@@ -62,6 +64,8 @@ _HOMES = {
     "MpiRunLauncher": "parsl_pool.providers.node_launchers",
     "PBSProProvider": "parsl_pool.providers.pbspro",
     "Preview": "parsl_pool.providers.base",
+    "OAuthSSHChannel": "parsl_pool.providers.channels.oauth_ssh",
+    "SSHInteractiveLoginChannel": "parsl_pool.providers.channels.ssh_interactive",
     "SSHChannel": "parsl_pool.providers.channels.ssh",
     "SimpleLauncher": "parsl_pool.providers.launchers",
     "SimulatedProvider": "parsl_pool.providers.simulated",
@@ -95,7 +99,9 @@ __all__ = [
     "MpiRunLauncher",
     "PBSProProvider",
     "Preview",
+    "OAuthSSHChannel",
     "SSHChannel",
+    "SSHInteractiveLoginChannel",
     "SimpleLauncher",
     "SimulatedProvider",
     "SingleNodeLauncher",

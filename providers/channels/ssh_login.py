@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import base64
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
+from queue import SimpleQueue
 from typing import Any, NamedTuple
 
 import paramiko
@@ -64,7 +66,9 @@ class _Story:
         wants = f"it takes {_or(asked_for)}; " if asked_for else ""
         tried = "; ".join(self.tried) or "nothing, there was nothing to try"
         nobody = f"; nobody was there to answer {', '.join(map(repr, self.unanswered))}" if self.unanswered else ""
-        return AuthException(f"it does not let {self._user} in: {wants}tried: {tried}{nobody}", problem, self._hostname)
+        hint = "; an SSHInteractiveLoginChannel has you answer its questions" if _ASKED in asked_for else ""
+        text = f"it does not let {self._user} in: {wants}tried: {tried}{nobody}{hint}"
+        return AuthException(text, problem, self._hostname)
 
 
 def log_in(transport: paramiko.Transport, login: Login, hostname: str) -> None:
@@ -145,9 +149,8 @@ def _attempts(
         if os.path.exists(path) and _public_part(path) not in in_agent:
             yield _Attempt(transport, _KEY, f"the key {path}", partial(_by_file, transport, path, login))
     if password is not None or login.ask is not None:
-        answers = _Answers(login, story)
         yield _Attempt(
-            transport, _ASKED, "answers to its questions", partial(transport.auth_interactive, user, answers)
+            transport, _ASKED, "answers to its questions", partial(_by_answers, transport, login, story)
         )
     if password is not None:
         yield _Attempt(
@@ -199,6 +202,50 @@ def _key(path: str, login: Login) -> paramiko.PKey:
 
 
 # -- questions
+
+
+def _by_answers(transport: paramiko.Transport, login: Login, story: _Story) -> list[str]:
+    """The connection's thread has the questions. They are answered by the thread that logs in: Ctrl-C reaches it."""
+    answers = _Answers(login, story)
+    if login.ask is None:
+        return transport.auth_interactive(login.user, answers)
+    inbox: SimpleQueue[Callable[[], list[str]]] = SimpleQueue()
+    replies: SimpleQueue[list[str] | None] = SimpleQueue()
+    ended: list[Callable[[], list[str]]] = []
+
+    def hand_over(title: str, instructions: str, questions: Questions) -> list[str]:
+        inbox.put(lambda: answers(title, instructions, questions))
+        reply = replies.get()
+        if reply is None:
+            raise paramiko.SSHException("nobody answers")
+        return reply
+
+    def log_in_by_answers() -> None:
+        try:
+            more = transport.auth_interactive(login.user, hand_over)
+        except (paramiko.SSHException, EOFError, OSError) as problem:
+            ended.append(partial(_raise, problem))
+        else:
+            ended.append(lambda: more)
+        inbox.put(list)
+
+    thread = threading.Thread(target=log_in_by_answers, name="parsl-pool-ssh-login", daemon=True)
+    thread.start()
+    try:
+        while True:
+            question = inbox.get()
+            if ended:
+                return ended[0]()
+            replies.put(question())
+    finally:
+        replies.put(None)
+        if not ended:
+            transport.close()
+        thread.join()
+
+
+def _raise(problem: BaseException) -> list[str]:
+    raise problem
 
 
 class _Answers:

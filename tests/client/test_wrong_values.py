@@ -145,6 +145,14 @@ TABLE: dict[tuple[type, str], dict[str, Wrong]] = {
         "channels": Wrong(["node1", 5, None, ["node1"], [LocalChannel]], [[HERE, HERE]]), "worker_init": TEXT,
         "cmd_timeout": SECONDS, "parallelism": BLOCKS["parallelism"], "move_files": Wrong(["yes", 1, []], []),
     },
+    (providers.OAuthSSHChannel, "__init__"): {
+        "hostname": NAME, "username": WORD, "script_dir": PATH, "port": Wrong(NO_INTEGER, [0, -1, 65536]),
+        "envs": Wrong([5, "x", {1: "x"}, {"A": 1}], [{"A B": "x"}]),
+    },
+    (providers.SSHInteractiveLoginChannel, "__init__"): {
+        "hostname": NAME, "username": WORD, "password": OWN_TEXT, "script_dir": PATH,
+        "envs": Wrong([5, "x", {1: "x"}, {"A": 1}], [{"A B": "x"}]), "ask": Wrong(["yes", 5], []), "patience": SECONDS,
+    },
     (providers.SSHChannel, "__init__"): {
         "hostname": NAME, "username": WORD, "password": OWN_TEXT, "passphrase": OWN_TEXT, "script_dir": PATH,
         "envs": Wrong([5, "x", {1: "x"}, {"A": 1}], [{"A B": "x"}]), "gssapi_auth": FLAG, "skip_auth": FLAG,
@@ -309,6 +317,7 @@ TABLE: dict[tuple[type, str], dict[str, Wrong]] = {
 }
 
 FREE = {
+    "options": "those of another class, by name",
     "args": "what a task is called with",
     "kwargs": "what a task is called with",
     "changes": "options by name: those of the table",

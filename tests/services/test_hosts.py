@@ -1,6 +1,7 @@
 """A pool over three hosts that share nothing: apart from the sshd on each, it is as it would be on real machines."""
 
 import os
+import shutil
 import socket
 import sys
 import time
@@ -137,6 +138,9 @@ def test_a_host_that_is_cut_off_for_good(hosts: Hosts, new_pool: Callable[..., P
     finally:
         (host.folder / "log").write_text("")
         host.boot()
+    left = list((host.home / ".parsl_pool").iterdir())  # nobody could remove it; what it has opens nothing any more
+    assert len(left) == 1
+    shutil.rmtree(left[0])
     for each in hosts.hosts.values():
         for name in "where", "go":
             (each.home / name).unlink(missing_ok=True)
