@@ -14,6 +14,7 @@ from parsl_pool import Config, HighThroughputExecutor, ParslPoolExecutor, addres
 from parsl_pool.errors import ConfigurationError, ExecutionProviderException, PoolBroken
 from parsl_pool.executors.high_throughput.arrangement import is_elsewhere
 from parsl_pool.executors.high_throughput.listening import endpoints
+from parsl_pool.executors.high_throughput.meeting_place import MeetingPlace
 from parsl_pool.interchange import curve, reach
 from parsl_pool.providers import LocalProvider, SlurmProvider, SrunLauncher, WrappedLauncher
 from parsl_pool.providers.node_launchers import NodeLauncher
@@ -103,12 +104,18 @@ def test_a_host_name_is_told_beside_what_it_stands_for_here() -> None:
         assert hosts[0] == "localhost" and set(hosts[1:]) == listened(pool) <= {"127.0.0.1", "::1"}
 
 
-def test_an_address_that_is_passed_on_to_this_machine_is_told_as_it_is(caplog: pytest.LogCaptureFixture) -> None:
-    """As behind a router. Nobody gets here by it in this test, so the pool breaks; but it has tried."""
-    with pool_with(address="no.such.host.invalid", address_probe_timeout=0.5) as pool:
+def test_an_address_that_is_passed_on_to_this_machine_is_told_first(caplog: pytest.LogCaptureFixture) -> None:
+    """As behind a router; or a name that means nothing here."""
+    with pool_with(address="no.such.host.invalid") as pool:
+        assert [reach.split(each)[0] for each in told(pool)] == ["no.such.host.invalid", *addresses.get_all_addresses()]
+    assert "no.such.host.invalid" in caplog.text and "listening at all addresses" in caplog.text
+
+
+def test_a_manager_that_finds_no_way_is_quoted_in_the_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MeetingPlace, "addresses", lambda self: [f"tcp://no.such.host.invalid:{self.port}"])
+    with pool_with(address_probe_timeout=0.5) as pool:
         error = pool.submit(abs, -1).exception(50)
     assert isinstance(error, PoolBroken)
-    assert "no.such.host.invalid" in caplog.text and "listening at all addresses" in caplog.text
     assert "no interchange can be reached from" in str(error) and "exit code 4" in str(error)
     assert "tcp://no.such.host.invalid:54" in str(error) and "What can be done" in str(error)
 

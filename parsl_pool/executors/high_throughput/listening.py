@@ -62,7 +62,7 @@ def listening(where: Where, is_elsewhere: bool) -> Listening:
         "listening at all addresses of this machine",
         address, own.problem or "here that is the loopback address, which nobody else can use.",
     )  # fmt: skip
-    return Listening([_every()], [address])
+    return Listening([_every()], [address, *addresses.get_all_addresses()])
 
 
 class _Own(NamedTuple):
