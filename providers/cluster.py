@@ -229,7 +229,7 @@ class ClusterProvider(ExecutionProvider):
             command = self.cancel_command(some)
             result = self._run(command)
             if result.code and self._are_there(some):
-                log.error("%s: %s", self.label, _failure(command, result, self.cmd_timeout))
+                log.error("%s: %s", self.label, result.failure_of(command, self.cmd_timeout))
                 done = False
         with self._lock:
             for job in jobs.values():
@@ -378,7 +378,7 @@ class ClusterProvider(ExecutionProvider):
             command = self.queue_command(some)
             result = self._run(command)
             if result.code == TIMED_OUT or (result.code and not self.is_nothing_listed(result)):
-                raise ExecutionProviderException(f"{self.label}: {_failure(command, result, self.cmd_timeout)}")
+                raise ExecutionProviderException(f"{self.label}: {result.failure_of(command, self.cmd_timeout)}")
             seen.update(self.queue(result.stdout))
         seen = {job_id: seen[key] for job_id in live if (key := self.key(job_id)) in seen}
         left = [job_id for job_id in live if job_id not in seen]
@@ -495,9 +495,3 @@ def _check_job(command: str, tasks_per_node: int, job_name: str) -> None:
 
 def _chunks(items: Sequence[str], size: int) -> list[Sequence[str]]:
     return [items[start : start + size] for start in range(0, len(items), size)]
-
-
-def _failure(command: str, result: CommandResult, limit_s: float) -> str:
-    if result.code == TIMED_OUT:
-        return f"{command!r} has not ended within cmd_timeout={limit_s:g} s, and was ended"
-    return f"{command!r} failed (exit code {result.code}): {(result.stderr or result.stdout).strip()[:2000]}"

@@ -25,6 +25,12 @@ class CommandResult(NamedTuple):
     stdout: str
     stderr: str
 
+    def failure_of(self, command: str, limit_s: float) -> str:
+        """How that command has failed, in words."""
+        if self.code == TIMED_OUT:
+            return f"{command!r} has not ended within cmd_timeout={limit_s:g} s, and was ended"
+        return f"{command!r} failed (exit code {self.code}): {(self.stderr or self.stdout).strip()[:2000]}"
+
 
 class Channel(ABC):
     """Runs commands on one machine, each in a process group of its own, and moves files there and back.
