@@ -16,7 +16,7 @@ def config() -> Config:
         [
             HighThroughputExecutor(
                 "CC_htex",
-                max_workers_per_node=1,
+                cores_per_worker=16,  # as many as a node has
                 worker_debug=False,
                 provider=SlurmProvider(
                     partition=PARTITION,

@@ -11,6 +11,7 @@ def config() -> Config:
             HighThroughputExecutor(
                 "htex_local",
                 worker_debug=True,
+                cores_per_worker=1,
                 provider=LocalProvider(channel=LocalChannel(), init_blocks=1, max_blocks=1),
             )
         ],

@@ -17,7 +17,7 @@ def config() -> Config:
         [
             HighThroughputExecutor(
                 "perlmutter_gpu",
-                max_workers_per_node=4,
+                available_accelerators=4,
                 provider=SlurmProvider(
                     account=ACCOUNT,
                     qos=QOS,

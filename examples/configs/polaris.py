@@ -20,7 +20,8 @@ def config() -> Config:
         [
             HighThroughputExecutor(
                 "polaris",
-                max_workers_per_node=4,
+                available_accelerators=4,
+                cpu_affinity="alternating",
                 address=INTERFACE,
                 provider=PBSProProvider(
                     account=ACCOUNT,

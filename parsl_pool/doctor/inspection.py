@@ -10,7 +10,7 @@ from parsl_pool.doctor import reach, rendering
 from parsl_pool.doctor.finding import Finding, Level, good, note, problem, warning
 from parsl_pool.errors import ExecutionProviderException
 from parsl_pool.executors.high_throughput.executor import HighThroughputExecutor
-from parsl_pool.providers import LocalProvider
+from parsl_pool.providers import LocalProvider, SimulatedProvider
 
 _COMMAND_S = 30.0
 
@@ -25,6 +25,11 @@ class Inspection(NamedTuple):
     findings: list[Finding]
 
     @property
+    def can_be_tried(self) -> bool:
+        """True if its workers run any call."""
+        return not any(found.code == "simulated" for found in self.findings)
+
+    @property
     def is_wrong(self) -> bool:
         """True if something does not work."""
         return any(found.level is Level.PROBLEM for found in self.findings)
@@ -34,16 +39,21 @@ def provider_of(executor: Any) -> Any:
     """Where its blocks come from; None if it has none."""
     if not isinstance(executor, HighThroughputExecutor):
         return None
-    return executor._provider if executor._provider is not None else LocalProvider()
+    if executor._provider is None and not executor.manager_inside:
+        executor._provider = LocalProvider()  # as its start does
+    return executor._provider
 
 
 def inspect(config: Any, executor: Any) -> Inspection:
     """All that can be said of it without asking for a node."""
     kind = type(executor).__name__
     provider = provider_of(executor)
-    if provider is None:
+    if not isinstance(executor, HighThroughputExecutor):
         text = "it runs tasks in this process: there is nothing to reach"
         return Inspection(executor.label, kind, "", None, [good("here", text)])
+    if isinstance(provider, SimulatedProvider):
+        text = "its nodes are made up: there is nothing to reach, and to be tried"
+        return Inspection(executor.label, kind, _blocks(provider), None, [good("simulated", text)])
     if executor.manager_inside:
         text = f"{executor.max_workers_per_node} workers on this machine, without a block: there is nothing to reach"
         return Inspection(executor.label, kind, "", None, [good("here", text)])

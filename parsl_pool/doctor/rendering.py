@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import subprocess
 from typing import Any, NamedTuple
 
 from parsl_pool.doctor.finding import Finding, good, problem, warning
 from parsl_pool.errors import ParslPoolError
-from parsl_pool.interchange import launch
+from parsl_pool.executors.high_throughput import launch_command
 from parsl_pool.providers.base import Preview
 
 _PLACEHOLDER = re.compile(r"\bYOUR_\w+|<(?:YOUR|SPECIFY|MY)_\w+>")
@@ -27,7 +26,7 @@ class Rendered(NamedTuple):
 
 def render(executor: Any, provider: Any) -> tuple[Rendered, list[Finding]]:
     """The command, the script, and what is wrong with them."""
-    command = manager_command(provider)
+    command = manager_command(executor, provider)
     try:
         preview = provider.preview(command, 1, f"parsl_pool.{executor.label}.0")
     except ParslPoolError as trouble:
@@ -37,10 +36,10 @@ def render(executor: Any, provider: Any) -> tuple[Rendered, list[Finding]]:
     return Rendered(command, preview), _about(preview)
 
 
-def manager_command(provider: Any) -> str:
+def manager_command(executor: Any, provider: Any) -> str:
     """The command that a block runs; where the run's directory will be stands RUN."""
-    command = launch.helper_command if provider.sees_our_files else launch.command_elsewhere
-    return shlex.join(command("manager_program", ["/RUN/ticket", "0"]))
+    command = launch_command.of(executor, executor._commands.manager, executor._node, False, "/RUN")
+    return command.text("/RUN/ticket", "0", "tcp://ADDRESS:PORT", provider.sees_our_files)
 
 
 def _about(preview: Preview | None) -> list[Finding]:

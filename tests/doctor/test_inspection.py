@@ -14,6 +14,7 @@ from parsl_pool.providers import (
     LocalProvider,
     MpiExecLauncher,
     SimpleLauncher,
+    SimulatedProvider,
     SlurmProvider,
     WrappedLauncher,
 )
@@ -80,6 +81,17 @@ def test_where_managers_connect(options: dict[str, object], cluster: Cluster) ->
 def test_a_container_s_command_is_looked_for() -> None:
     found = seen(LocalProvider(launcher=WrappedLauncher("A=1 no-such-container-program run")))
     assert codes(found, "problem") == {"launcher-command-missing"}
+
+
+def test_made_up_nodes_are_not_tried() -> None:
+    found = seen(SimulatedProvider(max_blocks=4))
+    assert codes(found, "ok") == {"simulated"} and not found.can_be_tried and "0 to 4" in found.blocks
+
+
+def test_the_command_of_a_user_s_own_is_shown(cluster: Cluster) -> None:
+    found = seen(SlurmProvider(), launch_cmd="singularity exec node.sif {command}")
+    assert found.rendered is not None and found.rendered.preview is not None
+    assert "singularity exec node.sif" in found.rendered.preview.script
 
 
 def test_each_host_of_a_list_is_asked() -> None:

@@ -51,7 +51,7 @@ def run(options: argparse.Namespace) -> int:
             status = max(status, WRONG if one.is_wrong else OK)
             if not options.json:
                 print("\n" + report.inspection_text(one, with_script=not options.no_script), flush=True)
-            if options.trial:
+            if options.trial and one.can_be_tried:
                 trials[one.label], result = _try(config, executor, options)
                 status = WRONG if WRONG in (status, result) else max(status, result)
     finally:
