@@ -115,3 +115,21 @@ def test_a_disabled_queue_is_explained(new_pool: NewPool, grid_engine: GridEngin
     assert future.cancel()
     pool.shutdown()
     assert not grid_engine.left(20)
+
+
+def test_blocks_come_and_go_with_the_load(
+    new_pool: NewPool, grid_engine: GridEngineCluster, load: Callable[[Any], Load]
+) -> None:
+    """From none to four, and to none again."""
+    pool = new_pool(
+        init_blocks=0, max_blocks=4, strategy="htex_auto_scale", max_idletime=1.0, strategy_period=0.5,
+    )  # fmt: skip
+    assert not grid_engine.jobs()
+    tasks = load(pool)
+    tasks.goes_on_until(lambda: list(grid_engine.jobs().values()) == ["r"] * 4)
+    assert tasks.is_done()
+    assert not grid_engine.left(40), "nobody needs them"
+    tasks.add(TASKS)
+    assert tasks.is_done() and len(grid_engine.jobs()) <= 4
+    pool.shutdown()
+    assert not grid_engine.left(20)
