@@ -138,6 +138,9 @@ class Interchange:
             self._broker.manager_closed(record.manager)
         elif isinstance(record, wire.Drain):
             self._drain(record)
+        elif isinstance(record, wire.BlockOver):
+            if self._door is not None:
+                self._door.block_over(record)
         elif isinstance(record, wire.Ping):
             self._tell(wire.Pong(record.number))
         elif isinstance(record, wire.Ask):

@@ -38,6 +38,7 @@ Message = wire.Record | columns.Tasks | columns.Results | TaskMessage
 _HANDSHAKE_MS = 10_000  # whoever has not proved itself by then has to go
 _ACKNOWLEDGE_S = 0.05
 _LOOK_S = 0.25
+_OVER_S = 2.0  # after the end of a job: what its managers had sent may still be on its way
 _LAST_WORDS_S = 2.0  # between a manager's end and what it said of that
 _ENDED_TEXT = "its process has ended"
 _ACKNOWLEDGE_BYTES = 1 << 20
@@ -309,6 +310,20 @@ class ManagersDoor:
             self._loop.call_at(now + self.settings.heartbeat_ms / 1000, self._beat)
         else:
             self._beating = False
+
+    def block_over(self, record: wire.BlockOver) -> None:
+        """Its job is over: give its managers up soon. What they had sent may still be on its way here."""
+        names = [name for name, peer in self._peers.items() if peer.block == record.block]
+
+        def give_up() -> None:
+            for name in names:
+                peer = self._peers.get(name)
+                if peer is not None:
+                    self._given_up.add(name)
+                    self._post(peer.connection, wire.Stop(1))
+                    self._leave(name, record.reason)
+
+        self._loop.call_at(monotonic() + _OVER_S, give_up)
 
     # -- out
 

@@ -218,6 +218,13 @@ class Hold(NamedTuple):
     manager: str
 
 
+class BlockOver(NamedTuple):
+    """Client to interchange: the job of this block is over. So its managers are, though they can't say so."""
+
+    block: str
+    reason: str
+
+
 class Drain(NamedTuple):
     """Client to interchange to manager: finish what runs, give back the rest, deliver, and end.
 
@@ -432,14 +439,14 @@ Record = (
     | Refused | WhoAreYou | Taken | Window | WorkerUp | WorkerGone | ManagerUp | ManagerGone | TasksLost
     | Broken | Notice | Ask | State | ForTask | FromTask | Facts | Dropped | Spawn | Spawned | Exited | Up | Flush
     | Need | InitializerFailed | Bulk | Waiting | Hold | Drain | Draining
-    | ManagerRefused | Unfit
+    | ManagerRefused | Unfit | BlockOver
 )
 
 _IN_ORDER = (
     Hello, Settings, Ready, Function, Forget, Kill, KillWorkers, Stop, Ping, Pong, Register, Refused, WhoAreYou, Window,
     WorkerUp, WorkerGone, ManagerUp, ManagerGone, Broken, Notice, Ask, State, Facts, Taken, Dropped, TasksLost, ForTask,
     FromTask, Spawn, Spawned, Exited, Up, Flush, Need, InitializerFailed, Bulk, Waiting, Hold, Drain, Draining,
-    ManagerRefused, Unfit,
+    ManagerRefused, Unfit, BlockOver,
 )  # fmt: skip
 
 RECORDS: dict[int, type[Any]] = dict(enumerate(_IN_ORDER, 16))

@@ -158,6 +158,7 @@ class KernelFace:
         for executor in more.claim():
             config = self.config
             executor.adopt(config.retries, config.lost_retries, self._place, config.initialize_logging)
+            executor.adopt_strategy(config.strategy, config.max_idletime, config.strategy_period)
             for flow in self._flow_box:
                 flow.hold(executor)
             self._all_backends.append(executor)

@@ -43,6 +43,7 @@ class RunDirectory:
             ConfigurationError: it can't be made; the text has the path and the system's reason.
         """
         self.is_temporary = path is None
+        self._given: dict[str, object] = {}
         try:
             where = "a temporary directory" if path is None else os.fspath(path)
             if path is None:
@@ -60,6 +61,15 @@ class RunDirectory:
             raise ConfigurationError(
                 f"cannot make a run directory in {where}: {problem}; give another one by run_dir="
             ) from problem
+
+    def own_name(self, name: str) -> str:
+        """`name`, or that with a number: nobody else of this run is given the same. Executors share the directory."""
+        mine, number = object(), 0
+        while True:
+            candidate = f"{name}-{number}" if number else name
+            if self._given.setdefault(candidate, mine) is mine:  # one step: threads may ask at the same time
+                return candidate
+            number += 1
 
     def close(self) -> None:
         """The run is over."""

@@ -293,7 +293,8 @@ class ClusterProvider(ExecutionProvider):
             names = sorted(os.listdir(self.script_dir or "."))
         except OSError:
             return []
-        names = [name.removesuffix(".sh") for name in names if name.startswith(f"{job_name}.") and name.endswith(".sh")]
+        start = f"{self._plain(job_name)}."
+        names = [name.removesuffix(".sh") for name in names if name.startswith(start) and name.endswith(".sh")]
         return [job_id for name in names if (job_id := self._find(name)) is not None]
 
     # -- submitting
@@ -324,11 +325,14 @@ class ClusterProvider(ExecutionProvider):
         asked = {"PARSL_CORES": self.cores_per_node, "PARSL_MEMORY_GB": self.mem_per_node}
         return "".join(f"export {name}={value:g}\n" for name, value in asked.items() if value)
 
+    def _plain(self, job_name: str) -> str:
+        """As much of it as every scheduler takes, with room for an ending."""
+        return re.sub(r"[^\w.-]", "_", job_name, flags=re.ASCII)[: self.name_length - 7].lstrip(".-")
+
     def _write(self, command: str, tasks_per_node: int, job_name: str) -> tuple[str, str]:
         """The job's name, and the path of its script on the scheduler's machine."""
         # A name that nobody else's job has: by it a job is found whose submit command did not answer.
-        plain = re.sub(r"[^\w.-]", "_", job_name, flags=re.ASCII)
-        name = f"{plain[: self.name_length - 7].lstrip('.-')}.{secrets.token_hex(3)}"
+        name = f"{self._plain(job_name)}.{secrets.token_hex(3)}"
         assert self.script_dir is not None
         local = os.path.abspath(self.script_dir)
         base = os.path.join(local if self._remote is None else self._remote.path(), name)

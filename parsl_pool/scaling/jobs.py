@@ -59,6 +59,7 @@ class Jobs:
         for _ in range(count):
             now = monotonic()
             block = self._table.reserve(now)
+            block.is_probe = self.streak.is_cautious
             name = f"parsl_pool.{self._label}.{block.number}"
             self._journal.submitting(block.number, name)
             self._budget.submitted(now)
@@ -125,6 +126,8 @@ class Jobs:
         for block, status in zip(asked, statuses):
             was_over = block.stage is BlockStage.ENDED
             self.tell(self._table.seen(block, status, now))
+            if block.is_settled and block.managers:
+                self._site.block_over(block.number, f"its block's job has ended ({_words(status)})")
             if block.stage is BlockStage.ENDED and not was_over:
                 self.has_news = True
                 self._journal.ended(block.number, status.status_name)
@@ -243,7 +246,8 @@ class Jobs:
                 return f"all {len(table.blocks)} blocks have ended, and strategy='none' starts no others. {why}"
         if handler is True:
             text = self.streak.hopeless()
-            return text if text and not table.has_managers() else None
+            is_hope = table.has_managers() or any(not block.is_probe for block in table.capacity())
+            return text if text and not is_hope else None
         if handler and self._has_failed:
             self._has_failed = False
             self._site.handle_errors(table.statuses())
@@ -311,3 +315,7 @@ class Jobs:
         block = self._table.blocks[number]
         if host in self._excluded and block.stage is BlockStage.UP:
             self.release(block, monotonic())
+
+
+def _words(status: JobStatus) -> str:
+    return f"{status.status_name}: {status.message}" if status.message else status.status_name

@@ -159,7 +159,9 @@ class JournalRead:
         if not self._pickle:
             raise ParslPoolError(f"{self.path} has no copy of its provider: cancel the jobs by hand")
         try:
-            return pickle.loads(base64.b64decode(self._pickle))
+            provider = pickle.loads(base64.b64decode(self._pickle))
+            provider.script_dir = os.path.dirname(os.path.abspath(self.path))  # it may have been moved
+            return provider
         except Exception as problem:  # whatever its classes raise; the user sees it
             raise ParslPoolError(f"the provider in {self.path} can't be opened: {described(problem)}") from problem
 
@@ -167,7 +169,7 @@ class JournalRead:
         """Write down that nothing of it is left."""
         line = json.dumps({"event": "ended", "time": time.time(), "block": block, "state": state}) + "\n"
         with open(self.path, "a", encoding="utf-8") as file:
-            file.write(line)
+            file.write(f"\n{line}")  # the last one may have been broken off
 
 
 def _lines(path: str) -> Iterator[dict[str, Any]]:

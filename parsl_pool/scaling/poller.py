@@ -15,6 +15,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from concurrent.futures import TimeoutError as NotYet  # another one than the built-in in Python 3.10
 from time import monotonic
 from typing import Any
 
@@ -31,6 +32,7 @@ log = careful_logger("parsl_pool.blocks")
 _SHORTEST_S = 0.1  # whatever a provider says
 _SLOW_S = 1.0
 _CALM_S = 30.0
+_UP_S = 10.0
 _EMPTY_S = 0.5  # how often to look for tasks while there is no block
 _LONG_S = 60.0  # a block that has lasted for so long was of use
 
@@ -147,7 +149,7 @@ class JobStatusPoller:
                 raise ScalingFailed(self._label, "its blocks are not looked after any more: it has ended")
             try:
                 return answer.result(_SLOW_S)
-            except TimeoutError:
+            except NotYet:
                 continue
         return answer.result()
 
@@ -216,8 +218,8 @@ class JobStatusPoller:
         elif any(block.stage is not BlockStage.UP for block in blocks):
             wanted = _SLOW_S
         else:
-            # A block that is up needs no looking after: the interchange tells when its manager is gone.
-            wanted = _CALM_S
+            # The interchange tells when a manager is gone; but of one on another host only after some silence.
+            wanted = _UP_S
         return self._asked + max(interval, wanted) - now
 
     def _decision_due_s(self, now: float) -> float:

@@ -31,6 +31,9 @@ class Site(Protocol):
     def drain(self, block: str) -> bool:
         """Have its managers take no more tasks, and end when they have done theirs. False: that can't be had."""
 
+    def block_over(self, block: str, reason: str) -> None:
+        """The job of this block is over: nobody need wait for signs of life of its managers."""
+
     def give_up(self, problem: str | BaseException) -> None:
         """No block can be started: everything fails, with this text or error."""
 

@@ -84,14 +84,15 @@ class Block:
         since: when it came to this stage.
         managers: those that are registered now, and their hosts.
         has_registered, has_worked: a manager of it, a worker of it, has ever been up.
+        is_probe: it was started to see whether blocks work at all, after several had failed.
         is_wanted: False once we have decided to end it.
         verdict: what is to be said of its end, whatever the provider says; None: what that says.
         is_settled: the last state of its job is known, or will never be.
     """
 
     __slots__ = (
-        "began", "ended", "failure", "has_registered", "has_worked", "is_late", "is_settled", "is_wanted", "job",
-        "managers", "mark", "number", "since", "stage", "status", "submitted", "verdict",
+        "began", "ended", "failure", "has_registered", "has_worked", "is_late", "is_probe", "is_settled", "is_wanted",
+        "job", "managers", "mark", "number", "since", "stage", "status", "submitted", "verdict",
     )  # fmt: skip
 
     def __init__(self, number: str, now: float) -> None:
@@ -102,7 +103,7 @@ class Block:
         self.status = JobStatus(JobState.PENDING, "it is being submitted")
         self.managers: dict[str, str] = {}
         self.has_registered = self.has_worked = self.is_late = self.is_settled = False
-        self.is_wanted = True
+        self.is_probe, self.is_wanted = False, True
         self.verdict: JobState | None = None
         self.failure = ""
         self.mark = 0  # how many tasks had been done when it came up

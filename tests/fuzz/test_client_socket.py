@@ -30,7 +30,8 @@ FUZZ = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCh
 # What a client may send once its pool runs. Those beside it are drawn, and sent, only if they are bad: as good ones
 # they would do what they say to the pool on which this test relies.
 ACCEPTED = {wire.Function, wire.Forget, wire.Kill, wire.KillWorkers, wire.Stop, wire.Ping, wire.Ask,
-            wire.ForTask, wire.Hold, wire.Drain}
+            wire.ForTask, wire.Hold, wire.Drain,
+            wire.BlockOver}
 OBEYED = {wire.Function, wire.Forget, wire.KillWorkers, wire.Stop}
 MEGABYTE = 1 << 20
 FIRST_ID = 1 << 20

@@ -8,6 +8,8 @@ import pytest
 
 from parsl_pool.errors import ExecutionProviderException, ScalingFailed
 from parsl_pool.providers import BlockLimits, ExecutionProvider, JobState, JobStatus
+from parsl_pool.scaling import jobs
+from parsl_pool.scaling import poller as pollers
 from parsl_pool.scaling.decision import Load
 from parsl_pool.scaling.fuses import Fuses
 from parsl_pool.scaling.poller import JobStatusPoller
@@ -59,6 +61,7 @@ class Place:
         self.waiting, self.finished, self.can_drain = 1, 0, True
         self.known: dict[str, Load] = {}
         self.drained: list[str] = []
+        self.over: list[tuple[str, str]] = []
         self.given_up: list[str | BaseException] = []
         self.handled: list[list[str]] = []
 
@@ -80,6 +83,9 @@ class Place:
     def drain(self, block: str) -> bool:
         self.drained.append(block)
         return self.can_drain
+
+    def block_over(self, block: str, reason: str) -> None:
+        self.over.append((block, reason))
 
     def give_up(self, problem: str | BaseException) -> None:
         self.given_up.append(problem)
@@ -108,21 +114,27 @@ def poller_of(place: Place, tmp_path: Path) -> Make:
     return make
 
 
-def age(poller: JobStatusPoller, seconds: float) -> None:
-    """Everything was so much longer ago."""
-    for block in poller.table.blocks.values():
-        block.since -= seconds
-        if block.began is not None:
-            block.began -= seconds
-    poller._asked -= seconds
-    poller._decided -= seconds
-    poller._jobs._cancelled -= seconds
-    poller._jobs.streak._last -= seconds
+class Clock:
+    """Stands still unless a test says so."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+CLOCK = Clock()
+
+
+@pytest.fixture(autouse=True)
+def still(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (pollers, jobs):
+        monkeypatch.setattr(module, "monotonic", CLOCK)
 
 
 def look(poller: JobStatusPoller, after: float = 10.0) -> None:
     """Look again some time later."""
-    age(poller, after)
+    CLOCK.now += after
     poller.look()
 
 
@@ -164,7 +176,7 @@ def test_a_block_that_waits_for_long_is_looked_at_less_and_less(poller_of: Make)
     for _ in range(8):
         poller.look()
         pauses.append(round(poller.pause(), 1))
-        age(poller, 1.0)
+        CLOCK.now += 1.0
     assert pauses[0] == 0.1 and pauses[-1] == 1.0 and pauses == sorted(pauses)
 
 
@@ -183,8 +195,8 @@ def test_while_all_are_up_hardly_anybody_is_asked(poller_of: Make) -> None:
     come_up(poller, "0")
     look(poller, 40.0)
     asked = len(provider.asked)
-    for _ in range(5):
-        look(poller, 5.0)
+    for _ in range(2):
+        look(poller, 3.0)
     assert len(provider.asked) == asked and poller.pause() > 1.0
 
 
@@ -241,6 +253,22 @@ def test_a_pool_with_a_manager_goes_on_whatever_becomes_of_other_blocks(poller_o
     assert place.given_up
 
 
+def test_blocks_that_are_on_their_way_are_waited_for_and_those_that_only_try_are_not(
+    poller_of: Make, place: Place
+) -> None:
+    """Of many that are submitted at once some may fail before another is up."""
+    provider = Queue(init_blocks=6, max_blocks=6)
+    poller = poller_of(provider)
+    for number in range(5):
+        provider.states[f"parsl_pool.pool.{number}"] = JobState.FAILED
+    for _ in range(10):
+        look(poller, 20.0)
+    assert not place.given_up and len(provider.submitted) > 6, "the sixth waits in the queue, others try"
+    provider.states["parsl_pool.pool.5"] = JobState.FAILED
+    look(poller, 20.0)
+    assert len(place.given_up) == 1 and "blocks in a row" in str(place.given_up[0])
+
+
 def test_crash_looping_blocks_are_started_one_by_one_with_longer_and_longer_pauses(
     poller_of: Make, place: Place
 ) -> None:
@@ -251,18 +279,12 @@ def test_crash_looping_blocks_are_started_one_by_one_with_longer_and_longer_paus
     assert len(provider.submitted) == 5, "all have failed, and none is replaced at once"
     pauses = []
     for count in range(6, 10):
-        pause = poller._jobs.pause_s(poller_now())
+        pause = poller._jobs.pause_s(CLOCK.now)
         pauses.append(round(pause))
         look(poller, pause + 0.1)
         look(poller, 0.2)
         assert len(provider.submitted) == count and not place.given_up
     assert pauses == [4, 8, 16, 32] and "the last 9 were of no use" in "\n".join(poller.explain())
-
-
-def poller_now() -> float:
-    from time import monotonic
-
-    return monotonic()
 
 
 @pytest.mark.parametrize("held", [0, 1])
@@ -382,6 +404,20 @@ def test_what_was_scaled_by_hand_is_kept(poller_of: Make) -> None:
     poller._scale_in(1, None)
     look(poller)
     assert len(poller.table.capacity()) == 1
+
+
+def test_of_a_job_that_is_over_nobody_waits_for_signs_of_life(poller_of: Make, place: Place) -> None:
+    provider = Queue()
+    poller = poller_of(provider)
+    come_up(poller, "0")
+    look(poller, 40.0)
+    assert not place.over
+    provider.state = JobState.TIMEOUT
+    look(poller, 40.0)
+    assert place.over == [("0", "its block's job has ended (TIMEOUT: (Priority))")]
+    poller.manager_gone("0", "m0", "n1", "its block's job has ended", held=1, running=["task 1"])
+    look(poller, 40.0)
+    assert len(place.over) == 1 and not poller._jobs._blame.tasks
 
 
 # -- fuses and blame

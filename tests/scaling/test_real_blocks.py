@@ -12,7 +12,7 @@ import pytest
 
 from parsl_pool import Config, HighThroughputExecutor, ParslPoolExecutor
 from parsl_pool.errors import PoolBroken
-from parsl_pool.providers import JobState, LocalProvider
+from parsl_pool.providers import JobState, JobStatus, LocalProvider
 from tests.eventually import eventually
 from tests.recovery.arrangement import shut_down
 
@@ -149,3 +149,66 @@ def test_a_manager_inside_has_one_block_which_is_fixed(near: Callable[[], Any]) 
     with pytest.raises(ScalingFailed, match="manager_inside=False"):
         executor.scale_out()
     assert executor.status() == {} and executor.submit(max, {}, 3, 4).result(30) == 4
+
+
+def test_what_runs_in_a_block_that_is_ended_by_hand_runs_again_elsewhere(tmp_path: Path) -> None:
+    with pool_of(LocalProvider(init_blocks=1, max_blocks=1), "simple") as pool:
+        executor: Any = pool.executors["near"]
+        future = pool.submit(waits_for, str(tmp_path / "gate"))
+        eventually(future.running, within=30)
+        assert executor.scale_in(1) == ["0"]
+        eventually(lambda: up(executor) == 1 and len(executor.status()) == 2, within=30)
+        (tmp_path / "gate").touch()
+        future.result(30)
+        assert pool.status().retried == 1 and executor.status()["0"].state is JobState.CANCELLED
+
+
+class Timed(LocalProvider):
+    """Says of the jobs in a list that their walltime has ended them."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.over: list[str] = []
+
+    def status(self, job_ids: Any) -> list[JobStatus]:
+        told = super().status(job_ids)
+        return [JobStatus(JobState.TIMEOUT) if job in self.over else one for job, one in zip(job_ids, told)]
+
+
+def test_the_end_of_a_job_is_the_end_of_managers_that_are_not_heard_of(tmp_path: Path) -> None:
+    """On another host nobody sees a process end. Here it is stopped, which looks the same."""
+    provider = Timed(init_blocks=1, max_blocks=1)
+    with pool_of(provider, heartbeat_period=100, heartbeat_threshold=1000) as pool:
+        executor: Any = pool.executors["near"]
+        future = pool.submit(waits_for, str(tmp_path / "gate"))
+        eventually(future.running, within=30)
+        (manager,) = executor.workers.managers.values()
+        os.kill(manager.pid, signal.SIGSTOP)
+        provider.over = [executor.keeper.table.blocks["0"].job]
+        eventually(lambda: up(executor) == 1 and len(executor.status()) == 2, within=60)
+        (tmp_path / "gate").touch()
+        future.result(30)
+        assert executor.status()["0"].state is JobState.TIMEOUT
+        os.kill(manager.pid, signal.SIGKILL)
+
+
+def test_an_executor_that_is_added_later_scales_as_the_others_do() -> None:
+    with pool_of(LocalProvider(init_blocks=0, max_blocks=1), "none") as pool:
+        later = HighThroughputExecutor("later", max_workers_per_node=1, provider=LocalProvider(init_blocks=0))
+        pool.add_executors([later])
+        assert (later.strategy, later.max_idletime, later.strategy_period) == ("none", 1.0, 0.2)
+        assert later.scale_out() == ["0"]
+        assert pool.options(executors=["later"]).submit(max, 3, 4).result(30) == 4
+        assert list(pool.executors["near"].status()) == []
+
+
+def test_executors_of_one_run_have_managers_of_their_own() -> None:
+    """They share its directory, and neither the ticket nor the socket in it."""
+    provider = LocalProvider(init_blocks=2, min_blocks=2, max_blocks=2)
+    with pool_of(LocalProvider(init_blocks=2, min_blocks=2, max_blocks=2)) as pool:
+        later = HighThroughputExecutor("later", max_workers_per_node=1, provider=provider)
+        pool.add_executors([later])
+        executors: list[Any] = list(pool.executors.values())
+        eventually(lambda: [sorted(one.connected_blocks()) for one in executors] == [["0", "1"]] * 2, within=30)
+        for label in ("near", "later"):
+            assert pool.options(executors=[label]).submit(max, 3, 4).result(30) == 4

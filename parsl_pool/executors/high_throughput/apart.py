@@ -41,7 +41,7 @@ class Apart:
         self._curve = curve
         self.directory = directory
         self._keys = curve.make_keys()
-        self._ticket = os.path.join(self.directory.path, "ticket")
+        self._ticket = os.path.join(directory.path, directory.own_name("ticket"))
         provider.script_dir = os.path.join(self.directory.path, "blocks")
         os.makedirs(provider.script_dir, exist_ok=True)
         os.chmod(provider.script_dir, 0o700)  # whatever the umask is

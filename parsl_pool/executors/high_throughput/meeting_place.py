@@ -60,7 +60,7 @@ class MeetingPlace:
         """A path that a socket can have, in a directory of ours; "" if there is none."""
         problem: Exception | None = None
         for place in _directories(directory):
-            path = os.path.join(place.path, _NAME)
+            path = os.path.join(place.path, place.own_name(_NAME))
             problem = _why_not(path)
             if problem is None:
                 self._extra = None if place is directory else place

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from parsl_pool.errors import described
+from parsl_pool.interchange import wire
 from parsl_pool.loggers import careful_logger
 from parsl_pool.providers.states import JobStatus
 from parsl_pool.scaling.decision import Load
@@ -49,6 +50,10 @@ class ExecutorSite:
     def drain(self, block: str) -> bool:
         """See `Managers.drain_block`."""
         return bool(self._executor.managers.drain_block(block, _DRAINED))
+
+    def block_over(self, block: str, reason: str) -> None:
+        """The interchange gives its managers up."""
+        self._link.send(wire.BlockOver(block, reason))
 
     def give_up(self, problem: str | BaseException) -> None:
         """See `Link.give_up`."""

@@ -1,5 +1,6 @@
 """The scripts, submit descriptions and commands that providers write: whole, as they go to the scheduler."""
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -115,3 +116,15 @@ def test_a_pickled_provider_has_the_options_and_no_jobs() -> None:
 @pytest.mark.parametrize("minutes, text", [(90, "01:30:00"), (0.5, "00:00:30"), ("100:00:00", "100:00:00")])
 def test_walltimes_may_be_minutes(minutes: Any, text: str) -> None:
     assert str(SlurmProvider(walltime=minutes).walltime) == text
+
+
+def test_slurm_is_told_of_nodes_that_are_bad(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "scontrol").write_text('#!/bin/sh\ntest "$3" = n1 -o "$3" = n2\n')
+    (tmp_path / "scontrol").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    provider = SlurmProvider()
+    job = JobRequest("x", 1, 1, "x.out", "x.err")
+    assert not any("exclude=" in line for line in provider.directives(job))
+    assert provider.exclude("n1.cluster") and provider.exclude("n2") and provider.exclude("n1.cluster")
+    assert not provider.exclude("n3") and not provider.exclude("n1,n2") and not provider.exclude("")
+    assert "#SBATCH --exclude=n1,n2" in provider.directives(job)
