@@ -50,6 +50,7 @@ class _Block:
     command: str
     host: _Host
     group: int | None = None  # its process group there; None: not started yet
+    base: str = ""  # of one that another process has started: the path of its script there, without the suffix
     is_cancelled: bool = False
     last: JobStatus = field(default_factory=lambda: JobStatus(JobState.PENDING, "it waits for its host"))
 
@@ -153,7 +154,7 @@ class AdHocProvider(ExecutionProvider):
         checks.any_text("command", command)
         checks.name("job_name", job_name)
         checks.whole(least=1)("tasks_per_node", tasks_per_node)
-        name = f"{re.sub(r'[^a-zA-Z0-9_.-]', '_', job_name)[:80].lstrip('.-') or 'job'}.{secrets.token_hex(3)}"
+        name = f"{_plain(job_name)}.{secrets.token_hex(3)}"
         with self._lock:
             awaited = {block.host for block in self._blocks.values() if block.is_alive and block.group is None}
             free = [
@@ -288,6 +289,8 @@ class AdHocProvider(ExecutionProvider):
             if block.group is None:
                 self._start(block)
                 continue
+            if not block.group and not self._is_found(block):
+                continue
             seen = self._seen(block)
             status = self._status(block, seen)
             if status.terminal:
@@ -301,13 +304,13 @@ class AdHocProvider(ExecutionProvider):
 
     def _seen(self, block: _Block) -> Seen:
         assert block.group is not None
-        base = self._base(block.host, block.name)
+        base = block.base or self._base(block.host, block.name)
         result = block.host.channel.execute_wait(remote_group.look_command(block.group, base), self.cmd_timeout)
         if result.code:
             what = "it does not answer" if result.code == TIMED_OUT else "its processes can't be looked at"
             raise SSHException(what, result.stderr.strip(), block.host.channel.label)
         seen = remote_group.seen(result.stdout)
-        if not block.host.sees_our_files:
+        if not (block.host.sees_our_files or block.base):
             write(self._local(block, ".err"), seen.stderr)
         return seen
 
@@ -325,9 +328,52 @@ class AdHocProvider(ExecutionProvider):
         return JobStatus(state, f"{where}: exit code {seen.exit_code}", seen.exit_code, out, err)
 
     def _fetch(self, block: _Block) -> None:
-        if not block.host.sees_our_files:
+        if block.base:
+            self._clear(block)
+        elif not block.host.sees_our_files:
             for suffix in ".out", ".err":
                 block.host.directory.fetch(block.name + suffix, self._local(block, suffix), _OUTPUT_BYTES)
+
+    # -- blocks of a process that is gone
+
+    def adopt(self, job_ids: Sequence[str]) -> None:
+        with self._lock:
+            for job_id in _JOB_IDS("job_ids", job_ids):
+                label, _, name = job_id.rpartition("/")
+                host = next((host for host in self._hosts if host.channel.label == label), None)
+                if host is not None and job_id not in self._blocks:
+                    last = JobStatus(JobState.UNKNOWN, "started by a process that is gone")
+                    self._blocks[job_id] = _Block(name, "", host, group=0, last=last)
+
+    def find(self, job_name: str) -> list[str]:
+        found: list[str] = []
+
+        def look(host: _Host) -> None:
+            result = host.channel.execute_wait(remote_group.find_command(f"{_plain(job_name)}."), self.cmd_timeout)
+            found.extend(f"{host.channel.label}/{os.path.basename(base)}" for base in remote_group.found(result.stdout))
+
+        self._visit(self._hosts, look)
+        return sorted(found)
+
+    def _is_found(self, block: _Block) -> bool:
+        """Look for a block that was adopted. One that is not there has ended. Raises ChannelError."""
+        result = block.host.channel.execute_wait(remote_group.find_command(block.name), self.cmd_timeout)
+        if result.code == TIMED_OUT:
+            raise SSHException("it does not answer", "", block.host.channel.label)
+        groups = remote_group.found(result.stdout)
+        with self._lock:
+            if groups:
+                block.base, block.group = next(iter(groups.items()))
+                return True
+            text = f"on {block.host.channel.label}: nothing of it is there any more"
+            block.last = JobStatus(JobState.CANCELLED if block.is_cancelled else JobState.FAILED, text)
+        return False
+
+    def _clear(self, block: _Block) -> None:
+        """Remove the directory of the run that has ended, if it was made for that."""
+        directory = os.path.dirname(block.base)
+        if os.path.basename(directory).startswith("run-"):
+            block.host.channel.execute_wait(f"rm -rf -- {shlex.quote(directory)}", self.cmd_timeout)
 
     # -- the end
 
@@ -357,7 +403,9 @@ class AdHocProvider(ExecutionProvider):
     def _end(self, block: _Block) -> bool:
         """End its processes; False if they don't end. Raises ChannelError."""
         assert block.group is not None
-        base = self._base(block.host, block.name)
+        if not block.group and not self._is_found(block):
+            return True
+        base = block.base or self._base(block.host, block.name)
         result = block.host.channel.execute_wait(remote_group.end_command(block.group, base), self.cmd_timeout)
         if result.code:
             return False
@@ -432,3 +480,8 @@ class AdHocProvider(ExecutionProvider):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._begin()
+
+
+def _plain(job_name: str) -> str:
+    """For a file's name."""
+    return re.sub(r"[^a-zA-Z0-9_.-]", "_", job_name)[:80].lstrip(".-") or "job"

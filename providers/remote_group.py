@@ -75,6 +75,23 @@ def seen(stdout: str) -> Seen:
     return Seen(state == "alive", int(state) if state.isdigit() else None, stderr)
 
 
+def find_command(name: str) -> str:
+    """Prints what `found` reads: of guards whose script's name begins so."""
+    return f"ps -ww -eo pid=,args= | grep -F {_NAME} | grep -F -- {shlex.quote('/' + name)}"
+
+
+def found(stdout: str) -> dict[str, int]:
+    """Process groups by their `base`."""
+    groups = {}
+    for line in stdout.splitlines():
+        number, _, arguments = line.strip().partition(" ")
+        _, is_guard, rest = arguments.partition(f"{_NAME} ")
+        base = rest.partition(" ")[2]
+        if is_guard and number.isdigit() and "grep" not in rest and "/" in base:
+            groups[base] = int(number)
+    return groups
+
+
 def end_command(group: int, base: str) -> str:
     """Ends it: by SIGTERM, and after five seconds by SIGKILL. Fails if even that does not."""
     return _filled(_END, base, group)

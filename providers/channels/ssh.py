@@ -61,7 +61,8 @@ class SSHChannel(Channel):
         jump: the channel of a host to go through; None: as in ~/.ssh/config.
         connect_timeout: seconds that a step of connecting may take.
 
-    A copy, pickled or not, has the options and no connection. Any thread may use it.
+    A pickle of it, such as a run keeps to end its jobs, has the options, and no connection, password or passphrase. Any
+    thread may use it.
     """
 
     def __init__(
@@ -348,7 +349,8 @@ class SSHChannel(Channel):
     def __getstate__(self) -> dict[str, Any]:
         left = {"_changed", "_connection", "_is_connecting", "_pause_s", "_not_before", "_last", "_jumps",
                 "_home", "_sessions"}  # fmt: skip
-        return {name: value for name, value in self.__dict__.items() if name not in left}
+        kept = {name: value for name, value in self.__dict__.items() if name not in left}
+        return {**kept, "_password": None, "_passphrase": None}  # a run's journal is on a disk
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)

@@ -1,5 +1,6 @@
 import contextlib
 import os
+import pickle
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -149,6 +150,31 @@ def test_a_host_that_was_never_there_is_an_error(channel_to: Callable[..., SSHCh
     with pytest.raises(ScaleOutFailed, match=r"its key is not known.*; .*its key is not known"):
         provider.submit("true", 1)
     provider.close()
+
+
+def test_what_a_process_that_was_killed_has_left_is_found_and_ended(
+    sshd: Sshd, channel_to: Callable[..., SSHChannel], tmp_path: Path
+) -> None:
+    killed = AdHocProvider([channel_to()], move_files=True)
+    killed.script_dir = tmp_path
+    pickled = pickle.dumps(killed)
+    job = killed.submit(f"echo $$ >{tmp_path}/pid; sleep 100", 1, "parsl_pool.my pool.0")
+    eventually((tmp_path / "pid").exists)
+    provider: AdHocProvider = pickle.loads(pickled)
+    assert provider.find("parsl_pool.my pool.0") == [job] and provider.find("parsl_pool.my pool.1") == []
+    provider.adopt([job])
+    assert provider.status([job])[0].state is JobState.RUNNING
+    assert provider.cancel([job]) == [True] and provider.status([job])[0].state is JobState.CANCELLED
+    assert provider.find("parsl_pool.my pool.0") == []
+    assert not psutil.pid_exists(int((tmp_path / "pid").read_text()))
+    assert list((sshd.home / ".parsl_pool").iterdir()) == []
+    again: AdHocProvider = pickle.loads(pickled)
+    again.adopt([job])
+    assert again.status([job])[0].terminal
+    for each in provider, again:
+        each.close()
+    for channel in killed.channels():
+        channel.close()
 
 
 # -- a pool

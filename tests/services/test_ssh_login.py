@@ -214,6 +214,7 @@ def test_a_copy_has_the_options_and_makes_its_own_connection(sshd: Sshd, channel
     channel = channel_to(password="secret word", script_dir="x")
     assert works(channel)
     copy = pickle.loads(pickle.dumps(channel))
+    assert b"secret" not in pickle.dumps(channel)
     assert "secret" not in repr(channel) and copy.script_dir == "x"
     try:
         assert works(copy) and works(channel)
