@@ -15,12 +15,13 @@ from collections.abc import Callable, Mapping, Sequence
 from parsl_pool.interchange.host_list import expanded
 from parsl_pool.interchange.request import Request
 from parsl_pool.interchange.set_aside import Share
+from parsl_pool.interchange.wanted import UnfitNode
 
 LAUNCHERS = ("mpiexec", "srun", "aprun")
 _VERSION_S = 10.0
 
 
-class NoNodes(Exception):
+class NoNodes(UnfitNode):
     """The nodes of the block can't be told. The text says why."""
 
 

@@ -11,9 +11,12 @@ from parsl_pool.interchange.wire import Settings
 
 
 def aside_of(settings: Settings, gpus: int = 0) -> SetAside:
-    """What a manager here can set aside for tasks that ask for something. Raises NoNodes."""
+    """What a manager here can set aside for tasks that ask for something. gpus: of all workers, who have one each.
+
+    Raises NoNodes.
+    """
     if not settings.mpi_launcher:
-        return SetAside(facts(settings.workers, gpus, lasts_ms=settings.lasts_ms))
+        return SetAside(facts(settings.workers, min(1, gpus), lasts_ms=settings.lasts_ms))
     from parsl_pool.interchange import mpi  # only where it is asked for
 
     nodes = mpi.nodes_of_job(os.environ)

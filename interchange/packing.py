@@ -59,7 +59,7 @@ def needs(request: Request, has: Has) -> Amounts | None:
 def in_words(has: Has) -> str:
     """For messages."""
     parts = [f"{max(has.cores, has.workers)} cores", f"{has.memory_mb:,} MB of memory" if has.memory_mb else ""]
-    parts += [f"{has.disk_mb:,} MB of disk" if has.disk_mb else "", f"{min(has.gpus, has.workers)} GPUs"]
+    parts += [f"{has.disk_mb:,} MB of disk" if has.disk_mb else "", f"{min(has.gpus, has.workers)} GPUs a task"]
     parts += [f"{has.nodes} nodes for MPI" if has.nodes else ""]
     parts += [f"{has.lasts_ms / 60_000:.3g} minutes" if has.lasts_ms else ""]
     return ", ".join(filter(None, parts))

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from parsl_pool.config import Config as Config
     from parsl_pool.executor import ParslPoolExecutor as ParslPoolExecutor
     from parsl_pool.executors.high_throughput.executor import HighThroughputExecutor as HighThroughputExecutor
+    from parsl_pool.executors.mpi import MPIExecutor as MPIExecutor
     from parsl_pool.executors.threads import ThreadPoolExecutor as ThreadPoolExecutor
     from parsl_pool.files import File as File
     from parsl_pool.futures import AppFuture as AppFuture
@@ -47,6 +48,7 @@ _HOMES = {
     "DataFuture": "parsl_pool.futures.data_future",
     "File": "parsl_pool.files",
     "HighThroughputExecutor": "parsl_pool.executors.high_throughput.executor",
+    "MPIExecutor": "parsl_pool.executors.mpi",
     "ParslPoolExecutor": "parsl_pool.executor",
     "ThreadPoolExecutor": "parsl_pool.executors.threads",
     "bash_app": "parsl_pool.apps",
@@ -70,6 +72,7 @@ __all__ = [
     "DataFuture",
     "File",
     "HighThroughputExecutor",
+    "MPIExecutor",
     "ParslPoolExecutor",
     "ThreadPoolExecutor",
     "__version__",

@@ -27,6 +27,7 @@ from parsl_pool.errors import ConfigurationError, OptionalModuleMissing, shown
 
 _EXECUTORS = {
     "HighThroughputExecutor": "parsl_pool.executors.high_throughput.executor",
+    "MPIExecutor": "parsl_pool.executors.mpi",
     "ThreadPoolExecutor": "parsl_pool.executors.threads",
 }
 _OF_PROVIDERS = (

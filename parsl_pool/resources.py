@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -53,6 +54,7 @@ def asked(name: str, given: object) -> Asked | None:
             values[key] = KEYS[key](key, value)
         except ConfigurationError as problem:
             raise wrong("", str(problem), given, name) from None
+    _check_launcher_options(values.get("launcher_options", ""), given, name)
     if values.get("launcher_options") and len(values["launcher_options"]) > 4000:
         raise wrong("", "launcher_options must have at most 4,000 characters", given, name)
     _complete_ranks(values, given, name)
@@ -101,6 +103,24 @@ def _complete_ranks(values: dict[str, Any], given: dict[str, Any], name: str) ->
     if problem:
         raise wrong("", problem, given, name)
     values.update(num_nodes=nodes, ranks_per_node=per_node, num_ranks=nodes * per_node)
+
+
+def _check_launcher_options(text: str, given: dict[str, Any], name: str) -> None:
+    """They must be words of a command, and say nothing of the nodes and ranks: that is said apart."""
+    try:
+        words = shlex.split(text)
+    except ValueError as problem:
+        raise wrong("", f"launcher_options must be words of a command: {problem}", given, name) from None
+    for word in words:
+        if word.partition("=")[0] in _OURS:
+            text = f"launcher_options must not have {shown(word)}: num_nodes, ranks_per_node and num_ranks say that"
+            raise wrong("", text, given, name)
+
+
+_OURS = frozenset(
+    "-n -np --n --np -N -ppn --ppn -npernode --npernode -host -hosts --host --hosts -H -f -hostfile --hostfile "
+    "-machinefile --machinefile -L -w --nodelist --nodes --ntasks --ntasks-per-node".split()
+)
 
 
 def wrong(

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from parsl_pool.executors.high_throughput.executor import HighThroughputExecutor as HighThroughputExecutor
+    from parsl_pool.executors.mpi import MPIExecutor as MPIExecutor
     from parsl_pool.executors.threads import ThreadPoolExecutor as ThreadPoolExecutor
 
 _HOMES = {
     "HighThroughputExecutor": "parsl_pool.executors.high_throughput.executor",
+    "MPIExecutor": "parsl_pool.executors.mpi",
     "ThreadPoolExecutor": "parsl_pool.executors.threads",
 }
 

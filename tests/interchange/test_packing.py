@@ -227,7 +227,8 @@ def test_what_nobody_can_hold_is_refused_when_all_are_there() -> None:
     assert not site.refused
     site.has["b"] = has(4, memory_mb=2000)
     site.come("b")
-    assert site.refused == {1: "no manager can ever hold it; the largest has 4 cores, 2,000 MB of memory, 0 GPUs"}
+    largest = "4 cores, 2,000 MB of memory, 0 GPUs a task"
+    assert site.refused == {1: f"no manager can ever hold it; the largest has {largest}"}
     site.ask(2, request(memory_mb=2001))
     site.ask(3, request(memory_mb=2000))
     assert 2 in site.refused and site.where[3] == "b"

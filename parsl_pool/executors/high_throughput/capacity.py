@@ -2,11 +2,40 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
+from parsl_pool import checks
+from parsl_pool.dataflow.record import Options
+from parsl_pool.errors import ConfigurationError, shown
 from parsl_pool.executors.high_throughput import arrangement
 from parsl_pool.interchange.request import Asked
 from parsl_pool.resources import MPI_KEYS, PLACE_KEYS, wrong
+
+MPI_LAUNCHER = checks.one_of("mpiexec", "srun", "aprun")
+_TWO = "an MPI program needs two of num_nodes, ranks_per_node and num_ranks"
+
+
+def mpi_launcher(enabled: object, launcher: object, provider: Any) -> str:
+    """What starts MPI programs; "" if there are none. Raises ConfigurationError."""
+    name = MPI_LAUNCHER("mpi_launcher", launcher)
+    if not checks.flag("enable_mpi_mode", enabled):
+        return ""
+    block_launcher = getattr(provider, "launcher", None)
+    if block_launcher is not None and not arrangement.starts_here(block_launcher):
+        raise ConfigurationError(
+            f"launcher must be SimpleLauncher() for MPI programs, got {shown(block_launcher)}: one manager has all "
+            "nodes of a block to give"
+        )
+    return name
+
+
+def expect_nodes(executor: Any, options: Options | None) -> None:
+    """Raise InvalidResourceSpecification for a call that does not say which nodes its MPI program needs."""
+    asked = options.resources if options is not None else None
+    if asked is None or asked.request is None or not asked.request.num_nodes:
+        given = asked.given if asked is not None else {}
+        raise wrong(executor, f"{_TWO}: pool.options(resources={{'num_nodes': 2, 'ranks_per_node': 4}})", given)
 
 
 def check(executor: Any, asked: Asked) -> None:
@@ -14,7 +43,7 @@ def check(executor: Any, asked: Asked) -> None:
     given, request = asked.given, asked.request
     if executor.mpi_launcher:
         if request is None or not request.num_nodes:
-            raise wrong(executor, "an MPI program needs two of num_nodes, ranks_per_node and num_ranks", given)
+            raise wrong(executor, _TWO, given)
         for key in PLACE_KEYS:
             if key in given:
                 raise wrong(executor, f"{key} is not for MPI programs, which have their nodes for themselves", given)
@@ -29,11 +58,15 @@ def check(executor: Any, asked: Asked) -> None:
 
 def _check_here(executor: Any, asked: Asked) -> None:
     """All managers will be on this host, so what it has not got none will have."""
-    from parsl_pool.interchange.node_facts import facts  # only for tasks that ask for something
+    # Only for tasks that ask for something.
+    from parsl_pool.interchange.mpi import nodes_of_job
+    from parsl_pool.interchange.node_facts import facts
     from parsl_pool.interchange.packing import in_words, needs
 
-    nodes = 1 if executor.mpi_launcher else 0
-    has = facts(executor.max_workers_per_node, nodes=nodes, lasts_ms=lasts_ms(executor._provider))
+    nodes = len(nodes_of_job(os.environ)) if executor.mpi_launcher else 0
+    workers, wanted = executor.max_workers_per_node, executor._node
+    gpus = 1 if wanted.accelerators or wanted.accelerator_count else 0  # a worker has one
+    has = facts(workers, gpus, nodes, lasts_ms(executor._provider))
     if asked.request is not None and needs(asked.request, has) is None:
         reason = f"no manager of this executor can ever hold it: each has {in_words(has)}"
         raise wrong(executor, reason, asked.given)

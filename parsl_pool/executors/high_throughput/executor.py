@@ -90,6 +90,8 @@ class HighThroughputExecutor(Submission):
             a bit less than the job may run. "auto": a tenth of the provider's walltime before its end, at most ten
             minutes. None: never.
         poll_period: taken for Parsl's sake; nothing here asks again and again.
+        enable_mpi_mode: tasks are MPI programs, and have nodes of a block for themselves, as many as each says.
+        mpi_launcher: what starts them: "mpiexec", "srun" or "aprun".
         retries, lost_retries: for calls that don't say otherwise; None: what the pool says.
     """
 
@@ -129,6 +131,8 @@ class HighThroughputExecutor(Submission):
         heartbeat_threshold: float = 20.0,
         drain_period: float | str | None = None,
         poll_period: float = 10,
+        enable_mpi_mode: bool = False,
+        mpi_launcher: str = "mpiexec",
         retries: int | None = None,
         lost_retries: int | None = None,
         max_workers: int | None = None,
@@ -156,6 +160,7 @@ class HighThroughputExecutor(Submission):
         )
         self.take_handler(block_error_handler)
         self._fuses = checked_fuses(max_node_hours, max_submissions_per_hour)
+        self.mpi_launcher = capacity.mpi_launcher(enable_mpi_mode, mpi_launcher, provider)
         self.say(retries, lost_retries)
         root = checks.optional(checks.path)("worker_logdir_root", worker_logdir_root)
         self._worker_logs = arrangement.WorkerLogs(checks.flag("worker_debug", worker_debug), root)

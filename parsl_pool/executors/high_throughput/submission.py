@@ -58,6 +58,8 @@ class Submission(BlockProviderExecutor):
         kernel.emptied = link.wake  # a shutdown may wait for that
         link.outgoing.awaiting_functions = self._awaiting_functions
         link.channel.on(NEST, self._hear_nested)
+        if self.mpi_launcher:
+            self.__dict__["call"] = self._call  # each is looked at: none may go without its nodes
 
     def call(
         self,
@@ -79,9 +81,10 @@ class Submission(BlockProviderExecutor):
         return self._call(fn, args, dict(kwargs), options)
 
     def _call(
-        self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], options: Options | None
+        self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], options: Options | None = None
     ) -> AppFuture[Any]:
         name = name_of(fn)
+        self._expect_nodes(options)
         try:
             number = self._number(fn, name)
             payload = dump_arguments(args, kwargs, name, self._shared)
@@ -101,6 +104,7 @@ class Submission(BlockProviderExecutor):
             FutureInArguments: there are futures among the arguments.
         """
         name = name_of(fn)
+        self._expect_nodes(options)
         try:
             number = self._number(fn, name)
             payload = finish_payload(serialize.dump_chunk(calls, f"arguments of {name}"), self._shared)
@@ -122,6 +126,10 @@ class Submission(BlockProviderExecutor):
         if options.priority or options.walltime or options.resources is not None:
             self.link.outgoing.sends_singly = True
         return TaskRecord(0, options, name, time())  # 0: it has the number of its first try
+
+    def _expect_nodes(self, options: Options | None) -> None:
+        if self.mpi_launcher:
+            capacity.expect_nodes(self, options)
 
     def check_resources(self, asked: Asked) -> None:
         """See the base class."""
@@ -178,6 +186,7 @@ class Submission(BlockProviderExecutor):
         self, call: PreparedCall, results: list[Any], options: Options, of: TaskRecord | None = None
     ) -> AppFuture[Any]:
         """See the base class."""
+        self._expect_nodes(options)
         record, payload = self.record(options, call.name), call.with_results(results, self._shared)
         return self.link.submit(call.number, payload if of is None else try_of(of, record, payload), record)
 
