@@ -1,6 +1,7 @@
 """A pool over three hosts that share nothing: apart from the sshd on each, it is as it would be on real machines."""
 
 import os
+import shlex
 import shutil
 import socket
 import sys
@@ -91,6 +92,34 @@ def test_a_pool_over_three_hosts(hosts: Hosts, new_pool: Callable[..., ParslPool
     all_are_at_work(pool)
     results = list(pool.map(pow, range(2000), [2] * 2000))
     assert results == [number**2 for number in range(2000)]
+    pool.shutdown()
+    nothing_is_left(hosts)
+
+
+FALSE_MANAGER = """\
+import sys
+from parsl_pool.interchange import curve, manager_program
+ticket = curve.read_ticket(sys.argv[1])
+keys = curve.make_keys()
+false = ticket._replace(manager_public=keys.manager_public, manager_secret=keys.manager_secret, patience_s=2)
+curve.write_ticket("/run/host/root/false", false)
+sys.argv[1:] = ["/run/host/root/false", "0"]
+manager_program.main()
+"""
+
+
+def test_who_has_not_the_key_is_turned_away(
+    hosts: Hosts, channels: list[SSHChannel], new_pool: Callable[..., ParslPoolExecutor]
+) -> None:
+    pool = new_pool()
+    all_are_at_work(pool)
+    (ticket,) = (hosts.hosts["one"].home / ".parsl_pool").glob("run-*/ticket")
+    there = str(ticket).replace(str(hosts.hosts["one"].folder), "/run/host")
+    command = f"{INIT}; python3 -c {shlex.quote(FALSE_MANAGER)} {there}"
+    result = channels[0].execute_wait(command, 60)
+    assert "the interchange does not know our key" in result.stdout + result.stderr, result
+    assert set(pool.map(whose, range(60))) == set(NAMES)
+    (hosts.hosts["one"].home / "false").unlink()
     pool.shutdown()
     nothing_is_left(hosts)
 
