@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import subprocess
@@ -12,6 +13,7 @@ from typing import Any
 import paramiko
 
 from parsl_pool.errors import SSHException, described
+from parsl_pool.loggers import careful_logger
 from parsl_pool.providers.channels import known_hosts
 from parsl_pool.providers.channels.ssh_config import Route
 from parsl_pool.providers.channels.ssh_login import Login, log_in
@@ -24,6 +26,23 @@ _END_S = 5.0
 
 # Kinds of signatures, and the kinds of keys that make them: a file names the key.
 _SIGNATURES = {"ssh-rsa": ["rsa-sha2-512", "rsa-sha2-256"]}
+
+
+class _Quiet(logging.Filter):
+    """paramiko calls errors what we try again, or raise: for it is a matter of those who look for a fault there."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.levelno, record.levelname = logging.DEBUG, "DEBUG"
+        return True
+
+
+careful_logger(_LOGGER).addFilter(_Quiet())
+
+
+class _Transport(paramiko.Transport):
+    """One that wakes up once a second while nothing comes, and not ten times. Who closes it wakes it up at once."""
+
+    _active_check_timeout = 1.0
 
 
 class Connection:
@@ -98,7 +117,7 @@ class Connection:
         return ours
 
     def _made(self, sock: Any, limit_s: float, patience_s: float) -> paramiko.Transport:
-        transport = paramiko.Transport(sock)
+        transport = _Transport(sock)
         transport.name = f"parsl-pool-ssh-{self.name}"
         transport.set_log_channel(_LOGGER)
         transport.banner_timeout = transport.handshake_timeout = limit_s
