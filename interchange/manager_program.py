@@ -16,7 +16,7 @@ from time import monotonic
 from parsl_pool import portable
 from parsl_pool._version import __version__
 from parsl_pool.errors import BadMessage
-from parsl_pool.interchange import columns, curve, launch, lent, no_way, race, shared_memory, wire
+from parsl_pool.interchange import columns, curve, launch, lent, no_way, place, race, shared_memory, wire
 from parsl_pool.interchange.inline import inline_message, inline_results, inline_tasks
 from parsl_pool.interchange.log_file import ProcessLog, make_private
 from parsl_pool.interchange.loop import Loop
@@ -86,7 +86,7 @@ class ManagerProgram:
                 manager.core.workers if manager is not None else 0, launch.python_version(), __version__, self._block,
                 self._claims >= 0, [*kept, *manager.core.held_tasks()] if manager is not None else [],
                 manager.core.aside.node(elapsed_ms) if manager is not None else [],
-                manager.core.settled_tasks() if manager is not None else [],
+                manager.core.settled_tasks() if manager is not None else [], place.here(),
             )
         )  # fmt: skip
         if manager is not None:
@@ -223,7 +223,7 @@ class ManagerProgram:
 
     def _open_claims(self, settings: wire.Settings) -> int:
         """The client's claims table, if it is on this host: there its descriptors have names, or it has one itself."""
-        if settings.client_host != socket.gethostname() or settings.claims_fd < 0:
+        if settings.client_place != place.here() or settings.claims_fd < 0:
             return -1
         try:
             if not portable.has_proc():

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import resource
-import socket
 from collections.abc import Callable
 from struct import Struct
 from time import monotonic
@@ -18,7 +17,7 @@ import zmq
 
 from parsl_pool import portable
 from parsl_pool.errors import BadMessage
-from parsl_pool.interchange import columns, curve, lent, pieces, wire
+from parsl_pool.interchange import columns, curve, lent, pieces, place, wire
 from parsl_pool.interchange.broker import Load
 from parsl_pool.interchange.inline import inline_tasks
 from parsl_pool.interchange.loop import Loop
@@ -60,13 +59,13 @@ class _Peer:
     """A manager that has registered, and the connection by which it has."""
 
     __slots__ = (
-        "block", "claims", "come", "come_bytes", "connection", "host", "is_draining", "lent", "pid", "pidfd", "python",
-        "safe", "seen", "shares", "version", "workers",
+        "block", "claims", "come", "come_bytes", "connection", "host", "is_draining", "lent", "pid", "pidfd", "place",
+        "python", "safe", "seen", "shares", "version", "workers",
     )  # fmt: skip
 
     def __init__(self, connection: _Connection, record: wire.Register, now: float) -> None:
         self.connection = connection
-        self.host, self.pid, self.block = record.host, record.pid, record.block
+        self.host, self.pid, self.block, self.place = record.host, record.pid, record.block, record.place
         self.workers, self.python, self.version = record.workers, record.python, record.version
         self.seen = now
         self.pidfd = -1
@@ -75,7 +74,7 @@ class _Peer:
         self.come_bytes = 0  # of those that it was not told of
         self.claims = bool(record.shares)  # its workers write into the client's table
         # It can open memory of this host by name, and we its.
-        self.shares = record.shares and record.host == socket.gethostname() and portable.has_proc()
+        self.shares = record.shares and record.place == place.here() and portable.has_proc()
         self.lent: dict[int, list[int]] = {}  # task -> descriptors that stay open until it is over
 
 
@@ -236,7 +235,7 @@ class ManagersDoor:
     # -- who is there
 
     def _watch(self, name: str, peer: _Peer) -> None:
-        if peer.host != socket.gethostname():
+        if peer.place != place.here():
             return
         if not portable.has(os, "pidfd_open"):
             if is_there(peer.pid):

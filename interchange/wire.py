@@ -85,7 +85,7 @@ class Settings(NamedTuple):
     log_dir: str  # where the interchange is to keep its log; "" for nowhere
     worker_log_dir: str  # the same for managers apart, and for workers ...
     worker_debug: int  # ... if this is 1
-    client_host: str  # where the client's claims table can be found by its process id and descriptor
+    client_place: str  # where the client's claims table can be found by its process id and descriptor
     client_pid: int
     claims_fd: int
     heartbeat_ms: int
@@ -173,6 +173,7 @@ class Register(NamedTuple):
     held: list[int]
     node: list[int]  # what there is for tasks that ask for something (packing.Has), without the number of workers
     settled: list[int]  # what those that are held have of it (set_aside.settled_of)
+    place: str  # see place.py
 
 
 class Refused(NamedTuple):

@@ -83,7 +83,7 @@ class SimulatedNode:
         self._link.send(
             wire.Register(
                 wire.PROTOCOL, self.name, self.host, next(_PIDS), workers, python_version(), __version__, self.block,
-                0, [*kept, *self._held], [workers, 0, 0, 0, 0, 0], [],
+                0, [*kept, *self._held], [workers, 0, 0, 0, 0, 0], [], "",
             )
         )  # fmt: skip
         if workers:

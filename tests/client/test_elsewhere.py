@@ -2,6 +2,7 @@
 
 import random
 import socket
+import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import CancelledError, wait
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from parsl_pool import Config, HighThroughputExecutor, ParslPoolExecutor
-from parsl_pool.providers import LocalProvider
+from parsl_pool.providers import LocalProvider, WrappedLauncher
 from tests.eventually import eventually
 from tests.recovery.ledger import note, noted
 
@@ -95,3 +96,31 @@ def test_the_rest_is_cancelled_at_the_end(pool: ParslPoolExecutor, tmp_path: Pat
     assert sum(future.cancelled() for future in waiting) >= 900
     (tmp_path / "go on").touch()
     assert [future.result() for future in holders] == ["gone on"] * 2
+
+
+APART = "unshare --pid --fork --kill-child --mount-proc"
+
+
+def test_process_ids_of_containers_are_not_taken_for_ours() -> None:
+    """Their host has our host's name. Both managers have the same process id, and so have their workers."""
+    if subprocess.run([*APART.split(), "true"], capture_output=True).returncode:
+        pytest.skip("no right to make a process namespace")
+    provider = LocalProvider(init_blocks=2, min_blocks=2, max_blocks=2, launcher=WrappedLauncher(APART))
+    executor = HighThroughputExecutor(provider=provider, max_workers_per_node=1)
+    with ParslPoolExecutor(Config([executor], run_dir=None)) as pool:
+        assert list(pool.map(slow_pid, range(8), chunksize=1)) == list(range(8))
+        eventually(lambda: len(pool.status().managers) == 2)
+        managers = list(pool._backend.workers.managers.values())
+        assert len({manager.pid for manager in managers}) == 1 and not any(manager.shares for manager in managers)
+        assert len(pool._processes) == 2
+        before = [process.pid for process in pool._processes.values()]
+        assert len(set(before)) == 1
+        for process in pool._processes.values():
+            process.kill()  # nobody's: what has that number here is another process
+        assert pool.submit(abs, -1).result() == 1
+        assert [process.pid for process in pool._processes.values()] == before
+
+
+def slow_pid(number: int) -> int:
+    time.sleep(0.2)
+    return number

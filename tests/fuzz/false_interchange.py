@@ -1,7 +1,6 @@
 """An interchange that is none, and a manager, the real program, that has been sent to it."""
 
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from typing import Any
 import psutil
 import zmq
 
-from parsl_pool.interchange import curve, managers_door, pieces, wire
+from parsl_pool.interchange import curve, managers_door, pieces, place, wire
 from tests.eventually import eventually
 from tests.fuzz.rubbish import Frame
 
@@ -64,7 +63,7 @@ def settings(**changes: Any) -> wire.Settings:
     good: dict[str, Any] = dict(
         workers=1, start_method="fork", initializer=b"", max_tasks_per_child=0, preload=[], sys_path=list(sys.path),
         eager=0, descriptors=[], authkey=b"", log_dir="", worker_log_dir="", worker_debug=0,
-        client_host=socket.gethostname(), client_pid=os.getpid(),
+        client_place=place.here(), client_pid=os.getpid(),
         claims_fd=-1, heartbeat_ms=60_000, threshold_ms=600_000, manager="", block="",
         label="label", run_id="run", drain_ms=0, lasts_ms=0, managers_most=0, mpi_launcher="", cores_per_worker=0,
         memory_per_worker=0, accelerators=[], accelerator_count=0, affinity="none", prefetch=-1,

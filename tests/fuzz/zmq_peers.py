@@ -12,7 +12,7 @@ from zmq.utils.monitor import recv_monitor_message
 
 from parsl_pool import ParslPoolExecutor
 from parsl_pool._version import __version__
-from parsl_pool.interchange import curve, managers_door, pieces, wire
+from parsl_pool.interchange import curve, managers_door, pieces, place, wire
 from tests.eventually import eventually
 from tests.fuzz.rubbish import Frame
 from tests.network import connection_to
@@ -129,7 +129,7 @@ def registration(name: str, **changes: Any) -> wire.Register:
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
     good = wire.Register(
         wire.PROTOCOL, name, socket.gethostname(), os.getpid(), 1, python, __version__, "none", 0, [],
-        [1, 0, 0, 0, 0, 0], [],
+        [1, 0, 0, 0, 0, 0], [], place.here(),
     )
     return wire.Register(**{**dict(zip(wire.Register.__annotations__, good)), **changes})
 

@@ -9,13 +9,15 @@ import pytest
 
 from parsl_pool import portable
 from parsl_pool.errors import BadMessage
-from parsl_pool.interchange import columns, lent, managers_door, shared_memory, wire
+from parsl_pool.interchange import columns, lent, managers_door, place, shared_memory, wire
 from parsl_pool.interchange.task_messages import TaskMessage
 
 pytestmark = pytest.mark.skipif(not portable.has_proc(), reason="memory has names in /proc only")
 
 
-REGISTER = wire.Register(wire.PROTOCOL, "a", socket.gethostname(), os.getpid(), 1, "", "", "", 1, [], [], [])
+REGISTER = wire.Register(
+    wire.PROTOCOL, "a", socket.gethostname(), os.getpid(), 1, "", "", "", 1, [], [], [], place.here()
+)
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ from parsl_pool.executors.high_throughput.managers import Managers, described
 from parsl_pool.executors.high_throughput.submission import Submission
 from parsl_pool.executors.high_throughput.workers import Workers
 from parsl_pool.futures.told import Progress
-from parsl_pool.interchange import wire
+from parsl_pool.interchange import place, wire
 from parsl_pool.run_directory import RunDirectory, RunPlace
 from parsl_pool.run_log import RunLog
 from parsl_pool.scaling.fuses import checked_fuses
@@ -264,7 +264,7 @@ class HighThroughputExecutor(Submission):
             log_dir,
             self._worker_logs.directory(log_dir, who),
             self._worker_logs.debug,
-            socket.gethostname(),
+            place.here(),
             os.getpid(),
             self.link.claims.fd,
             int(self.heartbeat_period * 1000),

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import socket
 from collections import deque
 from collections.abc import Iterator
 from functools import partial
@@ -283,7 +282,7 @@ class Recovery:
         """Those that will come to the new interchange, as far as can be told."""
         link = self._link
         for up in list(link.watcher.managers.values()):
-            if up.host == socket.gethostname() and not is_alive(up.pid):
+            if up.shares and not is_alive(up.pid):  # else its number is of another place
                 self.manager_gone(wire.ManagerGone(up.manager, up.host, up.block, "its process has ended", [], 0))
         return set(link.watcher.managers)
 

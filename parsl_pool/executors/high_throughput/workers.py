@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import threading
 from collections import deque
 from collections.abc import Callable
+from itertools import count
 from time import monotonic, sleep
 
 from parsl_pool.interchange import wire
@@ -16,6 +16,7 @@ _START_S = 10.0
 _LEAVE_S = 2.0
 _LOOK_S = 0.001
 _REFUSED = 3
+_NO_PID = 1 << 32
 
 
 class WorkerProcess:
@@ -27,8 +28,8 @@ class WorkerProcess:
         exitcode: None while it runs, then as from `multiprocessing.Process.exitcode`.
     """
 
-    def __init__(self, record: wire.WorkerUp) -> None:
-        self.pid, self.host = record.pid, record.host
+    def __init__(self, record: wire.WorkerUp, is_here: bool) -> None:
+        self.pid, self.host, self._is_here = record.pid, record.host, is_here
         self.name = f"worker {record.worker} of manager {record.manager}"
         self.exitcode: int | None = None
         self._gone = threading.Event()
@@ -50,7 +51,7 @@ class WorkerProcess:
         self._gone.wait(timeout)
 
     def _signal(self, signum: int) -> None:
-        if self.exitcode is None and self.host == socket.gethostname():
+        if self.exitcode is None and self._is_here:
             try:
                 os.kill(self.pid, signum)
             except ProcessLookupError:
@@ -70,8 +71,10 @@ class Workers:
     """The live workers of one executor. Written by the I/O thread only; readers see whole entries."""
 
     def __init__(self) -> None:
-        self.processes: dict[int, WorkerProcess] = {}  # by pid
-        self._by_name: dict[tuple[str, int], WorkerProcess] = {}
+        # By process id; those of other places, where a number may mean another process, by numbers that are none.
+        self.processes: dict[int, WorkerProcess] = {}
+        self._others = count(_NO_PID)
+        self._by_name: dict[tuple[str, int], tuple[int, WorkerProcess]] = {}
         self.managers: dict[str, wire.ManagerUp] = {}
         self.draining: dict[str, str] = {}  # managers that are about to end, and why
         self.has_had_managers = False
@@ -83,17 +86,19 @@ class Workers:
 
     def worker_up(self, record: wire.WorkerUp) -> None:
         """A worker runs."""
-        process = WorkerProcess(record)
-        self.processes[record.pid] = process
-        self._by_name[record.manager, record.worker] = process
+        up = self.managers.get(record.manager)
+        is_here = up is None or bool(up.shares)  # one inside has not come by a connection
+        key = record.pid if is_here else next(self._others)
+        process = self.processes[key] = WorkerProcess(record, is_here)
+        self._by_name[record.manager, record.worker] = key, process
         self.started += 1
         self.first.set()
 
     def worker_gone(self, record: wire.WorkerGone) -> None:
         """A worker has ended."""
-        process = self._by_name.pop((record.manager, record.worker), None)
+        key, process = self._by_name.pop((record.manager, record.worker), (0, None))
         if process is not None:
-            self.processes.pop(process.pid, None)
+            self.processes.pop(key, None)
             process.ended(record.status)
             self.lost += not record.expected
 
