@@ -411,6 +411,11 @@ class Broker:
         ]
 
     @property
+    def asking(self) -> int:
+        """How many tasks wait that ask for something; they are not among those in `waiting`."""
+        return self._packing.waiting
+
+    @property
     def placed(self) -> int:
         """How many tasks managers hold."""
         return sum(len(seat.held) for seat in self._managers.values())

@@ -239,7 +239,7 @@ class Interchange:
         self._client.put(wire.frame(record, len(descriptors or ())), descriptors)
 
     def _flush_client(self) -> None:
-        if not self._broker.waiting:
+        if not (self._broker.waiting or self._broker.asking):
             self._ebb.nothing_waits()
         if self._client.wants_write:
             try:
@@ -386,7 +386,8 @@ class Interchange:
 
     def _state(self, number: int) -> wire.State:
         lines = [line for load in self._broker.loads() if (line := self._line(load))]
-        return wire.State(number, self._broker.waiting, self._broker.placed, self._rubbish.count, lines)
+        waiting = self._broker.waiting + self._broker.asking
+        return wire.State(number, waiting, self._broker.placed, self._rubbish.count, lines)
 
     def _line(self, load: broker.Load) -> str:
         if self._inside is None:

@@ -1,0 +1,45 @@
+"""MPI programs in a block of a real Slurm: each on nodes of its own."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from parsl_pool import Config, MPIExecutor, ParslPoolExecutor
+from parsl_pool.interchange.mpi import is_open_mpi
+from parsl_pool.providers import SimpleLauncher, SlurmProvider
+from tests.services.clusters import SlurmCluster
+from tests.services.slurm import NODES
+
+pytestmark = [pytest.mark.service, pytest.mark.slow, pytest.mark.timeout(240)]
+
+
+def hosts_of_ranks(program: str) -> tuple[list[str], list[str]]:
+    """The nodes that we were given, and where Slurm has started our ranks."""
+    command = f"{os.environ['PARSL_MPI_PREFIX']} {program}"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=100, stdin=subprocess.DEVNULL)
+    assert done.returncode == 0, (command, done.stderr)
+    return os.environ["PARSL_MPI_NODELIST"].split(","), sorted(done.stdout.split())
+
+
+NO_MPICH = "there is no mpiexec of MPICH's (Debian: mpich), which starts its processes by srun in a job of Slurm's"
+
+
+@pytest.mark.parametrize("launcher", ["srun", "mpiexec"])
+def test_programs_run_on_two_nodes_each(slurm: SlurmCluster, tmp_path: Path, launcher: str) -> None:
+    if launcher == "mpiexec" and (not shutil.which("mpiexec.hydra") or is_open_mpi()):
+        pytest.skip(NO_MPICH)
+    provider = SlurmProvider(nodes_per_block=4, init_blocks=1, max_blocks=1, launcher=SimpleLauncher())
+    executor = MPIExecutor("mpi", max_workers_per_block=2, mpi_launcher=launcher, provider=provider)
+    with ParslPoolExecutor(Config([executor], run_dir=str(tmp_path / "runs"))) as pool:
+        two = pool.options(resources={"num_nodes": 2, "ranks_per_node": 2})
+        futures = [two.submit(hosts_of_ranks, "hostname") for _ in range(4)]
+        for future in futures:
+            nodes, hosts = future.result()
+            assert len(nodes) == 2 and set(nodes) <= set(NODES)
+            assert hosts == sorted(2 * nodes)
+        every = pool.options(resources={"num_nodes": 4, "num_ranks": 4})
+        assert every.submit(hosts_of_ranks, "hostname").result() == (list(NODES), list(NODES))
+    assert not slurm.left(20)
