@@ -70,7 +70,7 @@ class Manager:
         keep: Callable[[str, bytes], None],
         fork_server: launch.Helper | None = None,
     ) -> None:
-        """Raises UnfitNode if it can't have a single worker; then nothing has been made."""
+        """Raises UnfitNode if no worker can run here as is wanted; then nothing has been made."""
         self.name = name
         self.host, self.block = socket.gethostname(), settings.block
         self._node = node = arrange(wanted_of(settings), os.environ)
