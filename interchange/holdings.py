@@ -9,6 +9,9 @@ from parsl_pool.interchange.columns import Tasks, single
 from parsl_pool.interchange.seat import Seat, SeatState
 from parsl_pool.interchange.set_aside import SetAside
 
+RELIEVE_NS = 50_000_000
+"""After so long without any result, tasks that no worker has go back to the broker: another manager may be free."""
+
 
 class Holdings:
     """Answers questions. What is here is changed by the manager's core."""
@@ -31,6 +34,19 @@ class Holdings:
         seat = self.seats.get(worker)
         held = seat.held.get(task) if seat is not None else None
         return unpack_from("<I", held[0].functions, 4 * held[1])[0] if held is not None else None
+
+    def is_jammed(self, now: int) -> bool:
+        """True if tasks wait, and every worker has been at the same one for long."""
+        return bool(self.queue and self.seats) and all(
+            seat.state is SeatState.READY and now - seat.progress >= RELIEVE_NS for seat in self.seats.values()
+        )
+
+    def taken_queue(self) -> list[Tasks]:
+        """All that no worker has, the last frame first: each is to go before the others. They are here no more."""
+        tasks = list(reversed(self.queue))
+        self.queue.clear()
+        self.queued = 0
+        return tasks
 
     def is_leaving(self, worker: int) -> bool:
         """True if a worker has run as many tasks as it may: its end is no news."""

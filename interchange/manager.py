@@ -129,6 +129,10 @@ class Manager:
         """Give back what no worker has begun, and take nothing more; call `on_drained` when the rest is done."""
         self._perform(self.core.drain(monotonic_ns()))
 
+    def relieve(self) -> None:
+        """Give back what waits behind long tasks."""
+        self._perform(self.core.relieve(monotonic_ns()))
+
     def stop(self, now: bool) -> None:
         """End all workers, then call `on_stopped`. now: don't wait for their exit handlers."""
         if self._stopping:

@@ -222,16 +222,24 @@ class ManagerCore(Holdings):
         ]
         return effects + self._dispatch(now)
 
+    def relieve(self, now: int) -> list[Effect]:
+        """Give back what no worker has, if all are at long tasks. We don't get it again before one of these is done."""
+        # Tasks that wait for others may wait for these; and with prefetch= so many are to wait here.
+        if self.draining or self.idle or self.waiting or self.prefetch is not None or not self.is_jammed(now):
+            return []
+        self._depth = self.workers
+        return self._empty_queue(self.workers)
+
+    def _empty_queue(self, window: int) -> list[Effect]:
+        effects: list[Effect] = []
+        if self.window != window:  # first: else they would be sent to us again
+            self.window, self.least = window, 1
+            effects.append(SetWindow(window, 0, 1))
+        return [*effects, *[GiveBack(tasks) for tasks in self.taken_queue()]]
+
     def _hand_back(self) -> list[Effect]:
-        effects: list[Effect] = [GiveBack(tasks) for tasks in reversed(self.queue)]  # each goes before the others there
-        self.queue.clear()
-        self.queued = 0
-        if self.window:
-            self.window = 0
-            effects.append(SetWindow(0, 0, 1))
-        if not any(seat.held for seat in self.seats.values()):
-            effects.append(Drained())
-        return effects
+        is_done = not any(seat.held for seat in self.seats.values())
+        return [*self._empty_queue(0), *([Drained()] if is_done else [])]
 
     # -- tasks
 

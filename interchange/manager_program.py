@@ -23,6 +23,7 @@ from parsl_pool.interchange.loop import Loop
 from parsl_pool.interchange.manager import Manager, Upward
 from parsl_pool.interchange.page import CLAIMS_NAME
 from parsl_pool.interchange.parent_death import end_with_parent
+from parsl_pool.interchange.relief import Relief
 from parsl_pool.interchange.rubbish import Rubbish, check
 from parsl_pool.interchange.task_messages import TaskMessage
 from parsl_pool.interchange.uplink import Uplink
@@ -51,6 +52,7 @@ class ManagerProgram:
         self._rubbish = Rubbish(self._say)
         self._stopping = False
         self._address = self._ticket.address  # that leads to the interchange
+        self._relief: Relief | None = None
         self._draining = ""  # why
         self._is_empty = self._is_released = False  # no task is here; none is on its way to us
         self.exit_code = 0
@@ -185,6 +187,8 @@ class ManagerProgram:
                 self._report(lent.lost(tasks.task_ids()[0], manager.host, reason))
                 return
         manager.tasks(tasks)
+        if self._relief is not None:
+            self._relief.watch()
 
     def _begin(self, settings: wire.Settings) -> None:
         # Longer than the client takes to notice that the interchange hangs, and to start another one.
@@ -205,6 +209,7 @@ class ManagerProgram:
             self._unfit(str(problem))
             return
         self._manager.on_drained = self._emptied
+        self._relief = Relief(self._loop, self._manager.core, self._manager.relieve)
         self._manager.ending_s = _ENDING_S
         workers, where = self._manager.core.workers, self._address
         self._log.write(f"begun in block {self._block!r}, {workers} workers, interchange at {where}")

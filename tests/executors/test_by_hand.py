@@ -81,6 +81,20 @@ def test_workers_can_be_added_by_hand_to_blocks(tmp_path: Path) -> None:
             eventually(lambda: pool.submit(where).result(30) == wire.BY_HAND, within=30)
 
 
+def test_what_waits_behind_a_long_task_goes_to_a_manager_that_comes(tmp_path: Path) -> None:
+    """The first one has asked for hundreds, since what it ran before was short."""
+    executor = HighThroughputExecutor(max_workers_per_node=1, provider=LocalProvider(), manager_inside=False)
+    with ParslPoolExecutor(Config([executor])) as pool:
+        assert list(pool.map(abs, range(300))) == list(range(300))
+        long = pool.submit(begun, tmp_path / "begun", tmp_path / "go")
+        eventually((tmp_path / "begun").exists, within=30)
+        others = [pool.submit(where) for _ in range(5)]
+        with started(executor.worker_command, tmp_path):
+            assert {future.result(60) for future in others} == {wire.BY_HAND}
+            (tmp_path / "go").touch()
+            assert long.result(30) == "0"
+
+
 def test_one_that_is_started_by_hand_can_be_killed_and_started_again(tmp_path: Path) -> None:
     executor = HighThroughputExecutor(max_workers_per_node=1, provider=no_blocks())
     with ParslPoolExecutor(Config([executor])) as pool:

@@ -194,6 +194,9 @@ class FakeNode:
         if self.core.has_extra():
             self.perform(self.core.trim(self.now))
 
+    def relieve(self) -> None:
+        self.perform(self.core.relieve(self.now))
+
     def drain(self) -> None:
         self.perform(self.core.drain(self.now))
 

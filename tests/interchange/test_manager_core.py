@@ -11,6 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from parsl_pool.interchange import manager_core as core
 from parsl_pool.interchange.columns import single
+from parsl_pool.interchange.holdings import RELIEVE_NS
 from parsl_pool.interchange.manager_core import REFUSED_NS, ManagerCore
 from parsl_pool.interchange.manager_effects import (
     Drained,
@@ -248,12 +249,35 @@ def test_a_single_task_of_a_frame_is_the_same_task(place: int) -> None:
     assert one.payload == [b"a", b"", b"ccc"][place]
 
 
+def test_what_waits_while_all_are_at_long_tasks_is_given_back() -> None:
+    """Another manager may be free; and we are not to be given it again."""
+    manager = running(1)
+    manager.tasks_arrived(tasks([1, 2, 3], 9), 0)
+    assert manager.queued == 2
+    assert manager.relieve(RELIEVE_NS - 1) == []
+    *window, back = manager.relieve(RELIEVE_NS)
+    assert isinstance(back, GiveBack) and back.tasks.task_ids() == (2, 3)
+    assert window in ([], [SetWindow(1, 0, 1)]) and manager.window == 1
+    assert manager.relieve(2 * RELIEVE_NS) == [] and manager.held_tasks() == [1]
+
+
+def test_nothing_is_given_back_while_a_worker_starts_or_tasks_wait_for_others() -> None:
+    starting = ManagerCore(1)
+    starting.begin(0)
+    starting.tasks_arrived(tasks([1, 2], 9), 0)
+    assert starting.relieve(RELIEVE_NS) == []
+    nested = running(1)
+    nested.tasks_arrived(tasks([1, 2], 9), 0)
+    nested.waits(0, True, 0)
+    assert nested.relieve(RELIEVE_NS) == []
+
+
 # ---- any event in any state
 
 SEATS = ["unknown", "starting", "idle", "one", "several", "taking back", "leaving"]
 EVENTS = [
     "begin", "worker_ready", "worker_ended", "tasks_arrived", "finished", "forget", "remove_queued", "tick",
-    "taken_back", "stop", "drain",
+    "taken_back", "stop", "drain", "relieve",
 ]  # fmt: skip
 
 drawn = Drawn(
@@ -287,6 +311,7 @@ class CoreMachine(RuleBasedStateMachine):
         self.now = 0
         self.next_id = 1
         self.gone: set[int] = set()
+        self.is_relieved = False  # just now
 
     @initialize(
         workers=st.integers(1, 2),
@@ -343,7 +368,7 @@ class CoreMachine(RuleBasedStateMachine):
         """What is given back is no longer here. Once all is done this is said, and not before."""
         for effect in effects:
             if isinstance(effect, GiveBack):
-                assert self.core.draining
+                assert self.core.draining or self.is_relieved
                 self.gone.update(effect.tasks.task_ids())
             elif isinstance(effect, (Send, Start)):
                 assert not self.core.draining, "what drains begins nothing"
@@ -355,6 +380,16 @@ class CoreMachine(RuleBasedStateMachine):
     def begin(self) -> None:
         self.note("begin")
         self.perform(self.core.begin(self.now))
+
+    @rule(nanoseconds=st.sampled_from([0, RELIEVE_NS]))
+    def relieve(self, nanoseconds: int) -> None:
+        self.note("relieve")
+        self.now += nanoseconds
+        before = self.core.queued
+        self.is_relieved = True
+        effects = self.perform(self.core.relieve(self.now))
+        self.is_relieved = False
+        assert not effects or (before and not self.core.queue and self.core.window == self.core.workers)
 
     @rule(really=st.sampled_from([False, False, False, False, True]))
     def drain(self, really: bool) -> None:

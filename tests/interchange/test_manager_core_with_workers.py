@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from parsl_pool.interchange import manager_core as core
+from parsl_pool.interchange.holdings import RELIEVE_NS
 from tests.interchange.drawn import Drawn, run_until_all_is_drawn
 from tests.interchange.fake_node import Doing, FakeNode, FakeWorker
 from tests.interchange.frames import tasks
@@ -129,6 +130,11 @@ class NodeMachine(RuleBasedStateMachine):
     def extra_workers_are_looked_at(self, nanoseconds: int) -> None:
         self.node.now += nanoseconds
         self.node.trim()
+
+    @rule(nanoseconds=st.sampled_from([0, RELIEVE_NS]))
+    def what_waits_is_looked_at(self, nanoseconds: int) -> None:
+        self.node.now += nanoseconds
+        self.node.relieve()
 
     @rule(really=st.sampled_from([False, False, False, False, True]))
     def the_manager_drains(self, really: bool) -> None:
