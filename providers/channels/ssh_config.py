@@ -54,7 +54,7 @@ def route(name: str, said: Said) -> Route:
     Raises:
         ConfigurationError: a file can't be read, or not be understood.
     """
-    found = _lookup(name, said.config)
+    found = _lookup(name, said)
     host = str(found.get("hostname") or name)
     port = said.port or _number(found.get("port"), name)
     alias = str(found.get("hostkeyalias") or "")
@@ -113,8 +113,11 @@ def _path(text: str) -> str:
     return os.path.expanduser(text)
 
 
-def _lookup(name: str, file: str | None) -> Mapping[str, Any]:
-    config = paramiko.SSHConfig()
+def _lookup(name: str, said: Said) -> Mapping[str, Any]:
+    config, file = paramiko.SSHConfig(), said.config
+    # The first one to say something is right; and a ProxyCommand is told of it.
+    first = [f"{word} {value}" for word, value in (("User", said.user), ("Port", said.port)) if value]
+    config.parse(_Lines(["Host *", *first]))
     files = [file] if file is not None else [path for path in (_path(_USER_FILE), _SYSTEM_FILE) if os.path.exists(path)]
     for path in files:
         try:
