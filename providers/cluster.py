@@ -31,7 +31,7 @@ from parsl_pool.providers.channels.base import TIMED_OUT, Channel, CommandResult
 from parsl_pool.providers.channels.local import LocalChannel
 from parsl_pool.providers.launchers import Launcher, LauncherLike, SingleNodeLauncher, check_launcher, launched
 from parsl_pool.providers.remote_directory import RemoteDirectory
-from parsl_pool.providers.scripts import script_text, write_script
+from parsl_pool.providers.scripts import script_text, scripts_named, write_script
 from parsl_pool.providers.seen import Seen, is_over, with_reason
 from parsl_pool.providers.states import JobState, JobStatus
 from parsl_pool.providers.walltime import walltime as walltime_rule
@@ -289,12 +289,7 @@ class ClusterProvider(ExecutionProvider):
 
     def find(self, job_name: str) -> list[str]:
         """By the scripts: the name of each has an ending that nobody else's has, and its job has the same name."""
-        try:
-            names = sorted(os.listdir(self.script_dir or "."))
-        except OSError:
-            return []
-        start = f"{self._plain(job_name)}."
-        names = [name.removesuffix(".sh") for name in names if name.startswith(start) and name.endswith(".sh")]
+        names = scripts_named(self.script_dir, f"{self._plain(job_name)}.")
         return [job_id for name in names if (job_id := self._find(name)) is not None]
 
     # -- submitting

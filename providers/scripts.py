@@ -96,3 +96,12 @@ def describe_failure(error: Exception) -> str:
         return str(error)
     where = f": {os.fsdecode(error.filename)}" if isinstance(error.filename, (str, bytes)) else ""
     return f"{error.strerror} ({errno.errorcode.get(error.errno, error.errno)}){where}"
+
+
+def scripts_named(script_dir: str | os.PathLike[str] | None, start: str) -> list[str]:
+    """The names, without ``.sh``, of the scripts there that begin so."""
+    try:
+        names = sorted(os.listdir(script_dir or "."))
+    except OSError:
+        return []
+    return [name.removesuffix(".sh") for name in names if name.startswith(start) and name.endswith(".sh")]
