@@ -100,6 +100,7 @@ def test_one_that_was_cancelled_or_killed_leaves_its_room(pool: ParslPoolExecuto
     first = half.submit(wait_for, str(tmp_path / "never"))
     second, third = half.submit(wait_for, str(tmp_path / "never")), half.submit(abs, -3)
     eventually(first.running)
+    assert "2 tasks ask for resources, and have not begun; the first one is task" in pool.explain()
     assert second.cancel()
     assert not third.done()
     assert first.kill()

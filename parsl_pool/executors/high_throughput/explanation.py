@@ -5,11 +5,13 @@ from __future__ import annotations
 from time import monotonic
 from typing import Any
 
+from parsl_pool.errors import shown
 from parsl_pool.executors.high_throughput.link import Link
 from parsl_pool.executors.high_throughput.managers import Managers
 from parsl_pool.futures.told import Progress, progress_of
 
 _SOME = 5
+_LOOKED_AT = 10_000  # tasks; there may be millions
 
 def counts(link: Link, kernel: Any, workers: Any) -> dict[str, float]:
     """Numbers for `PoolStatus`."""
@@ -54,6 +56,7 @@ def explain(link: Link, kernel: Any, workers: Any) -> str:
     if silence := link.silence():
         lines.append(silence)
     lines += _about_running(link, running)
+    lines += _about_asking(link, running)
     lines += kernel.explain()
     lines.append(_about_workers(link, workers, len(running), len(table)))
     if link.keeper is not None:
@@ -75,6 +78,24 @@ def _about_running(link: Link, running: list[Any]) -> list[str]:
     if len(running) > _SOME:
         lines.append(f"running: {len(running) - _SOME} more")
     return lines
+
+
+def _about_asking(link: Link, running: list[Any]) -> list[str]:
+    """Who has not begun, and asks for something of its place: there may be none that has so much."""
+    begun = {future._tid for future in running}
+    waiting = []
+    for future in list(link.tries.table.values())[:_LOOKED_AT]:
+        record = future._record
+        asked = record.options.resources if record is not None else None
+        if asked is not None and asked.request is not None and future._tid not in begun:
+            waiting.append((future, asked.given))
+    if not waiting:
+        return []
+    first, given = waiting[0]
+    return [
+        f"{len(waiting)} tasks ask for resources, and have not begun; the first one is task {first.tid} "
+        f"({link.name_of(first)}), with {shown(given)}"
+    ]
 
 
 def _progress_of(future: Any) -> str:
