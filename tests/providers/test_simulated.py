@@ -100,8 +100,9 @@ def test_without_tries_a_lost_block_is_told() -> None:
 
 @pytest.mark.parametrize("option", ["preemption_rate", "node_failure_rate"])
 def test_nodes_that_are_taken_away(option: str) -> None:
-    """On average one in two minutes of each; 40 tasks of a minute come through all the same."""
-    provider = SimulatedProvider(nodes_per_block=2, speed=200, **{option: 30.0})  # type: ignore[arg-type]  # a number
+    """On average one in four minutes of each; 40 tasks of a minute come through all the same."""
+    rate: dict[str, Any] = {option: 15.0}
+    provider = SimulatedProvider(nodes_per_block=2, init_blocks=5, min_blocks=5, max_blocks=5, speed=200, **rate)
     with pool_on(provider, lost_retries=100) as pool:
         futures = [pool.submit(last, 60.0, number) for number in range(40)]
         assert [future.result() for future in futures] == list(range(40))
