@@ -97,6 +97,7 @@ class Broker:
         self._priorities: list[int] = []  # the keys, sorted: a lower number goes first
         self._functions: dict[int, bytes] = {}
         self._managers: dict[str, Seat] = {}
+        self._ranks: dict[str, int] = {}  # managers to be given tasks before others, and the order among them
         self._ready: deque[Seat] = deque()  # managers with credit, the next to serve first
         self.waiting = 0
         self.late = 0  # results that came for tasks no longer known; they were dropped
@@ -161,6 +162,7 @@ class Broker:
         for task, amounts in (settled or {}).items():
             if task in seat.held:
                 seat.room.take(task, amounts)
+        seat.rank = self._rank_of(name)
         self._managers[name] = seat
         lost = sorted(old.held - seat.held) if old is not None else []
         strange = claimed - len(seat.held)
@@ -168,6 +170,17 @@ class Broker:
         if strange:
             effects.append(NotHeld(name, strange))
         return effects + self._refusals() if self._packing else effects
+
+    def managers_ranked(self, names: list[str]) -> list[Effect]:
+        """Of managers with room, these get tasks in this order, each as many as it wants, before all others. None: all
+        in turn, in even shares."""
+        self._ranks = {name: rank for rank, name in enumerate(names)}
+        for seat in self._managers.values():
+            seat.rank = self._rank_of(seat.name)
+        return []
+
+    def _rank_of(self, name: str) -> int:
+        return self._ranks.get(name, len(self._ranks))
 
     def window_set(self, name: str, tasks: int, lent: int = 0, least: int = 1) -> list[Effect]:
         """A manager wants to hold up to so many tasks.
@@ -264,6 +277,8 @@ class Broker:
         if self._packing:
             return self._match_in_order()
         effects: list[Effect] = []
+        if self._ranks:
+            self._ready = deque(sorted(self._ready, key=lambda seat: seat.rank))
         ready = self._ready
         turn = share = 0  # how many are still to be served in this round, and what is the share of each
         while self._priorities and ready:
@@ -276,9 +291,9 @@ class Broker:
                 turn = len(ready) + 1
                 share = -(-self.waiting // turn)
             turn -= 1
-            self._give(seat, min(credit, share), effects)
+            self._give(seat, credit if self._ranks else min(credit, share), effects)
             if len(seat.held) < seat.window:
-                ready.append(seat)
+                ready.appendleft(seat) if self._ranks else ready.append(seat)
             else:
                 seat.queued = False
         return effects
@@ -311,6 +326,8 @@ class Broker:
     def _match_in_order(self) -> list[Effect]:
         """As _match, by priority and arrival, with what asks for something among the rest."""
         effects: list[Effect] = []
+        if self._ranks:
+            self._ready = deque(sorted(self._ready, key=lambda seat: seat.rank))
         look = Round(self._clock())
         lines = self._packing.lines()
         is_open = True  # for tasks that ask for nothing
@@ -367,8 +384,9 @@ class Broker:
         for seat in self._ready_seats():
             credit = look.credit(seat)
             if credit > 0:
-                self._give(seat, min(credit, -(-self.waiting // len(self._ready))), effects)
-                self._ready.rotate(-1)
+                share = credit if self._ranks else -(-self.waiting // len(self._ready))
+                self._give(seat, min(credit, share), effects)
+                self._ready.rotate(0 if self._ranks else -1)
                 return True
         return False
 

@@ -204,6 +204,22 @@ def result_of(task: int, status: int, payload: bytes, descriptors: list[int] | N
     return Results(1, pack("<Q", task), RECORD.pack(task, len(payload), status) + payload, descriptors)
 
 
+_FLUSH = Struct("<IBBqqq")
+_FLUSH_BODY = Struct("<qqq")
+
+
+def flush_frame(committed: int, idle: bool, nanoseconds: int) -> bytes:
+    """`wire.frame(wire.Flush(...))`, faster: there is one for each batch of tasks."""
+    return _FLUSH.pack(26, wire.KIND[wire.Flush], 0, committed, idle, nanoseconds)
+
+
+def read_flush(body: bytes) -> tuple[int, int, int]:
+    """`wire.decode(...)` of a Flush, faster. Raises BadMessage."""
+    if len(body) != 24:
+        raise BadMessage(f"Flush: {len(body)} bytes")
+    return _FLUSH_BODY.unpack(body)
+
+
 def goes_with(tasks: Tasks, first: Tasks) -> bool:
     """True if both may travel in one frame."""
     return tasks.priority == first.priority and not (

@@ -138,6 +138,8 @@ class Interchange:
             self._broker.manager_closed(record.manager)
         elif isinstance(record, wire.Drain):
             self._drain(record)
+        elif isinstance(record, wire.Ranks):
+            self._broker.managers_ranked(record.managers)
         elif isinstance(record, wire.BlockOver):
             if self._door is not None:
                 self._door.block_over(record)

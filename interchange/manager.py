@@ -335,7 +335,7 @@ class Manager:
             return
         for kind, body, descriptors in messages:
             if kind == _FLUSH and len(body) == 24 and not descriptors:
-                committed, idle, nanoseconds = wire.read_flush(body)
+                committed, idle, nanoseconds = columns.read_flush(body)
                 self._read_page(worker, nanoseconds, bool(idle), committed)
             else:
                 self._handle(worker, kind, body, descriptors)

@@ -226,6 +226,12 @@ class BlockOver(NamedTuple):
     reason: str
 
 
+class Ranks(NamedTuple):
+    """Client to interchange: of the managers that have room, these get tasks first, in this order; none: in turn."""
+
+    managers: list[str]
+
+
 class Drain(NamedTuple):
     """Client to interchange to manager: finish what runs, give back the rest, deliver, and end.
 
@@ -440,14 +446,14 @@ Record = (
     | Refused | WhoAreYou | Taken | Window | WorkerUp | WorkerGone | ManagerUp | ManagerGone | TasksLost
     | Broken | Notice | Ask | State | ForTask | FromTask | Facts | Dropped | Spawn | Spawned | Exited | Up | Flush
     | Need | InitializerFailed | Bulk | Waiting | Hold | Drain | Draining
-    | ManagerRefused | Unfit | BlockOver
+    | ManagerRefused | Unfit | BlockOver | Ranks
 )
 
 _IN_ORDER = (
     Hello, Settings, Ready, Function, Forget, Kill, KillWorkers, Stop, Ping, Pong, Register, Refused, WhoAreYou, Window,
     WorkerUp, WorkerGone, ManagerUp, ManagerGone, Broken, Notice, Ask, State, Facts, Taken, Dropped, TasksLost, ForTask,
     FromTask, Spawn, Spawned, Exited, Up, Flush, Need, InitializerFailed, Bulk, Waiting, Hold, Drain, Draining,
-    ManagerRefused, Unfit, BlockOver,
+    ManagerRefused, Unfit, BlockOver, Ranks,
 )  # fmt: skip
 
 RECORDS: dict[int, type[Any]] = dict(enumerate(_IN_ORDER, 16))
@@ -480,24 +486,6 @@ def decode(kind: int, body: bytes) -> Record:
     except BadMessage as problem:
         raise BadMessage(f"{cls.__name__}: {problem}") from None
     return record
-
-
-_FLUSH = Struct("<IBBqqq")
-
-
-def flush_frame(committed: int, idle: bool, nanoseconds: int) -> bytes:
-    """`frame(Flush(...))`, faster: there is one for each batch of tasks."""
-    return _FLUSH.pack(26, KIND[Flush], 0, committed, idle, nanoseconds)
-
-
-def read_flush(body: bytes) -> tuple[int, int, int]:
-    """`decode(...)` of a Flush, faster. Raises BadMessage."""
-    if len(body) != 24:
-        raise BadMessage(f"Flush: {len(body)} bytes")
-    return _FLUSH_BODY.unpack(body)
-
-
-_FLUSH_BODY = Struct("<qqq")
 
 
 def frame(record: Record, descriptors: int = 0) -> bytes:

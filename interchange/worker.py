@@ -148,7 +148,7 @@ class Worker:
     def _flush(self, idle: bool) -> None:
         now = monotonic_ns()
         worked = now - self._before if self._before else 0
-        self._connection.send(wire.flush_frame(self._words[OUT], idle, worked))
+        self._connection.send(columns.flush_frame(self._words[OUT], idle, worked))
         self._before = 0 if idle else now
         self._said_at = now
 

@@ -306,6 +306,7 @@ class JobStatusPoller:
         if block in self.table.blocks:
             self._jobs.streak.manager_up()
             self._jobs.came_up(block, host)
+        self._site.managers_changed()
 
     def _worker_up(self, block: str) -> None:
         if self.table.worker_up(block):
@@ -322,3 +323,4 @@ class JobStatusPoller:
             self._jobs.streak.vanished(lasted_s >= _LONG_S or self._site.done() > known.mark, now)
         self._jobs.tell(news)
         self._jobs.place_lost(block, host, running)
+        self._site.managers_changed()

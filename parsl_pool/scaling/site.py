@@ -34,6 +34,9 @@ class Site(Protocol):
     def block_over(self, block: str, reason: str) -> None:
         """The job of this block is over: nobody need wait for signs of life of its managers."""
 
+    def managers_changed(self) -> None:
+        """A manager has come or gone: the order in which they get tasks may be another one."""
+
     def give_up(self, problem: str | BaseException) -> None:
         """No block can be started: everything fails, with this text or error."""
 

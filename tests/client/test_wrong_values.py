@@ -29,6 +29,7 @@ from parsl_pool import (
 )
 from parsl_pool.dataflow.resolvers import DependencyResolver
 from parsl_pool.errors import BadLauncher, ConfigurationError, shown
+from parsl_pool.executors import RandomManagerSelector
 from parsl_pool.options import PoolView
 from parsl_pool.providers import (
     BlockLimits,
@@ -272,6 +273,8 @@ TABLE: dict[tuple[type, str], dict[str, Wrong]] = {
         "run_dir": PATH,
         "heartbeat_period": Wrong(SECONDS.types, [0, -1, NAN, INF, HUGE, 20]),
         "heartbeat_threshold": Wrong(SECONDS.types, [0, -1, NAN, INF, HUGE, 5]),
+        "encrypted": FLAG,
+        "manager_selector": Wrong(["block", 5, abs, RandomManagerSelector], []),
         "drain_period": Wrong([each for each in SECONDS.types if each is not None and not isinstance(each, str)],
                               [0, -1, NAN, INF, HUGE, "", "Auto", "01:00:00"]),
         "enable_mpi_mode": FLAG,

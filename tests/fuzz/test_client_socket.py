@@ -31,7 +31,7 @@ FUZZ = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCh
 # they would do what they say to the pool on which this test relies.
 ACCEPTED = {wire.Function, wire.Forget, wire.Kill, wire.KillWorkers, wire.Stop, wire.Ping, wire.Ask,
             wire.ForTask, wire.Hold, wire.Drain,
-            wire.BlockOver}
+            wire.BlockOver, wire.Ranks}
 OBEYED = {wire.Function, wire.Forget, wire.KillWorkers, wire.Stop}
 MEGABYTE = 1 << 20
 FIRST_ID = 1 << 20

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from parsl_pool import ParslPoolExecutor
 from parsl_pool.errors import WorkerLost
-from parsl_pool.interchange import wire
+from parsl_pool.interchange import columns, wire
 from parsl_pool.interchange.worker import Worker
 from parsl_pool.interchange.worker_connection import Connection
 from tests import leaks
@@ -134,7 +134,7 @@ def test_a_task_cannot_break_the_pool_by_saying_that_an_initializer_failed(fuzze
         wire.HEAD.pack(wire.MAX_FRAME, 52, 1),
         bytes(64),
         b"\xff" * 100_000,
-        wire.flush_frame(1 << 40, False, 0),
+        columns.flush_frame(1 << 40, False, 0),
     ],
     ids=["longer than may be", "shorter than can be", "descriptors", "long, with descriptors", "zeros", "ones", "page"],
 )

@@ -177,3 +177,20 @@ def test_a_hundred_thousand_tasks_cost_one_look_at_their_frame() -> None:
         effects = broker.results_arrived("a", results(range(start, start + 1000)))
         assert len(effects) == 2 or start == 99_001
     assert broker.waiting == broker.placed == 0
+
+
+def test_ranked_managers_are_filled_one_after_the_other() -> None:
+    it = Broker()
+    for name in "abc":
+        it.manager_registered(name, [])
+    it.function_defined(1, b"f")
+    assert it.managers_ranked(["c", "a"]) == []
+    for name in "abc":
+        it.window_set(name, 4)
+    sent: dict[str, int] = {}
+    for effect in it.tasks_submitted(tasks(range(1, 11))):
+        if isinstance(effect, SendTasks):
+            sent[effect.manager] = sent.get(effect.manager, 0) + effect.tasks.count
+    assert sent == {"c": 4, "a": 4, "b": 2}
+    it.managers_ranked([])
+    assert {seat.rank for seat in it._managers.values()} == {0}

@@ -26,7 +26,7 @@ SEATS = ["unknown", "new", "hungry", "full", "overfull", "closed"]
 EVENTS = [
     "tasks_submitted", "function_defined", "functions_forgotten", "manager_registered", "window_set",
     "manager_closed", "results_arrived", "late_results", "tasks_returned", "strangers_returned",
-    "manager_gone",
+    "manager_gone", "managers_ranked",
 ]  # fmt: skip
 
 drawn = Drawn(
@@ -190,6 +190,12 @@ class BrokerMachine(RuleBasedStateMachine):
         if name in self.seats:
             self.seats[name].is_open = False
         self.perform(self.broker.manager_closed(name))
+
+    @rule(names=st.lists(MANAGERS, unique=True))
+    def managers_ranked(self, names: list[str]) -> None:
+        """Who gets tasks is another one's choice then; what the broker is for stays as it is."""
+        self.note("managers_ranked")
+        self.perform(self.broker.managers_ranked(names))
 
     @rule(name=MANAGERS, data=st.data())
     def results_arrived(self, name: str, data: st.DataObject) -> None:

@@ -63,6 +63,7 @@ class Place:
         self.drained: list[str] = []
         self.over: list[tuple[str, str]] = []
         self.given_up: list[str | BaseException] = []
+        self.changes = 0  # of managers
         self.handled: list[list[str]] = []
 
     def command(self, block: str) -> str:
@@ -86,6 +87,9 @@ class Place:
 
     def block_over(self, block: str, reason: str) -> None:
         self.over.append((block, reason))
+
+    def managers_changed(self) -> None:
+        self.changes += 1
 
     def give_up(self, problem: str | BaseException) -> None:
         self.given_up.append(problem)

@@ -79,6 +79,16 @@ def checked_provider(provider: Any) -> Any:
     return checks.instance_of(ExecutionProvider, "an ExecutionProvider, or None")("provider", provider)  # type: ignore[type-abstract]  # only asked about
 
 
+def checked_selector(selector: Any) -> Any:
+    """The selector of managers, or None. Raises WrongType."""
+    if selector is None:
+        return None
+    from parsl_pool.executors.high_throughput.selectors import ManagerSelector  # only when one is given
+
+    rule = checks.instance_of(ManagerSelector, "a ManagerSelector, or None")  # type: ignore[type-abstract]  # only asked about
+    return rule("manager_selector", selector)
+
+
 def is_inside(wanted: bool | None, provider: Any, launch_cmd: str | None = None, drains: bool = False) -> bool:
     """Whether the manager is to be inside the interchange. Raises ConfigurationError if it can't be."""
     problem = _why_apart(provider) if provider is not None else ""

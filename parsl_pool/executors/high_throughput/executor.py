@@ -86,10 +86,13 @@ class HighThroughputExecutor(Submission):
         run_dir: where the run's files go; None: a private temporary directory, if one is needed at all.
         heartbeat_period, heartbeat_threshold: seconds between two signs of life of managers and interchange, and
             of silence after which the other side is lost.
+        manager_selector: puts managers into the order in which they get tasks: `BlockIdManagerSelector()`, or your own
+            `ManagerSelector`. None: all in turn.
         drain_period: seconds after its start when a manager takes no more tasks, finishes what it has begun, and ends:
             a bit less than the job may run. "auto": a tenth of the provider's walltime before its end, at most ten
             minutes. None: never.
         poll_period: taken for Parsl's sake; nothing here asks again and again.
+        encrypted: taken for Parsl's sake; connections to other processes of managers always are, and prove both sides.
         enable_mpi_mode: tasks are MPI programs, and have nodes of a block for themselves, as many as each says.
         mpi_launcher: what starts them: "mpiexec", "srun" or "aprun".
         retries, lost_retries: for calls that don't say otherwise; None: what the pool says.
@@ -129,8 +132,10 @@ class HighThroughputExecutor(Submission):
         run_dir: str | os.PathLike[str] | None = None,
         heartbeat_period: float = 5.0,
         heartbeat_threshold: float = 20.0,
+        manager_selector: Any = None,
         drain_period: float | str | None = None,
         poll_period: float = 10,
+        encrypted: bool = True,
         enable_mpi_mode: bool = False,
         mpi_launcher: str = "mpiexec",
         retries: int | None = None,
@@ -159,6 +164,7 @@ class HighThroughputExecutor(Submission):
             checks.seconds("block_start_timeout", block_start_timeout),
         )
         self.take_handler(block_error_handler)
+        self.manager_selector = arrangement.checked_selector(manager_selector)
         self._fuses = checked_fuses(max_node_hours, max_submissions_per_hour)
         self.mpi_launcher = capacity.mpi_launcher(enable_mpi_mode, mpi_launcher, provider)
         self.say(retries, lost_retries)
@@ -170,6 +176,7 @@ class HighThroughputExecutor(Submission):
         heart = arrangement.checked_heart(heartbeat_period, heartbeat_threshold)
         self.heartbeat_period, self.heartbeat_threshold = heart
         self.poll_period = checks.number(above=0, most=1e9, kind="a number of milliseconds")("poll_period", poll_period)
+        checks.flag("encrypted", encrypted)
         self._eager = start_method == "fork"
         self._starting = threading.Lock()  # guards _dumped, _directory and _log until the link is open
         self._directory: RunDirectory | None = None
@@ -435,12 +442,7 @@ class HighThroughputExecutor(Submission):
 
     def describe(self) -> str:
         """In a few words."""
-        link = self.link
-        state = "broken" if link.broken else link.stage.name.lower()
-        return (
-            f"{self.label}: {self._most_workers()} workers, {state}, {len(link.tries.table)} tasks under way, "
-            f"{link.tries.finished} done, {link.tries.failed} failed"
-        )
+        return explanation.describe(self.link, self._most_workers(), self.stage_name())
 
     def explain(self) -> str:
         """What waits, for what, since when; a paragraph for people."""

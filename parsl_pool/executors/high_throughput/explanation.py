@@ -31,6 +31,15 @@ def counts(link: Link, kernel: Any, workers: Any) -> dict[str, float]:
     }
 
 
+def describe(link: Link, workers: int, state: str) -> str:
+    """The executor in a few words."""
+    tries = link.tries
+    return (
+        f"{link.label}: {workers} workers, {state}, {len(tries.table)} tasks under way, "
+        f"{tries.finished} done, {tries.failed} failed"
+    )
+
+
 def manager_loads(managers: Managers) -> tuple[list[tuple[str, int, int]], int]:
     """From the interchange: name, held tasks and window of each manager; and how many messages were dropped."""
     known, dropped = managers.ask()

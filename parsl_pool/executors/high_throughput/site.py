@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from parsl_pool.errors import described
+from parsl_pool.executors.high_throughput.selectors import RandomManagerSelector
 from parsl_pool.interchange import wire
 from parsl_pool.loggers import careful_logger
 from parsl_pool.providers.states import JobStatus
@@ -54,6 +55,22 @@ class ExecutorSite:
     def block_over(self, block: str, reason: str) -> None:
         """The interchange gives its managers up."""
         self._link.send(wire.BlockOver(block, reason))
+
+    def managers_changed(self) -> None:
+        """The selector puts them into an order. What it raises is told, and leaves the order as it was."""
+        selector = self._executor.manager_selector
+        if selector is None or type(selector) is RandomManagerSelector:
+            return  # that is what the interchange does by itself
+        managers = {
+            up.manager: {"block_id": up.block, "hostname": up.host, "worker_count": up.workers}
+            for up in list(self._link.watcher.managers.values())
+        }
+        try:
+            order = [str(name) for name in selector.sort_managers(managers, set(managers))]
+        except Exception as problem:  # of the user's
+            log.exception("pool %s: its manager_selector failed: %s", self._link.label, described(problem))
+            return
+        self._link.send(wire.Ranks([name for name in dict.fromkeys(order) if name in managers]))
 
     def give_up(self, problem: str | BaseException) -> None:
         """See `Link.give_up`."""
