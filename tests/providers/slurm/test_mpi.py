@@ -43,3 +43,22 @@ def test_programs_run_on_two_nodes_each(slurm: SlurmCluster, tmp_path: Path, lau
         every = pool.options(resources={"num_nodes": 4, "num_ranks": 4})
         assert every.submit(hosts_of_ranks, "hostname").result() == (list(NODES), list(NODES))
     assert not slurm.left(20)
+
+
+def test_ranks_on_two_nodes_talk_to_each_other(slurm: SlurmCluster, tmp_path: Path) -> None:
+    """A program that calls MPI, compiled here: the sum over all ranks is known to each of them."""
+    if not shutil.which("mpiexec.hydra") or is_open_mpi():
+        pytest.skip(NO_MPICH)
+    program, source = tmp_path / "ranks", Path(__file__).with_name("ranks.c")
+    made = subprocess.run(["mpicc", "-o", program, source], capture_output=True, text=True)
+    if made.returncode:
+        pytest.skip(f"no program can be compiled for MPI (Debian: libmpich-dev, gcc): {made.stderr[-200:]}")
+    provider = SlurmProvider(nodes_per_block=2, init_blocks=1, max_blocks=1, launcher=SimpleLauncher())
+    executor = MPIExecutor("mpi", provider=provider)
+    with ParslPoolExecutor(Config([executor], run_dir=str(tmp_path / "runs"))) as pool:
+        two = pool.options(resources={"num_nodes": 2, "ranks_per_node": 2})
+        nodes, said = two.submit(hosts_of_ranks, str(program)).result()
+    assert len(nodes) == 2
+    assert sorted(line.split(":")[1] for line in said) == [f"{rank}/4=10" for rank in range(4)]
+    assert sorted(line.split(":")[0] for line in said) == sorted(2 * nodes)
+    assert not slurm.left(20)
