@@ -157,6 +157,8 @@ class Broker:
                 seat.idle_since = old.idle_since
         seat.held.update(held)
         claimed = len(seat.held)
+        if old is not None:
+            seat.held &= old.held  # what it gave back may be on its way to us again, though it waits here already
         for other in self._managers.values():
             seat.held -= other.held
         for task, amounts in (settled or {}).items():

@@ -198,6 +198,8 @@ class ManagersDoor:
             self._answer(connection.identity, wire.WhoAreYou(0))
         elif isinstance(message, wire.Ping):
             self._post(connection, wire.Pong(0))
+        elif isinstance(message, wire.ManagerRefused):
+            raise BadMessage("a ManagerRefused from a manager")  # that is for us to say
         elif isinstance(message, wire.Stop):
             self._leave(name, "it has ended as it was told", expected=True)
         elif not isinstance(message, wire.Pong):

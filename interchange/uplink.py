@@ -79,6 +79,7 @@ class Uplink:
         # Messages, the ids of the tasks whose results they are, descriptors of memory that they lend, and what is to be
         # called once the client has them.
         self._kept: deque[tuple[bytes, bytes, list[int], Callable[[], None]]] = deque()
+        self._settled: set[int] = set()  # ids of those among them that need not be sent again
         self._taken = 0  # how many of this connection's kept messages are kept no more
         self._pause_s = _AGAIN_S
         self._race = Race(loop, name, owner.find, self._begin, context)
@@ -143,6 +144,9 @@ class Uplink:
         self._pause_s = _AGAIN_S
         self._taken = 0
         self._owner.connected(line.address, self._race.troubles)
+        if self._settled:  # so these have been dealt with; another interchange knows nothing of them
+            self._kept = deque(entry for entry in self._kept if id(entry) not in self._settled)
+            self._settled.clear()
         self._owner.greet([task for _, ids, *_ in self._kept for task in unpack(f"<{len(ids) // 8}Q", ids)])
         for data, *_ in self._kept:
             self._put(data)
@@ -176,6 +180,16 @@ class Uplink:
         data = bytes((wire.TASKS, 0)) + tasks.encode()
         self._kept.append((data, tasks.ids, [], _nothing))
         self._put(data)
+
+    def came(self, tasks: columns.Tasks) -> None:
+        """These have come. If we are still to see that some of them get back, they have: they came again. To send them
+        back once more, by another connection, would have them run twice."""
+        ids: set[int] = set()
+        for entry in self._kept:
+            if entry[0][0] == wire.TASKS:
+                ids = ids or set(tasks.task_ids())
+                if not ids.isdisjoint(unpack(f"<{len(entry[1]) // 8}Q", entry[1])):
+                    self._settled.add(id(entry))
 
     def has_delivered(self) -> bool:
         """True if the client has everything that was to arrive, and there is a connection."""
@@ -249,7 +263,9 @@ class Uplink:
 
     def _let_go(self, messages: int) -> None:
         while self._taken < messages and self._kept:
-            _, _, descriptors, delivered = self._kept.popleft()
+            entry = self._kept.popleft()
+            self._settled.discard(id(entry))
+            _, _, descriptors, delivered = entry
             lent.close(descriptors)
             delivered()
             self._taken += 1

@@ -5,9 +5,10 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from multiprocessing import resource_tracker
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -71,6 +72,22 @@ def _make_no_runinfo() -> None:
         begin(self, None if path == default else path)
 
     RunPlace.__init__ = begin_elsewhere  # type: ignore[method-assign]  # that is the point
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_report_to_serializable() -> Generator[None, Any, None]:
+    """A report goes to another process, by pytest-xdist, which ends the session if there is half a surrogate pair in it:
+    and tests that throw rubbish at the pool have it in their reports when they fail."""
+    outcome = yield
+    outcome.force_result(_encodable(outcome.get_result()))
+
+
+def _encodable(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_encodable(key): _encodable(each) for key, each in value.items()}
+    return type(value)(map(_encodable, value)) if type(value) in (list, tuple) else value
 
 
 @pytest.hookimpl(trylast=True)

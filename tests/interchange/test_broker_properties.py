@@ -163,19 +163,25 @@ class BrokerMachine(RuleBasedStateMachine):
     @rule(name=MANAGERS, strangers=st.integers(0, 2))
     def manager_registered(self, name: str, strangers: int) -> None:
         self.note("manager_registered", name)
+        is_known = name in self.seats
         old = self.seats.get(name, ModelSeat(self.now))
-        kept = dict(list(old.held.items())[1:])  # it has lost the first, and has some that nobody knows of
+        kept = dict(list(old.held.items())[1:])  # it has lost the first, and says that it has some more
         new = self.seats[name] = ModelSeat(self.now if old.held else old.idle_since)
         new.is_open = old.is_open
-        for task in range(self.next_id, self.next_id + strangers):
-            self.of_task[task] = (0, 1)
-            kept[task] = tasks([task])
+        more = range(self.next_id, self.next_id + strangers)
         self.next_id += strangers
+        said = [*kept, *more]
+        if not is_known:  # it has them from an earlier interchange; else only from us, and so it can't have them
+            for task in more:
+                self.of_task[task] = (0, 1)
+                kept[task] = tasks([task])
         new.held = kept
         lost = sorted(set(old.held) - set(kept))
         self.lost.update(lost)
-        effects = self.broker.manager_registered(name, list(kept))
-        assert [effect for effect in effects if effect != TasksLost(name, [])] == [TasksLost(name, lost)] * bool(lost)
+        effects = self.broker.manager_registered(name, said)
+        assert [effect for effect in effects if effect != TasksLost(name, [])] == [
+            *[TasksLost(name, lost)] * bool(lost), *[NotHeld(name, strangers)] * (is_known and strangers > 0),
+        ]  # fmt: skip
 
     @rule(name=MANAGERS, window=st.sampled_from([-1, 0, 1, 2, 5]))
     def window_set(self, name: str, window: int) -> None:
