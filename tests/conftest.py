@@ -76,8 +76,8 @@ def _make_no_runinfo() -> None:
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_report_to_serializable() -> Generator[None, Any, None]:
-    """A report goes to another process, by pytest-xdist, which ends the session if there is half a surrogate pair in it:
-    and tests that throw rubbish at the pool have it in their reports when they fail."""
+    """A report goes to another process, by pytest-xdist, which ends the session if half a surrogate pair is in it.
+    Tests that throw rubbish at the pool have that in their reports when they fail."""
     outcome = yield
     outcome.force_result(_encodable(outcome.get_result()))
 
