@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from parsl_pool.executors.high_throughput.executor import HighThroughputExecutor as HighThroughputExecutor
-    from parsl_pool.executors.high_throughput.selectors import BlockIdManagerSelector as BlockIdManagerSelector
-    from parsl_pool.executors.high_throughput.selectors import ManagerSelector as ManagerSelector
-    from parsl_pool.executors.high_throughput.selectors import RandomManagerSelector as RandomManagerSelector
+    from parsl_pool.executors.high_throughput.manager_order import BlockIdManagerSelector as BlockIdManagerSelector
+    from parsl_pool.executors.high_throughput.manager_order import ManagerSelector as ManagerSelector
+    from parsl_pool.executors.high_throughput.manager_order import RandomManagerSelector as RandomManagerSelector
     from parsl_pool.executors.mpi import MPIExecutor as MPIExecutor
     from parsl_pool.executors.threads import ThreadPoolExecutor as ThreadPoolExecutor
 
 _HOMES = {
-    "BlockIdManagerSelector": "parsl_pool.executors.high_throughput.selectors",
+    "BlockIdManagerSelector": "parsl_pool.executors.high_throughput.manager_order",
     "HighThroughputExecutor": "parsl_pool.executors.high_throughput.executor",
-    "ManagerSelector": "parsl_pool.executors.high_throughput.selectors",
+    "ManagerSelector": "parsl_pool.executors.high_throughput.manager_order",
     "MPIExecutor": "parsl_pool.executors.mpi",
-    "RandomManagerSelector": "parsl_pool.executors.high_throughput.selectors",
+    "RandomManagerSelector": "parsl_pool.executors.high_throughput.manager_order",
     "ThreadPoolExecutor": "parsl_pool.executors.threads",
 }
 

@@ -83,7 +83,7 @@ def checked_selector(selector: Any) -> Any:
     """The selector of managers, or None. Raises WrongType."""
     if selector is None:
         return None
-    from parsl_pool.executors.high_throughput.selectors import ManagerSelector  # only when one is given
+    from parsl_pool.executors.high_throughput.manager_order import ManagerSelector  # only when one is given
 
     rule = checks.instance_of(ManagerSelector, "a ManagerSelector, or None")  # type: ignore[type-abstract]  # only asked about
     return rule("manager_selector", selector)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from parsl_pool.errors import described
-from parsl_pool.executors.high_throughput.selectors import RandomManagerSelector
+from parsl_pool.executors.high_throughput.manager_order import RandomManagerSelector
 from parsl_pool.interchange import wire
 from parsl_pool.loggers import careful_logger
 from parsl_pool.providers.states import JobStatus
