@@ -243,7 +243,9 @@ class BlockTable:
         if not block.move(BlockStage.ENDED, now):
             return []
         if not expected or block.verdict is not None:
-            return [Told(block, f"its job ended ({status.status_name})", not (was_up or not block.is_wanted))]
+            # Its managers may have left in good order a moment before: at the pool's end the two race.
+            is_usual = was_up or not block.is_wanted or status.state is JobState.COMPLETED
+            return [Told(block, f"its job ended ({status.status_name})", not is_usual)]
         block.verdict = JobState.MISSING
         return [Failed(block, f"its job ended ({status.status_name}) before its manager registered", Fault.MISSING)]
 
