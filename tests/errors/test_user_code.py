@@ -288,7 +288,7 @@ def test_a_logger_of_a_pool_of_processes(
     with ParslPoolExecutor(config) as own:
         assert own.submit(die_once, str(tmp_path / "died")).result(30) == 5
         own.options(cache=True).submit(time.sleep, 0).result(30)
-        future = own.submit(one_after_a_while)  # not done yet: else the callback is called here, and the log raises here
+        future = own.submit(one_after_a_while)  # if it were done, the callback and the log would raise here
         future.add_done_callback(Raises(ValueError("the user's own")))
         assert future.result(30) == 1
         is_well(own)
