@@ -191,8 +191,8 @@ class Store:
     def _open(self) -> sql.Connection:
         connection = self._connect()
         if self._to_write:
-            with self._told("cannot be written"), connection.begin():
-                _METADATA.create_all(connection)
+            with self._told("cannot be written"):
+                _make_tables(connection)
         return connection
 
     def _connect(self) -> sql.Connection:
@@ -240,3 +240,12 @@ def _has_no_table(error: Exception) -> bool:
     """Its writer was killed before the first result."""
     return "no such table" in str(error)
 
+
+def _make_tables(connection: sql.Connection) -> None:
+    """Unless they are there. Who begins at the same moment may be faster, between the look and the making."""
+    try:
+        with connection.begin():
+            _METADATA.create_all(connection)
+    except sql.exc.DBAPIError:
+        with connection.begin():  # if that was not why, it fails again, and says so
+            _METADATA.create_all(connection)
