@@ -245,8 +245,10 @@ class ManagersDoor:
             return
         try:
             peer.pidfd = os.pidfd_open(peer.pid)
-        except OSError:
-            return  # in another process namespace: heartbeats must do
+        except OSError as problem:
+            if isinstance(problem, ProcessLookupError) and portable.has_proc():
+                self._loop.call_at(monotonic(), lambda: self._look(name, peer))  # it has ended since it sent that
+            return  # else it may be in another process namespace, or no descriptor is free: heartbeats must do
         self._loop.add_reader(peer.pidfd, lambda: self._ended(name))
 
     def _look_later(self, name: str, peer: _Peer) -> None:

@@ -303,8 +303,10 @@ class JobStatusPoller:
 
     def _manager_up(self, block: str, manager: str, host: str) -> None:
         self.table.manager_up(block, manager, host, self._site.done(), monotonic())
-        if block in self.table.blocks:
-            self._jobs.streak.manager_up()
+        known = self.table.blocks.get(block)
+        if known is not None:
+            if known.stage is not BlockStage.ENDED:  # else it is the last word of one that counts as failed
+                self._jobs.streak.manager_up()
             self._jobs.came_up(block, host)
         self._site.managers_changed()
 

@@ -9,8 +9,10 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -274,3 +276,17 @@ def test_a_loaded_checkpoint_sees_what_another_process_adds(tmp_path: Path) -> N
         assert loaded.get(key(0).digest) == payload(0)
         eventually(lambda: loaded.get(key(9).digest) == payload(9))
         loaded.close()
+
+
+def test_many_open_a_new_checkpoint_at_the_same_moment(tmp_path: Path) -> None:
+    """Each may be the one that makes the tables, between the other's look and its making."""
+
+    def opened(place: Path) -> None:
+        barrier.wait(10)
+        Store(place, to_write=True).close()
+
+    barrier = threading.Barrier(4)
+    with ThreadPoolExecutor(4) as threads:
+        for number in range(50):
+            for opening in [threads.submit(opened, tmp_path / f"{number}.sqlite") for _ in range(4)]:
+                opening.result(30)
