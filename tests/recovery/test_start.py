@@ -114,7 +114,8 @@ def test_managers_that_end_before_they_are_of_use_are_told_with_their_words(tmp_
     with pool_on(LocalProvider(worker_init=f"export PYTHONPATH={tmp_path}")) as pool:
         text = all_fail(pool)
     # The end of a job may be seen before the word of its manager's start has come; the ends of two at the same time.
-    assert re.search("[3-5] blocks in a row ended before a (worker of theirs was up|manager of theirs registered)", text)
+    whose = "worker of theirs was up|manager of theirs registered"
+    assert re.search(f"[3-5] blocks in a row ended before a ({whose})", text)
     assert "no memory today" in text
     assert "manager_program" in text, "the command"
 
