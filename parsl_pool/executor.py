@@ -8,7 +8,6 @@ Importing this module costs what its base class costs. The rest of the project i
 
 from __future__ import annotations
 
-import itertools
 import logging
 import multiprocessing
 import os
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
     from parsl_pool.executors.base import ParslExecutor
     from parsl_pool.futures import AppFuture
     from parsl_pool.options import PoolView
-    from parsl_pool.run_directory import RunPlace
     from parsl_pool.status import PoolStatus
     from parsl_pool.usage.tracking import Tracking
 
@@ -44,7 +42,6 @@ if TYPE_CHECKING:
 logging.getLogger("parsl_pool").addHandler(logging.NullHandler())  # silent unless the program wants to hear
 
 _GRACE_S = 3.0
-_numbers = itertools.count(1)
 _making = threading.Lock()  # guards the making of a pool's Flow
 os.register_at_fork(after_in_child=_making._at_fork_reinit)  # type: ignore[attr-defined]  # private, made for that
 
@@ -85,7 +82,8 @@ class ParslPoolExecutor(KernelFace, _stdlib.ProcessPoolExecutor):
         manager_inside: bool | None = None,
         progress: bool = False,
     ) -> None:
-        from parsl_pool import checks  # see the top, as for the next
+        from parsl_pool import backends as made  # see the top, as for the next
+        from parsl_pool import checks
         from parsl_pool.config import Config, checked, usage_level
 
         if isinstance(max_workers, (Config, dict)):
@@ -94,10 +92,10 @@ class ParslPoolExecutor(KernelFace, _stdlib.ProcessPoolExecutor):
             max_workers, config = None, checked(max_workers, "max_workers")
         config = None if config is None else checked(config)
         progress = checks.flag("progress", progress)
-        method = _start_method(mp_context, max_tasks_per_child)
-        place = _place_of(run_dir, config)
+        method = made.start_method(mp_context, max_tasks_per_child)
+        place = made.place_of(run_dir, config)
         if config is None:
-            backends = _one_backend(
+            backends = made.this_machine(
                 max_workers,
                 place,
                 start_method=method,
@@ -111,16 +109,14 @@ class ParslPoolExecutor(KernelFace, _stdlib.ProcessPoolExecutor):
             )
         else:
             given = (max_workers, mp_context, initializer, max_tasks_per_child, run_dir, manager_inside)
-            if (
-                any(value is not None for value in given) or (retries, lost_retries) != (0, 3)
-                or not _is_empty(initargs) or not _is_empty(preload)
-            ):  # fmt: skip
+            is_default = (retries, lost_retries) == (0, 3) and made.is_empty(initargs) and made.is_empty(preload)
+            if not is_default or any(value is not None for value in given):
                 raise ConfigurationError(
                     "with a Config, say everything about workers and tries there: "
                     "HighThroughputExecutor(max_workers_per_node=, start_method=, initializer=, initargs=, "
                     "max_tasks_per_child=, preload=, manager_inside=) and Config(run_dir=, retries=, lost_retries=)"
                 )
-            backends = from_config(config, place)
+            backends = made.from_config(config, place)
         self._config = config
         self._backends = {backend.label: backend for backend in backends}
         self._all_backends = backends
@@ -441,59 +437,10 @@ def _tracked(level: int, config: Config | None, backends: list[ParslExecutor]) -
     return tracking
 
 
-def _place_of(run_dir: Any, config: Config | None) -> RunPlace:
-    from parsl_pool import checks  # see the top, as for the next
-    from parsl_pool.run_directory import RunPlace
-
-    return RunPlace(checks.optional(checks.path)("run_dir", run_dir) if config is None else config.run_dir)
-
-
-def _one_backend(max_workers: int | Config | None, place: RunPlace, **options: Any) -> list[ParslExecutor]:
-    """This machine's workers."""
-    from parsl_pool import checks  # see the top, as for the next
-    from parsl_pool.executors.high_throughput.executor import HighThroughputExecutor, available_cores
-
-    rule = checks.whole(above=0, most=checks.MOST_WORKERS, kind="a Config or a whole number")
-    count = available_cores() if max_workers is None else rule("max_workers", max_workers)
-    backend = HighThroughputExecutor(f"pool-{next(_numbers)}", max_workers_per_node=count, **options)
-    backend.adopt(backend.options.retries, backend.options.lost_retries, place, logs=True)
-    return [backend]
-
-
-def from_config(config: Config, place: RunPlace) -> list[ParslExecutor]:
-    """The executors of a Config, with what it says about all of them."""
-    backends = config.claim()
-    for backend in backends:
-        backend.adopt(config.retries, config.lost_retries, place, config.initialize_logging)
-        backend.adopt_strategy(config.strategy, config.max_idletime, config.strategy_period)
-    return backends
-
-
-def _is_empty(value: object) -> bool:
-    return isinstance(value, (tuple, list)) and not value
-
-
 def _progress_bar(backends: list[ParslExecutor], label: str) -> Any:
     from parsl_pool.progress import ProgressBar  # only on request
 
     return ProgressBar(backends, label)
-
-
-def _start_method(context: Any, max_tasks_per_child: int | None) -> str:
-    method = "forkserver"
-    if context is not None:
-        if not hasattr(context, "get_start_method"):
-            raise WrongType(
-                f"mp_context must be a multiprocessing context, got {shown(context)}: "
-                'multiprocessing.get_context("forkserver") is one'
-            )
-        method = context.get_start_method(allow_none=True) or "forkserver"
-    if max_tasks_per_child is not None and method == "fork":
-        raise ConfigurationError(
-            f"max_tasks_per_child={shown(max_tasks_per_child)} is incompatible with the 'fork' start method of "
-            "mp_context; supply a different one, or none"
-        )
-    return method
 
 
 def _fresh(error: BaseException) -> BaseException:

@@ -63,9 +63,10 @@ MAY_USE: dict[str, set[str]] = {
     "kernel_face": {
         "config", "dataflow", "executors", "futures", "interchange", "memoization", "run_directory", "status",
     },
+    "backends": {"checks", "config", "executors", "run_directory"},
     "executor": {
-        "checks", "config", "dataflow", "executors", "exit_hook", "futures", "kernel_face", "mapping", "options",
-        "progress", "run_directory", "status", "usage",
+        "backends", "checks", "config", "dataflow", "executors", "exit_hook", "futures", "kernel_face", "mapping",
+        "options", "progress", "status", "usage",
     },
     "usage": set(),
     "doctor": {"config", "executor", "executors", "interchange", "providers", "run_directory"},

@@ -26,6 +26,7 @@ from parsl_pool.executors.high_throughput.draining import drain_seconds
 from parsl_pool.executors.high_throughput.link import Link, Stage
 from parsl_pool.executors.high_throughput.managers import Managers, described
 from parsl_pool.executors.high_throughput.submission import Submission
+from parsl_pool.executors.high_throughput.worker_start import WorkerStart
 from parsl_pool.executors.high_throughput.workers import Workers
 from parsl_pool.futures.told import Progress
 from parsl_pool.interchange import place, wire
@@ -34,7 +35,6 @@ from parsl_pool.run_log import RunLog
 from parsl_pool.scaling.fuses import checked_fuses
 
 _FIRST_TASK_S = 20.0
-_START_METHODS = ("fork", "forkserver", "spawn")
 
 
 class HighThroughputExecutor(Submission):
@@ -147,8 +147,8 @@ class HighThroughputExecutor(Submission):
         wishes = node_options.wanted(
             most, cores_per_worker, mem_per_worker, available_accelerators, cpu_affinity, prefetch_capacity
         )
-        self.start_method = checks.one_of(*_START_METHODS)("start_method", start_method)
-        self.preload = checks.module_names("preload", preload)
+        self._start_of_workers = WorkerStart(start_method, preload, initializer, initargs, max_tasks_per_child)
+        self.start_method, self.preload = self._start_of_workers.method, self._start_of_workers.preload
         self._provider = arrangement.checked_provider(provider)
         self._place = RunPlace(checks.optional(checks.path)("run_dir", run_dir))
         wanted = checks.optional(checks.flag)("manager_inside", manager_inside)
@@ -170,19 +170,14 @@ class HighThroughputExecutor(Submission):
         self.say(retries, lost_retries)
         root = checks.optional(checks.path)("worker_logdir_root", worker_logdir_root)
         self._worker_logs = arrangement.WorkerLogs(checks.flag("worker_debug", worker_debug), root)
-        self._initializer = checks.optional(checks.function)("initializer", initializer)
-        self._initargs = checks.arguments("initargs", initargs)
-        self._max_tasks = checks.optional(checks.whole(above=0))("max_tasks_per_child", max_tasks_per_child) or 0
         heart = arrangement.checked_heart(heartbeat_period, heartbeat_threshold)
         self.heartbeat_period, self.heartbeat_threshold = heart
         self.poll_period = checks.number(above=0, most=1e9, kind="a number of milliseconds")("poll_period", poll_period)
         checks.flag("encrypted", encrypted)
-        self._eager = start_method == "fork"
-        self._starting = threading.Lock()  # guards _dumped, _directory and _log until the link is open
+        self._starting = threading.Lock()  # guards _directory and _log until the link is open
         self._directory: RunDirectory | None = None
         self._log: RunLog | None = None
         self._logs = True  # whether there is to be one
-        self._dumped: tuple[bytes, list[int]] | None = None  # the initializer, and the descriptors it needs
         self._apart: Any = None  # what belongs to managers that are processes of their own, once it was started
         self.workers = Workers()
         apart = None if self.manager_inside else self._make_apart
@@ -208,8 +203,7 @@ class HighThroughputExecutor(Submission):
             self._start()
 
     def _start(self) -> None:
-        if self._dumped is None:
-            self._dumped = self._dump_initializer()  # before anything runs that would have to be ended again
+        self._start_of_workers.dumped(self.manager_inside)  # before anything runs that would have to be ended again
         has_log = self._place.path is not None and self._logs
         if self._directory is None and (has_log or not self.manager_inside):
             self._directory = self._place.enter()
@@ -253,19 +247,18 @@ class HighThroughputExecutor(Submission):
         return f"{socket.gethostname()}-{os.getpid()}-{self.label}"
 
     def _settings(self) -> tuple[wire.Settings, list[int]]:
-        if self._dumped is None:
-            self._dumped = self._dump_initializer()
-        initializer, descriptors = self._dumped
+        start = self._start_of_workers
+        initializer, descriptors = start.dumped(self.manager_inside)
         path = [os.path.abspath(entry) if entry == "" else entry for entry in sys.path]
         log_dir, who, node = self._log_dir(), self._who(), self._node
         settings = wire.Settings(
             node.workers,
-            self.start_method,
+            start.method,
             initializer,
-            self._max_tasks,
-            self.preload,
+            start.max_tasks,
+            start.preload,
             [entry for entry in path if isinstance(entry, str)],
-            self._eager,
+            start.is_eager,
             descriptors,
             _authkey(),
             log_dir,
@@ -293,13 +286,6 @@ class HighThroughputExecutor(Submission):
         )
         return settings, [os.dup(fd) for fd in descriptors]
 
-    def _dump_initializer(self) -> tuple[bytes, list[int]]:
-        if self._initializer is None:
-            return b"", []
-        from parsl_pool.executors.high_throughput import initargs  # rarely needed
-
-        return initargs.dump_for(self.manager_inside, self._initializer, self._initargs)
-
     def shutdown(self, block: bool = True, timeout: float = 10.0) -> None:
         """End, when all tasks are done.
 
@@ -319,12 +305,8 @@ class HighThroughputExecutor(Submission):
         if ended:
             self._report_unread()
             self.kernel.close()
-            if self._dumped is not None:
-                for fd in self._dumped[1]:
-                    os.close(fd)
-                self._dumped = (b"", [])
             self.forget("initializer", "initargs")
-            self._initializer, self._initargs = None, ()  # the user's objects end with the pool, not with the next gc
+            self._start_of_workers.forget()
         return ended
 
     def _link_closed(self) -> None:
@@ -411,7 +393,7 @@ class HighThroughputExecutor(Submission):
     def processes(self) -> dict[int, Any]:
         """Worker processes by process id. Just after the start it waits for the first: programs look then."""
         self.workers.await_start(self._workers_wanted)
-        if self._max_tasks:
+        if self._start_of_workers.max_tasks:
             self.workers.await_leaving(self._most_workers())
         return self.workers.processes
 
@@ -420,7 +402,7 @@ class HighThroughputExecutor(Submission):
         if self.link.stage is not Stage.OPEN or self.link.broken is not None:
             return 0
         most = self._most_workers()
-        return most if self._eager else min(most, len(self.link.tries.table))
+        return most if self._start_of_workers.is_eager else min(most, len(self.link.tries.table))
 
     def _most_workers(self) -> int:
         """How many there may be: managers apart have told, or else it is what one is expected to have."""
