@@ -324,9 +324,9 @@ def _dump_arguments(packed: Any, name: str) -> tuple[bytes, list[NestedFuture[An
         serialize.pass_on(problem, lambda: pickle.dumps(packed, 5))
     found: list[NestedFuture[Any]] = []
     failed: list[NestedFuture[Any]] = []
-    import cloudpickle  # on first need: 20 ms
+    from parsl_pool.interchange import by_value  # on first need: 20 ms
 
-    class ByValue(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no types
+    class ByValue(by_value.Pickler):
         def persistent_id(self, obj: object) -> Any:
             if not isinstance(obj, NestedFuture):
                 return None

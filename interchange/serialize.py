@@ -118,16 +118,14 @@ def dump_by_value(value: object, name: str, buffers: list[PickleBuffer] | None =
     Raises:
         SerializationError: it can't be pickled.
     """
-    import cloudpickle  # on first need: 20 ms that most workers never spend
+    from parsl_pool.interchange import by_value  # on first need: 20 ms that most workers never spend
 
     try:
         if buffers is None:
-            data: bytes = cloudpickle.dumps(value, 5)
-        else:
-            data = cloudpickle.dumps(value, 5, buffer_callback=lambda b: _keep_in_band(b, buffers))
-        return data
+            return by_value.dumps(value)
+        return by_value.dumps(value, lambda b: _keep_in_band(b, buffers))
     except BaseException as problem:  # whatever user code raises while it is pickled
-        pass_on(problem, lambda: cloudpickle.dumps(value, 5))
+        pass_on(problem, lambda: by_value.dumps(value))
         from parsl_pool.interchange.diagnose import unpicklable_part  # only when something is wrong
 
         path, reason = unpicklable_part(value, problem)

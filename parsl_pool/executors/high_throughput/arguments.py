@@ -180,11 +180,11 @@ class _Finder(pickle.Pickler):
 
 def has_future(packed: object) -> bool:
     """True if there is a future in something that can't be pickled."""
-    import cloudpickle  # on first need: 20 ms
+    from parsl_pool.interchange import by_value  # on first need: 20 ms
 
     tokens = _Tokens()
 
-    class ByValue(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no types
+    class ByValue(by_value.Pickler):
         def persistent_id(self, obj: object) -> Any:
             return tokens.token(obj)
 
@@ -205,11 +205,11 @@ def _dump_with_tokens(packed: object, args: tuple[Any, ...], kwargs: dict[str, A
             raise pickle.PicklingError("refers to __main__")
     except BaseException as problem:  # told in the SerializationError, if by value does not work either
         serialize.pass_on(problem, lambda: _TokenPickler(io.BytesIO(), _Tokens()).dump(packed))
-        import cloudpickle  # on first need: 20 ms
+        from parsl_pool.interchange import by_value  # on first need: 20 ms
 
         tokens = _Tokens()
 
-        class ByValue(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no types
+        class ByValue(by_value.Pickler):
             def persistent_id(self, obj: object) -> Any:
                 return tokens.token(obj)
 

@@ -109,10 +109,10 @@ def _may_be_shared(problem: SerializationError) -> bool:
 
 
 def _dump(whole: object) -> bytes:
-    import cloudpickle  # on first need
+    from parsl_pool.interchange import by_value  # on first need
 
-    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no types
-        dispatch_table = ChainMap(_reducers(), cloudpickle.Pickler.dispatch_table)
+    class Pickler(by_value.Pickler):
+        dispatch_table = ChainMap(_reducers(), by_value.Pickler.dispatch_table)
 
         def reducer_override(self, obj: Any) -> Any:
             _refuse_nameless(obj)
