@@ -143,9 +143,9 @@ class AdHocProvider(ExecutionProvider):
 
     # -- blocks
 
-    def submit(self, command: str, tasks_per_node: int, job_name: str = "parsl_pool.auto") -> str:
-        """Starts it on a host that has none. If no such host can be reached, it waits for one of them; unless no
-        host has ever been of use: then that is an error."""
+    def submit(self, command: str, tasks_per_node: int, job_name: str = "parsl_pool.auto") -> str | None:
+        """Starts it on a host that has none; None if each has one. If no such host can be reached, it waits for one of
+        them; unless no host has ever been of use: then that is an error."""
         if self.script_dir is None:
             raise ConfigurationError(
                 "the provider has no script_dir: an executor sets it; who uses the provider alone must set "
@@ -163,6 +163,8 @@ class AdHocProvider(ExecutionProvider):
                 and (host.block is None or not host.block.is_alive or host.block.is_cancelled)
             ]  # fmt: skip
             free.sort(key=lambda host: (host.trouble is not None, host.block is not None and host.block.is_alive))
+        if not free:
+            return None
         troubles = []
         for host in free:
             block = _Block(name, command, host)
@@ -172,8 +174,6 @@ class AdHocProvider(ExecutionProvider):
                 troubles.append(problem)
                 continue
             return self._submitted(block)
-        if not free:
-            raise ScaleOutFailed(self, f"each of its {len(self._hosts)} hosts has a block")
         if not self._was_reached:
             raise ScaleOutFailed(self, "; ".join(map(str, troubles))) from troubles[0]
         log.error("no host is there for block %s, it waits for one: %s", name, "; ".join(map(str, troubles)))

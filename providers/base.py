@@ -103,8 +103,11 @@ class ExecutionProvider(Recipe, ABC):
         """The provider's name in messages and logs."""
 
     @abstractmethod
-    def submit(self, command: str, tasks_per_node: int, job_name: str = "parsl_pool.auto") -> str:
+    def submit(self, command: str, tasks_per_node: int, job_name: str = "parsl_pool.auto") -> str | None:
         """Starts a block whose nodes run `command`, a line of shell; gives the job's id.
+
+        None, or an id that is empty: there is no room for another block now, and nothing was started. That is no
+        fault, so it does not count as one.
 
         Raises:
             ScaleOutFailed, SubmitException, ScriptPathError: there is no block; nothing of it is left.

@@ -49,7 +49,7 @@ class Jobs:
         self._losses: list[tuple[Block, str, list[str]]] = []  # of places, until it is known how their jobs ended
         self._excluded: set[str] = set()
         self.has_news = self._has_failed = False
-        self._is_blown = self._is_slowed = False
+        self._is_blown = self._is_slowed = self._is_full = False
         self._cancelled = float("-inf")  # when we last tried to
 
     # -- submitting
@@ -62,21 +62,34 @@ class Jobs:
             block.is_probe = self.streak.is_cautious
             name = f"parsl_pool.{self._label}.{block.number}"
             self._journal.submitting(block.number, name)
-            self._budget.submitted(now)
             try:
                 job = self._provider.submit(self._site.command(block.number), 1, name)
             except ExecutionProviderException as problem:
                 log.warning("pool %s: block %s could not be submitted: %s", self._label, block.number, problem)
+                self._budget.submitted(now)
                 now = monotonic()
                 self._table.refused(block, str(problem), now)
                 self.streak.failed(Fault.REFUSED, str(problem), now)
                 self._journal.ended(block.number, "REFUSED")
                 self.has_news = self._has_failed = True
                 return str(problem)
+            if not job:
+                self._no_room(block)
+                return ""
+            self._budget.submitted(now)
+            self._is_full = False
             self._journal.submitted(block.number, job)
             self._table.submitted(block, job, monotonic())
             log.info("pool %s: block %s: submitted as job %s", self._label, block.number, job)
         return ""
+
+    def _no_room(self, block: Block) -> None:
+        """The provider has none for this block now. Nobody's fault: it is as if it had not been asked."""
+        self._journal.ended(block.number, "NO ROOM")
+        self._table.forget(block)
+        if not self._is_full:
+            self._is_full = True
+            log.info("pool %s: the provider has no room for another block now", self._label)
 
     def submit_carefully(self, count: int, now: float) -> None:
         """Start so many, as far as the fuses allow; only one, and not at once, after several have failed."""
@@ -240,6 +253,8 @@ class Jobs:
         if not table.has_managers() and not table.capacity() and not table.leaving() and self._site.tasks():
             if self._is_blown:
                 return f"max_node_hours={self._rules.fuses.node_hours:g} are used up, and tasks are left"
+            if is_left_alone and self._is_full and not table.blocks and handler is not False:
+                return "the provider has no room for a block, and strategy='none' does not ask for one again"
             if is_left_alone and table.blocks and handler is not False:
                 last = list(table.blocks.values())[-1]
                 why = last.failure or f"The last was block {last.number} (job {last.job}): {last.now().message}"
@@ -263,6 +278,8 @@ class Jobs:
                 + (f"; its scheduler says: {reasons.with_meaning(says)}" if says and says != "submitted" else "")
                 + (f"; {block.failure}" if block.failure else "")
             )
+        if self._is_full:
+            lines.append("the provider has no room for another block now")
         if self._is_blown:
             lines.append(f"max_node_hours={self._rules.fuses.node_hours} are used up: no more blocks are started")
         elif (pause_s := self.pause_s(now)) > 0:

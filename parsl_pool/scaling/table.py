@@ -205,6 +205,10 @@ class BlockTable:
         block.status = JobStatus(JobState.FAILED, reason)
         block.move(BlockStage.ENDED, now)
 
+    def forget(self, block: Block) -> None:
+        """The provider has no room for it: there is no such block."""
+        del self.blocks[block.number]
+
     def drain(self, block: Block, now: float) -> bool:
         """It is to take no more tasks, and then to end. False: it has no manager that could be told."""
         block.is_wanted = False

@@ -1,155 +1,13 @@
 """The thread that keeps blocks: how often it asks the provider, and what it does. It does not run here: tests look."""
 
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-from parsl_pool.errors import ExecutionProviderException, ScalingFailed
-from parsl_pool.providers import BlockLimits, ExecutionProvider, JobState, JobStatus
-from parsl_pool.scaling import jobs
-from parsl_pool.scaling import poller as pollers
+from parsl_pool.errors import ScalingFailed
+from parsl_pool.providers import JobState
 from parsl_pool.scaling.decision import Load
-from parsl_pool.scaling.fuses import Fuses
-from parsl_pool.scaling.poller import JobStatusPoller
-from parsl_pool.scaling.site import Rules
 from parsl_pool.scaling.table import BlockStage
-
-
-class Queue(ExecutionProvider):
-    """One whose jobs wait, or are in what state the test says."""
-
-    label = "queue"
-
-    def __init__(self, interval: float = 0.1, **limits: Any) -> None:
-        self.limits = BlockLimits(**limits)
-        self.status_polling_interval = interval
-        self.state = JobState.PENDING
-        self.states: dict[str, JobState] = {}  # of single jobs
-        self.asked: list[list[str]] = []
-        self.submitted: list[str] = []
-        self.cancelled: list[str] = []
-        self.refuses = self.refuses_cancel = False
-        self.excluded: list[str] = []
-
-    def submit(self, command: str, tasks_per_node: int, job_name: str = "") -> str:
-        if self.refuses:
-            raise ExecutionProviderException("no such partition")
-        self.submitted.append(job_name)
-        return job_name
-
-    def status(self, job_ids: Any) -> list[JobStatus]:
-        self.asked.append(list(job_ids))
-        return [JobStatus(self.states.get(job, self.state), "(Priority)") for job in job_ids]
-
-    def cancel(self, job_ids: Any) -> list[bool]:
-        if self.refuses_cancel:
-            return [False for _ in job_ids]
-        self.cancelled += job_ids
-        return [True for _ in job_ids]
-
-    def exclude(self, host: str) -> bool:
-        self.excluded.append(host)
-        return True
-
-
-class Place:
-    """An executor as the poller sees it: with as many tasks as the test says."""
-
-    def __init__(self) -> None:
-        self.waiting, self.finished, self.can_drain = 1, 0, True
-        self.known: dict[str, Load] = {}
-        self.drained: list[str] = []
-        self.over: list[tuple[str, str]] = []
-        self.given_up: list[str | BaseException] = []
-        self.changes = 0  # of managers
-        self.handled: list[list[str]] = []
-
-    def command(self, block: str) -> str:
-        return f"manager {block}"
-
-    def tasks(self) -> int:
-        return self.waiting
-
-    def done(self) -> int:
-        return self.finished
-
-    def slots_per_node(self) -> int:
-        return 2
-
-    def loads(self) -> Mapping[str, Load]:
-        return self.known
-
-    def drain(self, block: str) -> bool:
-        self.drained.append(block)
-        return self.can_drain
-
-    def block_over(self, block: str, reason: str) -> None:
-        self.over.append((block, reason))
-
-    def managers_changed(self) -> None:
-        self.changes += 1
-
-    def give_up(self, problem: str | BaseException) -> None:
-        self.given_up.append(problem)
-
-    def handle_errors(self, status: Mapping[str, JobStatus]) -> None:
-        self.handled.append([one.status_name for one in status.values()])
-
-
-Make = Callable[..., JobStatusPoller]
-
-
-@pytest.fixture
-def place() -> Place:
-    return Place()
-
-
-@pytest.fixture
-def poller_of(place: Place, tmp_path: Path) -> Make:
-    """Makes one that has looked once, and so has its first blocks."""
-
-    def make(provider: Queue, **rules: Any) -> JobStatusPoller:
-        poller = JobStatusPoller("pool", provider, place, Rules(**rules), str(tmp_path))
-        poller.look()
-        return poller
-
-    return make
-
-
-class Clock:
-    """Stands still unless a test says so."""
-
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-CLOCK = Clock()
-
-
-@pytest.fixture(autouse=True)
-def still(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (pollers, jobs):
-        monkeypatch.setattr(module, "monotonic", CLOCK)
-
-
-def look(poller: JobStatusPoller, after: float = 10.0) -> None:
-    """Look again some time later."""
-    CLOCK.now += after
-    poller.look()
-
-
-def come_up(poller: JobStatusPoller, *blocks: str, host: str = "n1") -> None:
-    """Their managers register, and have a worker each."""
-    for block in blocks:
-        poller.manager_up(block, f"m{block}", host)
-        poller._read()
-        poller.worker_up(block)
-    poller._read()
-
+from tests.scaling.kept import CLOCK, Make, Place, Queue, come_up, look
 
 # -- how often the provider is asked
 
@@ -424,64 +282,38 @@ def test_of_a_job_that_is_over_nobody_waits_for_signs_of_life(poller_of: Make, p
     assert len(place.over) == 1 and not poller._jobs._blame.tasks
 
 
-# -- fuses and blame
+# -- a provider that has no room
 
 
-def test_when_the_node_hours_are_used_up_all_blocks_end_and_no_others_start(poller_of: Make, place: Place) -> None:
-    provider = Queue(init_blocks=2, max_blocks=5, nodes_per_block=4)
-    provider.state = JobState.RUNNING
-    place.waiting = 100
-    poller = poller_of(provider, strategy="simple", fuses=Fuses(node_hours=2.0), start_s=1e6)
-    look(poller, 0.2)
-    come_up(poller, "0", "1")
-    look(poller, 300.0)
-    assert not place.drained
-    place.can_drain = False
-    look(poller, 100.0)
-    look(poller, 10.0)
-    assert sorted(place.drained) == ["0", "1"] and len(provider.cancelled) == 5 and len(provider.submitted) == 5
-    for block in "01":
-        poller.manager_gone(block, f"m{block}", "n1", "told to end", running=[])
-    look(poller)
-    assert "max_node_hours=2 are used up" in str(place.given_up[0])
-
-
-def test_no_more_jobs_are_submitted_an_hour_than_the_user_allows(poller_of: Make, place: Place) -> None:
-    provider = Queue(init_blocks=0, max_blocks=50)
-    place.waiting = 100
-    poller = poller_of(provider, strategy="simple", fuses=Fuses(submissions_per_hour=7))
+@pytest.mark.parametrize("strategy", ["keep", "simple"])
+def test_a_provider_that_has_no_room_is_asked_again_and_no_fault_is_found(
+    poller_of: Make, place: Place, strategy: str
+) -> None:
+    provider = Queue(init_blocks=3, max_blocks=3)
+    provider.room, provider.state, place.waiting = 1, JobState.RUNNING, 100
+    poller = poller_of(provider, strategy=strategy)
+    come_up(poller, "0")
     for _ in range(5):
         look(poller)
-    assert len(provider.submitted) == 7 and "max_submissions_per_hour=7" in "\n".join(poller.explain())
+    assert len(provider.submitted) == 1 and len(poller.statuses()) == 1 and not poller._jobs.streak.is_cautious
+    assert "the provider has no room for another block now" in poller.explain()
+    provider.room = None
+    look(poller)
+    look(poller)
+    assert len(provider.submitted) == 3 and "no room" not in "\n".join(poller.explain())
+    assert not place.given_up and not place.handled
 
 
-def test_a_node_that_loses_the_tasks_of_several_is_excluded_and_its_block_drained(
-    poller_of: Make, place: Place, caplog: pytest.LogCaptureFixture
-) -> None:
-    provider = Queue(init_blocks=1, max_blocks=10)
-    poller = poller_of(provider)
-    for number in range(3):
-        come_up(poller, str(number), host="bad")
-        place.finished += 1
-        provider.states[f"parsl_pool.pool.{number}"] = JobState.FAILED
-        running = [f"task {number} (fit)"]
-        poller.manager_gone(str(number), f"m{number}", "bad", "its node is gone", held=1, running=running)
-        look(poller)
-        look(poller)
-    assert provider.excluded == ["bad"] and "node bad has lost 3 places" in caplog.text
-    come_up(poller, "3", host="bad")
-    assert place.drained == ["3"], "it was on its way already"
+def test_blocks_for_which_there_is_no_room_are_no_error_for_who_asks(poller_of: Make) -> None:
+    provider = Queue(init_blocks=0, max_blocks=3)
+    poller = poller_of(provider, strategy="none")
+    provider.room = 2
+    assert len(poller._scale_out(3)) == 2 and poller._scale_out(1) == []
 
 
-def test_the_end_of_a_walltime_is_nobodys_fault(poller_of: Make, place: Place) -> None:
-    provider = Queue(init_blocks=1, max_blocks=10)
-    poller = poller_of(provider)
-    for number in range(5):
-        come_up(poller, str(number), host="n1")
-        place.finished += 1
-        provider.states[f"parsl_pool.pool.{number}"] = JobState.TIMEOUT
-        running = [f"task {number} (fit)", "task 9 (x)"]
-        poller.manager_gone(str(number), f"m{number}", "n1", "its job ended", held=1, running=running)
-        look(poller)
-        look(poller)
-    assert not provider.excluded and not poller._jobs._blame.tasks
+def test_tasks_do_not_wait_for_a_block_that_nobody_will_ask_for_again(poller_of: Make, place: Place) -> None:
+    provider = Queue(init_blocks=1, max_blocks=1)
+    provider.room = 0
+    poller = poller_of(provider, strategy="none")
+    look(poller)
+    assert "no room for a block" in str(place.given_up)

@@ -160,7 +160,7 @@ def test_every_stage_can_be_reached_and_the_last_one_is_final() -> None:
 
 
 EVENTS = ["reserve", "submitted", "refused", "seen", "manager_up", "worker_up", "manager_gone", "overdue", "drain",
-          "end", "cancelled"]  # fmt: skip
+          "end", "cancelled", "forget"]  # fmt: skip
 MET: Counter[tuple[BlockStage, str]] = Counter()
 
 
@@ -188,6 +188,8 @@ def happen(table: BlockTable, event: str, block: Block, what: int, now: float) -
         table.end(block, now)
     elif event == "cancelled" and block.stage is BlockStage.ENDING:
         table.cancelled(block, now)
+    elif event == "forget" and block.stage is BlockStage.SUBMITTING and len(table.blocks) > 1:
+        table.forget(block)
     return []
 
 
