@@ -24,7 +24,7 @@ from parsl_pool.errors import (
 )
 from parsl_pool.loggers import careful_logger
 from parsl_pool.providers import remote_group
-from parsl_pool.providers.base import BlockLimits, ExecutionProvider, Preview
+from parsl_pool.providers.base import BlockLimits, ExecutionProvider, Preview, check_job
 from parsl_pool.providers.channels.base import TIMED_OUT, Channel
 from parsl_pool.providers.remote_directory import RemoteDirectory, write
 from parsl_pool.providers.remote_group import Seen
@@ -151,9 +151,7 @@ class AdHocProvider(ExecutionProvider):
                 "the provider has no script_dir: an executor sets it; who uses the provider alone must set "
                 "provider.script_dir to a private directory"
             )
-        checks.any_text("command", command)
-        checks.name("job_name", job_name)
-        checks.whole(least=1)("tasks_per_node", tasks_per_node)
+        check_job(command, tasks_per_node, job_name)
         name = f"{_plain(job_name)}.{secrets.token_hex(3)}"
         with self._lock:
             awaited = {block.host for block in self._blocks.values() if block.is_alive and block.group is None}

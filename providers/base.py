@@ -74,6 +74,13 @@ class Preview(NamedTuple):
     extras: tuple[str, ...] = ()
 
 
+def check_job(command: str, tasks_per_node: int, job_name: str) -> None:
+    """Raises ConfigurationError for what `submit` can't be given."""
+    checks.any_text("command", command)
+    checks.name("job_name", job_name)
+    checks.whole(least=1)("tasks_per_node", tasks_per_node)
+
+
 class ExecutionProvider(Recipe, ABC):
     """Gives blocks and takes them back. One block is one job: a batch job, a pod, a process group, ...
 

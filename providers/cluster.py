@@ -26,7 +26,7 @@ from parsl_pool.errors import (
     SubmitException,
 )
 from parsl_pool.loggers import careful_logger
-from parsl_pool.providers.base import BlockLimits, ExecutionProvider, Preview
+from parsl_pool.providers.base import BlockLimits, ExecutionProvider, Preview, check_job
 from parsl_pool.providers.channels.base import TIMED_OUT, Channel, CommandResult
 from parsl_pool.providers.channels.local import LocalChannel
 from parsl_pool.providers.launchers import Launcher, LauncherLike, SingleNodeLauncher, check_launcher, launched
@@ -39,12 +39,6 @@ from parsl_pool.providers.walltime import walltime as walltime_rule
 log = careful_logger(__name__)
 
 
-def _channel(value: object) -> Channel:
-    if not isinstance(value, Channel):
-        raise TypeError
-    return value
-
-
 _SHELL = "/bin/bash"
 _OUTPUT_BYTES = 1 << 20  # of what a job has written elsewhere, its end is brought here
 _REASONS_S = 30.0  # between two questions why jobs wait: that is for people to read
@@ -54,7 +48,8 @@ _UNLISTED_S = 60.0
 
 _ID = re.compile(r"\d[\w.\[\]-]*", re.ASCII)
 _JOB_IDS = checks.list_of(checks.any_text, "a list of job ids")
-_CHANNEL = checks.Rule("a Channel", "", _channel)
+_CHANNEL = checks.instance_of(Channel, "a Channel")  # type: ignore[type-abstract]  # only asked about
+_HOST = re.compile(r"[\w-]+(\.[\w-]+)*", re.ASCII)
 _PLAIN = {"LC_ALL": "C", "LANG": "C"}  # no localized dates and words in what commands print
 
 
@@ -102,6 +97,7 @@ class ClusterProvider(ExecutionProvider):
     chunk = 1000  # of job ids in one command line
     extras: tuple[str, ...] = ()  # programs that are asked too, where they are installed
     default_launcher: type[Launcher] = SingleNodeLauncher
+    excluded: tuple[str, ...] = ()  # nodes that are bad: no further job is to be there
 
     def __init__(
         self,
@@ -184,6 +180,10 @@ class ClusterProvider(ExecutionProvider):
         """Why these jobs wait, in the scheduler's words, where the queue command does not say."""
         return {}
 
+    def node_of(self, host: str) -> str | None:
+        """What the scheduler calls this host; None if it does not know it, or can't be told that a node is bad."""
+        return None
+
     # -- the contract with the executor
 
     @property
@@ -196,7 +196,7 @@ class ClusterProvider(ExecutionProvider):
                 "the provider has no script_dir: an executor sets it; who uses the provider alone must set "
                 "provider.script_dir to a directory that the nodes of the cluster see"
             )
-        _check_job(command, tasks_per_node, job_name)
+        check_job(command, tasks_per_node, job_name)
         name, script = self._write(command, tasks_per_node, job_name)
         job_id = self._enqueue(name, script)
         with self._lock:
@@ -272,7 +272,7 @@ class ClusterProvider(ExecutionProvider):
             self.channel.close()
 
     def preview(self, command: str, tasks_per_node: int, job_name: str) -> Preview:
-        _check_job(command, tasks_per_node, job_name)
+        check_job(command, tasks_per_node, job_name)
         base = os.path.join(self.script_dir or "/RUN/blocks", job_name)
         job = JobRequest(job_name, self.nodes_per_block, tasks_per_node, f"{base}.out", f"{base}.err")
         submit = self.submit_command(f"{base}.sh")
@@ -281,6 +281,12 @@ class ClusterProvider(ExecutionProvider):
             self.script(command, tasks_per_node, job), self.description(job, f"{base}.sh"), submit,
             tuple(dict.fromkeys(line.split()[0] for line in lines)), self.extras,
         )  # fmt: skip
+
+    def exclude(self, host: str) -> bool:
+        node = self.node_of(host) if _HOST.fullmatch(host) else None
+        if node is not None and node not in self.excluded:
+            self.excluded = (*self.excluded, node)
+        return node is not None
 
     def adopt(self, job_ids: Sequence[str]) -> None:
         with self._lock:
@@ -484,12 +490,6 @@ class ClusterProvider(ExecutionProvider):
 def _remote(channel: Channel) -> RemoteDirectory | None:
     """Where files are on the scheduler's machine; None: where they are here."""
     return None if channel.is_shared else RemoteDirectory(channel)
-
-
-def _check_job(command: str, tasks_per_node: int, job_name: str) -> None:
-    checks.any_text("command", command)
-    checks.name("job_name", job_name)
-    checks.whole(least=1)("tasks_per_node", tasks_per_node)
 
 
 def _chunks(items: Sequence[str], size: int) -> list[Sequence[str]]:

@@ -31,6 +31,7 @@ _STATES = {
 }
 _OVER_WALLTIME = "the block has reached its walltime"
 _ID = re.compile(r"submitted to cluster (?P<id>\d+)\.")
+_OWN_REQUIREMENTS = re.compile(r"^\s*requirements\s*=", re.MULTILINE | re.IGNORECASE)  # the last such line counts
 _LINE = re.compile(r"(?P<id>\d+),(?P<process>\d+),(?P<status>\d+),(?P<code>[^,]*),(?P<reason>.*)")
 _FIELDS = "-af:, ClusterId ProcId JobStatus ExitCode"
 _STATE_ORDER = [JobState.RUNNING, JobState.PENDING, JobState.HELD, JobState.UNKNOWN, JobState.TIMEOUT,
@@ -120,7 +121,7 @@ class CondorProvider(ClusterProvider):
             "environment": _quoted(self.environment) if self.environment else None,
             "should_transfer_files": "YES" if self.transfer_input_files else None,
             "transfer_input_files": ", ".join(self.transfer_input_files) or None,
-            "requirements": self.requirements or None,
+            "requirements": self._requirements() or None,
             "+ProjectName": f'"{self.project}"' if self.project else None,
             "periodic_remove": limit,
             "periodic_remove_reason": f'"{_OVER_WALLTIME}"',
@@ -128,6 +129,16 @@ class CondorProvider(ClusterProvider):
         }
         lines = [f"{name} = {value}" for name, value in facts.items() if value is not None]
         return "\n".join([*lines, *self.scheduler_options.splitlines(), f"queue {job.nodes}", ""])
+
+    def _requirements(self) -> str:
+        """Machines are known by their whole names, and hosts may tell the first part alone."""
+        bad = [f'!regexp("^{node}([.]|$)", TARGET.Machine, "i")' for node in self.excluded]
+        wanted = f"({self.requirements})" if bad and self.requirements.strip() else self.requirements
+        return " && ".join(filter(None, [wanted, *bad]))
+
+    def node_of(self, host: str) -> str | None:
+        """The first part of its name. That no machine has it does no harm."""
+        return None if _OWN_REQUIREMENTS.search(self.scheduler_options) else host.partition(".")[0]
 
     def submit_command(self, script: str) -> str:
         return f"condor_submit {shlex.quote(script.removesuffix('.sh') + '.submit')}"

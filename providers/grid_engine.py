@@ -17,6 +17,7 @@ from parsl_pool.providers.seen import Seen
 from parsl_pool.providers.states import JobState
 
 _LINE = re.compile(r"\s*(?P<id>\d+)\s+[\d.]+\s+\S+\s+\S+\s+(?P<state>[a-zA-Z]+)\s+\d\d/\d\d/\d{4}\s.*")
+_OWN_HOST = re.compile(r"^#\$.*\s-l\s.*\bh(?:ostname)?=", re.MULTILINE)
 _ID = re.compile(r"^Your job (?P<id>\d+) ", re.MULTILINE)
 _RECORD = re.compile(r"^=+$", re.MULTILINE)
 _NUMBER = re.compile(r"^job_number:\s+(\d+)", re.MULTILINE)
@@ -69,7 +70,20 @@ class GridEngineProvider(ClusterProvider):
             f"#$ -e {job.stderr}",
             f"#$ -l h_rt={self.walltime}",
         ]
+        if self.excluded:
+            lines.append(f"#$ -l h={'&'.join(f'!{node}' for node in self.excluded)}")
         return [*lines, *[f"#$ -q {self.queue_name}"] * bool(self.queue_name)]
+
+    def node_of(self, host: str) -> str | None:
+        """Grid Engine may know it by its whole name, or by the first part."""
+        if _OWN_HOST.search(self.scheduler_options):
+            return None  # the last such request alone counts
+        for name in dict.fromkeys((host, host.partition(".")[0])):
+            result = self._run(f"qhost -xml -h {name}")  # other forms cut names off
+            found = re.search(rf"<host name='({re.escape(name)}(?:\.[^']+)?)'", result.stdout, re.IGNORECASE)
+            if found and not result.code:
+                return found[1]
+        return None
 
     def submit_command(self, script: str) -> str:
         return f"qsub {shlex.quote(script)}"

@@ -110,8 +110,20 @@ class LSFProvider(ClusterProvider):
             lines.append(f"#BSUB -nnodes {job.nodes}")
         else:
             lines += [f"#BSUB -n {self.cores_per_block}", f'#BSUB -R "span[ptile={self.cores_per_node}]"']
+        if self.excluded:
+            bad = " && ".join(f"hname!='{node}'" for node in self.excluded)
+            lines.append(f'#BSUB -R "select[{bad}]"')  # all lines of this kind hold
         options = {"P": self.project, "q": self.queue_name}
         return [*lines, *(f"#BSUB -{letter} {value}" for letter, value in options.items() if value is not None)]
+
+    def node_of(self, host: str) -> str | None:
+        """LSF may know it by its whole name, or by the first part."""
+        for name in dict.fromkeys((host, host.partition(".")[0])):
+            result = self._run(f"bhosts -w {name}")
+            found = re.search(rf"^{re.escape(name)}(?:\.\S+)?(?=\s)", result.stdout, re.MULTILINE | re.IGNORECASE)
+            if found and not result.code:
+                return found[0]
+        return None
 
     def submit_command(self, script: str) -> str:
         return f"bsub {'< ' * self.bsub_redirection}{shlex.quote(script)}"

@@ -42,7 +42,7 @@ _STATES = {
     "PREEMPTED": JobState.FAILED,
     "REVOKED": JobState.FAILED,
 }
-_NODE = re.compile(r"[\w-]+", re.ASCII)
+_OWN_EXCLUDE = re.compile(r"^#SBATCH\s+(?:--exclude\b|-x)", re.MULTILINE)
 _HOLDS = {"JobHeldUser", "JobHeldAdmin"}
 _CLUSTERS = re.compile(r"^#SBATCH\s+(?:--clusters?[=\s]\s*|-M\s*)(\S+)", re.MULTILINE)
 _LINE = re.compile(r"(?P<id>\d+)\|(?P<state>[A-Z_]+)[^|]*\|(?P<reason>[^|]*)(?:\|(?P<code>\d+):(?P<signal>\d+))?\s*")
@@ -104,7 +104,6 @@ class SlurmProvider(ClusterProvider):
         self.regex_job_id = _JOB_ID("regex_job_id", regex_job_id)
         clusters = _CLUSTERS.findall(self.scheduler_options)
         self._where = f" --clusters={shlex.quote(clusters[-1])}" if clusters else ""  # else no command finds the jobs
-        self._excluded: list[str] = []  # hosts that are bad
 
     def directives(self, job: JobRequest) -> Sequence[str]:
         options = {
@@ -120,20 +119,18 @@ class SlurmProvider(ClusterProvider):
             "constraint": self.constraint,
             "cpus-per-task": self.cores_per_node and max(1, self.cores_per_node // job.tasks_per_node),
             "mem": self.mem_per_node and f"{self.mem_per_node * 1024:.0f}M",
-            "exclude": ",".join(self._excluded) or None,
+            "exclude": ",".join(self.excluded) or None,
         }
         lines = [f"#SBATCH --{name}={value}" for name, value in options.items() if value is not None]
         # Whoever asked for a block that is lost asks for another one, if it still needs one.
         return [*lines, "#SBATCH --no-requeue", *["#SBATCH --exclusive"] * self.exclusive]
 
-    def exclude(self, host: str) -> bool:
-        """By sbatch's option of that name; nodes have the first part of their host's name. Else sbatch would refuse."""
+    def node_of(self, host: str) -> str | None:
+        """Nodes have the first part of their host's name; sbatch would refuse one that Slurm does not know."""
+        if _OWN_EXCLUDE.search(self.scheduler_options):
+            return None  # the last such line alone counts
         node = host.partition(".")[0]
-        if not _NODE.fullmatch(node) or self._run(f"scontrol{self._where} show node {node}").code:
-            return False
-        if node not in self._excluded:
-            self._excluded.append(node)
-        return True
+        return None if self._run(f"scontrol{self._where} show node {node}").code else node
 
     def submit_command(self, script: str) -> str:
         return f"sbatch {shlex.quote(script)}"

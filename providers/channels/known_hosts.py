@@ -17,6 +17,7 @@ from parsl_pool.errors import BadHostKeyException
 _PORT = 22
 _HASHED = "|1|"
 _REVOKED = "@revoked"
+_AUTHORITY = "@cert-authority"
 
 
 class Line(NamedTuple):
@@ -27,6 +28,7 @@ class Line(NamedTuple):
     file: str
     number: int
     is_revoked: bool
+    is_authority: bool = False  # a key that signs keys of hosts, and is no host's own
 
 
 def name_of(host: str, port: int) -> str:
@@ -48,7 +50,7 @@ def lines_for(name: str, files: Sequence[str]) -> list[Line]:
 
 def kinds(lines: Sequence[Line]) -> list[str]:
     """The kinds of keys that are known: the server should show one of these."""
-    return list(dict.fromkeys(line.kind for line in lines if not line.is_revoked))
+    return list(dict.fromkeys(line.kind for line in lines if not (line.is_revoked or line.is_authority)))
 
 
 def fingerprint(key: str) -> str:
@@ -60,12 +62,15 @@ def fingerprint(key: str) -> str:
 def check(host: str, port: int, name: str, kind: str, key: str, files: Sequence[str]) -> None:
     """Raises BadHostKeyException if the files do not have this key for this host.
 
+    That an authority has signed the key is not looked at: paramiko does not say what it was shown beside it.
+
     Args:
         host, port: for the commands that are advised.
         name: what the files call it.
         kind, key: what it shows, the key as base64.
     """
-    known = lines_for(name, files)
+    lines = lines_for(name, files)
+    known = [line for line in lines if not line.is_authority]
     shown = f"{kind} {fingerprint(key)}"
     same = [line for line in known if line.key == key]
     if any(line.is_revoked for line in same):
@@ -79,7 +84,8 @@ def check(host: str, port: int, name: str, kind: str, key: str, files: Sequence[
     if not others:
         raise BadHostKeyException(
             f"its key is not known: it shows {shown}, and none of {', '.join(files) or 'no files'} has a key of that "
-            f"kind for {name}. If that is the one which its administrators publish, accept it: {accept}", "", host,
+            f"kind for {name}. {_of_authorities(lines)}If that is the one which its administrators publish, accept it: "
+            f"{accept}", "", host,
         )  # fmt: skip
     line = others[0]
     raise BadHostKeyException(
@@ -89,15 +95,25 @@ def check(host: str, port: int, name: str, kind: str, key: str, files: Sequence[
     )  # fmt: skip
 
 
+def _of_authorities(lines: Sequence[Line]) -> str:
+    """Why it does not help that one of these signs the keys of the host."""
+    for line in lines:
+        if line.is_authority:
+            return (
+                f"{line.file}, line {line.number}, has an authority that signs its keys ({_AUTHORITY}): such "
+                "certificates are not checked here, so the host's own key has to be known, too. "
+            )
+    return ""
+
+
 def _line(name: str, file: str, number: int, text: str) -> Line | None:
     words = text.split()
-    is_revoked = words[:1] == [_REVOKED]
-    if is_revoked:
+    is_revoked, is_authority = words[:1] == [_REVOKED], words[:1] == [_AUTHORITY]
+    if is_revoked or is_authority:
         del words[0]
-    # Other markers (@cert-authority) are about keys that sign keys, which servers are not asked for.
     if len(words) < 3 or words[0].startswith(("#", "@")) or not _matches(name, words[0]):
         return None
-    return Line(words[1], words[2], file, number, is_revoked)
+    return Line(words[1], words[2], file, number, is_revoked, is_authority)
 
 
 def _matches(name: str, names: str) -> bool:

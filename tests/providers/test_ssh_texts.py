@@ -88,7 +88,10 @@ def test_a_hashed_name(tmp_path: Path) -> None:
     "line, text",
     [
         (f"* ssh-ed25519 {OTHER}", "its key has changed"), (f"* ssh-rsa {OTHER}", "its key is not known"),
-        (f"@revoked * ssh-ed25519 {KEY}", "has been revoked"), (f"@cert-authority * ssh-ed25519 {KEY}", "not known"),
+        (f"@revoked * ssh-ed25519 {KEY}", "has been revoked"),
+        (f"@cert-authority * ssh-ed25519 {KEY}", "not known.*line 3, has an authority .* certificates are not"),
+        (f"@cert-authority * ssh-ed25519 {OTHER}", "not known.*host's own key has to be known.* accept it: ssh-key"),
+        (f"@cert-authority * ssh-ed25519 {OTHER}\n* ssh-ed25519 {OTHER}", "its key has changed: .*line 4"),
     ],
 )  # fmt: skip
 def test_keys_that_are_refused(line: str, text: str, tmp_path: Path) -> None:

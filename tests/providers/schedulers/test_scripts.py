@@ -22,6 +22,13 @@ GOLDEN = Path(__file__).with_name("golden")
 JOB = JobRequest("block.0", 2, 1, "/shared/run/block.0.out", "/shared/run/block.0.err")
 SCRIPT = "/shared/run/block.0.sh"
 
+
+def without_bad_nodes(provider: ClusterProvider) -> ClusterProvider:
+    """As after two `exclude`, which may ask the scheduler."""
+    provider.excluded = ("n1", "n2")
+    return provider
+
+
 PROVIDERS: dict[str, ClusterProvider] = {
     "slurm": SlurmProvider(
         partition="gpu", account="proj", qos="high", constraint="a100|h100", nodes_per_block=2, cores_per_node=64,
@@ -42,6 +49,10 @@ PROVIDERS: dict[str, ClusterProvider] = {
         transfer_input_files=["/data/in put"], requirements="OpSysMajorVer == 9", scheduler_options="priority = 3",
     ),
     "cobalt": CobaltProvider(account="proj", queue="debug", nodes_per_block=2, walltime="00:59:30"),
+    "slurm_excluded": without_bad_nodes(SlurmProvider()),
+    "lsf_excluded": without_bad_nodes(LSFProvider()),
+    "grid_engine_excluded": without_bad_nodes(GridEngineProvider(queue="all.q")),
+    "condor_excluded": without_bad_nodes(CondorProvider(requirements="OpSysMajorVer == 9 || Memory > 5")),
 }  # fmt: skip
 
 
@@ -118,13 +129,64 @@ def test_walltimes_may_be_minutes(minutes: Any, text: str) -> None:
     assert str(SlurmProvider(walltime=minutes).walltime) == text
 
 
-def test_slurm_is_told_of_nodes_that_are_bad(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "scontrol").write_text('#!/bin/sh\ntest "$3" = n1 -o "$3" = n2\n')
-    (tmp_path / "scontrol").chmod(0o755)
+# -- nodes that are bad
+
+TOOLS = {
+    "slurm": ("scontrol", 'test "$3" = n1 -o "$3" = n-2'),
+    "lsf": ("bhosts", """case "$2" in
+n1.cluster|n-2) echo "HOST_NAME   STATUS   JL/U"; echo "$2   ok   -";;
+*) echo "$2: Bad host name, host group name or cluster name" >&2; exit 255;;
+esac"""),
+    "grid_engine": ("qhost", """echo "<?xml version='1.0'?>"; echo "<host name='global'></host>"
+case "$3" in n1|n-2) echo "<host name='$3'></host>";; *) exit 1;; esac"""),
+    "condor": ("none", ""),
+}  # fmt: skip
+TOLD = {
+    "slurm": "#SBATCH --exclude=n1,n-2",
+    "lsf": """#BSUB -R "select[hname!='n1.cluster' && hname!='n-2']\"""",
+    "grid_engine": "#$ -l h=!n1&!n-2",
+    "condor": 'requirements = !regexp("^n1([.]|$)", TARGET.Machine, "i")'
+              ' && !regexp("^n-2([.]|$)", TARGET.Machine, "i")',
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TOOLS)
+def test_a_scheduler_is_told_of_nodes_that_are_bad(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tool, text = TOOLS[name]
+    (tmp_path / tool).write_text(f"#!/bin/sh\n{text}\n")
+    (tmp_path / tool).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    provider = SlurmProvider()
-    job = JobRequest("x", 1, 1, "x.out", "x.err")
-    assert not any("exclude=" in line for line in provider.directives(job))
-    assert provider.exclude("n1.cluster") and provider.exclude("n2") and provider.exclude("n1.cluster")
-    assert not provider.exclude("n3") and not provider.exclude("n1,n2") and not provider.exclude("")
-    assert "#SBATCH --exclude=n1,n2" in provider.directives(job)
+    provider = type(PROVIDERS[name])()
+
+    def asked() -> list[str]:
+        return [*provider.directives(JOB), *provider.description(JOB, SCRIPT).splitlines()]
+
+    before = asked()
+    assert TOLD[name] not in before
+    assert provider.exclude("n1.cluster") and provider.exclude("n-2") and provider.exclude("n1.cluster")
+    for host in ("", "n1,n2", "n 1", "n1'", '$(date)', "n1;date", "n1]"):
+        assert not provider.exclude(host), host
+    assert name == "condor" or not provider.exclude("n3"), "the scheduler does not know it"
+    after = asked()
+    assert [line for line in after if line not in before] == [TOLD[name]] and len(after) == len(before) + 1
+
+
+@pytest.mark.parametrize("name", ["pbspro", "torque", "cobalt"])
+def test_a_scheduler_without_words_for_it_is_not_told(name: str) -> None:
+    provider = type(PROVIDERS[name])()
+    assert not provider.exclude("n1") and not provider.excluded
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: SlurmProvider(scheduler_options="#SBATCH --exclude=n7"),
+        lambda: SlurmProvider(scheduler_options="#SBATCH -x n7"),
+        lambda: GridEngineProvider(scheduler_options="#$ -l mem=1G,h=n1"),
+        lambda: CondorProvider(scheduler_options="Requirements = Memory > 5"),
+    ],
+)
+def test_what_the_user_says_of_nodes_would_go_before_it(make: Any) -> None:
+    assert not make().exclude("n1")
