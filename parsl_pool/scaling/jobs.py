@@ -23,6 +23,7 @@ from parsl_pool.scaling.table import Block, BlockStage, BlockTable, Failed, Faul
 
 log = careful_logger("parsl_pool.blocks")
 
+_NAMED = 20  # tasks that may be to blame: they are told of in the log
 _TOLD = 5  # blocks that `explain` tells of
 _AGAIN_S = 5.0  # after a cancel that the scheduler has not taken
 _LAST_TRIES = 3
@@ -47,6 +48,7 @@ class Jobs:
         self._journal = Journal(directory, label, provider)
         self._blame = Blame()
         self._losses: list[tuple[Block, str, list[str]]] = []  # of places, until it is known how their jobs ended
+        self._named = 0  # tasks that have been told of
         self._excluded: set[str] = set()
         self.has_news = self._has_failed = False
         self._is_blown = self._is_slowed = self._is_full = False
@@ -298,27 +300,44 @@ class Jobs:
         block = self._table.blocks.get(number)
         if block is None:
             self._accuse(self._blame.lost(host, running))
-        elif running and block.is_wanted:
+        elif block.is_wanted:
             self._losses.append((block, host, running))
+
+    def worker_lost(self, host: str, task: str) -> None:
+        """A signal has ended a worker there, in which this task was running."""
+        blocks = list(self._table.blocks.values())
+        hosts = {one for block in blocks for one in block.managers.values()}.union(self._table.others.values())
+        self._accuse(self._blame.worker_lost(host, task, hosts))
 
     def _weigh_losses(self) -> None:
         open_ones = []
         for block, host, running in self._losses:
             if not block.is_settled:
                 open_ones.append((block, host, running))
-            elif block.status.state is not JobState.TIMEOUT:  # that was to be expected
-                self._accuse(self._blame.lost(host, running))
+            elif running or block.status.state is JobState.FAILED:  # else it had nothing to do, and left
+                if not _is_usual(block.status):
+                    self._accuse(self._blame.lost(host, running))
         self._losses = open_ones
 
     def _accuse(self, suspects: list[Suspect]) -> None:
         for suspect in suspects:
-            log.warning("pool %s: %s", self._label, suspect.text)
+            self._tell_of(suspect)
+            if suspect.kind == "deadly":
+                self._site.condemn(suspect.name)
             if suspect.kind == "node" and self._exclude(suspect.name):
                 self._excluded.add(suspect.name)
                 log.warning("pool %s: no further block is to be on node %s", self._label, suspect.name)
                 for block in self._table.at(BlockStage.UP):
                     if suspect.name in block.managers.values():
                         self.release(block, monotonic())
+
+    def _tell_of(self, suspect: Suspect) -> None:
+        if suspect.kind == "task":
+            self._named += 1
+        if suspect.kind != "task" or self._named <= _NAMED:
+            log.warning("pool %s: %s", self._label, suspect.text)
+        elif self._named == _NAMED + 1:
+            log.warning("pool %s: more such tasks are told of by pool.explain() alone", self._label)
 
     def _exclude(self, host: str) -> bool:
         try:
@@ -332,6 +351,11 @@ class Jobs:
         block = self._table.blocks[number]
         if host in self._excluded and block.stage is BlockStage.UP:
             self.release(block, monotonic())
+
+
+def _is_usual(status: JobStatus) -> bool:
+    """True if a job with this end says nothing of its tasks and nodes: its time was over, or others went before it."""
+    return status.state is JobState.TIMEOUT or "preempt" in (status.message or "").lower()
 
 
 def _words(status: JobStatus) -> str:

@@ -108,6 +108,10 @@ class JobStatusPoller:
         """
         self._post(lambda: self._manager_gone(block, manager, host, reason, held, running))
 
+    def worker_lost(self, host: str, task: str) -> None:
+        """A signal has ended a worker on this host, in which this task was running."""
+        self._post(lambda: self._jobs.worker_lost(host, task))
+
     def scale_out(self, blocks: int) -> list[str]:
         """Start so many more, as far as there may be so many. Gives their numbers.
 

@@ -37,6 +37,9 @@ class Site(Protocol):
     def managers_changed(self) -> None:
         """A manager has come or gone: the order in which they get tasks may be another one."""
 
+    def condemn(self, task: str) -> None:
+        """This task, by the name that tells it apart, is not to be tried again once it has lost another place."""
+
     def give_up(self, problem: str | BaseException) -> None:
         """No block can be started: everything fails, with this text or error."""
 

@@ -1,5 +1,5 @@
 import os
-from pickle import dumps
+from pickle import dumps, loads
 from typing import Any
 
 import pytest
@@ -114,6 +114,41 @@ def test_a_lost_place_costs_what_had_begun_and_nothing_else() -> None:
     assert isinstance(began.exception(0), ManagerLost)
     client.burst([waited])
     assert waited.result(0) == "value"
+
+
+def test_the_last_of_several_lost_places_tells_of_all_of_them() -> None:
+    client = Client(Options(lost_retries=2, label="fit"))
+    future = client.future()
+    first = future._tid
+    for host in ("n1", "n2", "n3"):
+        client.tries.place_lost(future._tid, True, host, ManagerLost({"manager": "m", "host": host}, "gone"))
+    error = future.exception(0)
+    assert type(error) is ManagerLost and error.hostname == "n3" and error.manager_id == "m"
+    said = f"gone; task {first} (fit) was running in 3 places that were lost (n1, n2, n3), perhaps it is what ends them"
+    assert said in str(error) and "0: n1" in str(error) and "2: n3" in str(error)
+    again = loads(dumps(error))
+    assert str(again) == str(error) and again.facts == error.facts
+
+
+def test_a_task_that_is_to_blame_is_not_tried_again_but_what_has_only_waited_is() -> None:
+    client = Client(Options(lost_retries=100))
+    began, waited = client.futures(2)
+    client.tries.place_lost(began._tid, True, "n1", ManagerLost({}, "gone"))
+    for future in (began, waited):
+        client.tries.place_lost(future._tid, future is began, "n2", ManagerLost({}, "gone"), is_last=True)
+    assert began.done() and not waited.done()
+    assert "(n1, n2), perhaps it is what ends them, since no other was in all of them; so" in str(began.exception(0))
+    assert "so it is not tried again" in str(began.exception(0)) and len(began.attempts) == 2
+
+
+def test_a_worker_that_is_lost_is_told_of() -> None:
+    client, told = Client(Options(retries=1)), list[tuple[int, dict[str, str]]]()
+    client.tries.on_worker_lost = lambda future, facts: told.append((future._tid, facts))
+    future = client.future()
+    first = future._tid
+    client.frame([first], wire.LOST, facts(host="n1", signal="SIGKILL"))
+    client.frame([future._tid], wire.RAISED, RAISED)
+    assert told == [(first, {"host": "n1", "signal": "SIGKILL"})]
 
 
 def test_a_worker_lost_with_its_place_costs_no_retry() -> None:

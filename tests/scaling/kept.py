@@ -60,6 +60,7 @@ class Place:
         self.given_up: list[str | BaseException] = []
         self.changes = 0  # of managers
         self.handled: list[list[str]] = []
+        self.condemned: list[str] = []
 
     def command(self, block: str) -> str:
         return f"manager {block}"
@@ -85,6 +86,9 @@ class Place:
 
     def managers_changed(self) -> None:
         self.changes += 1
+
+    def condemn(self, task: str) -> None:
+        self.condemned.append(task)
 
     def give_up(self, problem: str | BaseException) -> None:
         self.given_up.append(problem)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures.process import _RemoteTraceback  # CPython's tests ask for it
 from time import time
 from typing import Any
@@ -14,6 +14,7 @@ from parsl_pool.errors import (
     AppTimeout,
     DeserializationError,
     InvalidResourceSpecification,
+    PlaceLost,
     RemoteError,
     WorkerKilled,
     WorkerLost,
@@ -179,6 +180,20 @@ def _place_error(status: int, facts: dict[str, str]) -> BaseException:
     if status == wire.TIMED_OUT:
         return AppTimeout(f"task {facts.get('task', '')} {reason or 'ran longer than its walltime'}")
     return (WorkerKilled if status == wire.KILLED else WorkerLost)(dict(facts), reason)
+
+
+def with_places(error: PlaceLost, facts: dict[str, str], tries: Sequence[Attempt], is_last: bool) -> PlaceLost:
+    """The same error, which names the task, and all the places that were lost while it was running there.
+
+    facts: about the task. is_last: it could have been tried again, and is not.
+    """
+    places = [attempt.host or "?" for attempt in tries if not attempt.worker]  # else its worker was lost alone
+    reason = error.reason
+    if len(places) > 1:
+        reason += f"; task {facts['task']} was running in {len(places)} places that were lost ({', '.join(places)}), "
+        reason += "perhaps it is what ends them"
+        reason += ", since no other was in all of them; so it is not tried again" if is_last else ""
+    return type(error)({**error.facts, **facts}, reason)
 
 
 class PartialChunk:

@@ -165,12 +165,9 @@ class Reunion:
         return left if timeout is None else min(timeout, left)
 
 
-def _name(link: Any, task: int) -> str:
-    """By which it is known whatever number this try has."""
-    future = link.tries.table.get(task)
-    if future is None:
-        return f"task {task}"
-    number = future._record.task if future._record is not None and future._record.task else task
+def _name(link: Any, future: AppFuture[Any]) -> str:
+    """By which its task is known whatever number this try has."""
+    number = future._record.task if future._record is not None and future._record.task else future._tid
     return f"task {number} ({link.name_of(future)})"
 
 
@@ -181,6 +178,7 @@ class Recovery:
         self._link = link
         self._restarts: deque[float] = deque(maxlen=_RESTARTS)
         self._reunion: Reunion | None = None  # after a restart: waiting for managers to come back
+        link.tries.on_worker_lost = self._worker_lost
 
     def bound(self, timeout: float | None) -> float | None:
         """How long the link may wait at most, as far as we are concerned."""
@@ -219,10 +217,20 @@ class Recovery:
         link = self._link
         lost = [task for task in tasks if task in link.tries.table]
         waited = link.claims.withdraw(lost)
-        running = [_name(link, task) for task in lost if task not in waited]
+        running = {
+            task: _name(link, future) for task in lost
+            if task not in waited and (future := link.tries.table.get(task)) is not None
+        }  # fmt: skip
         for task in lost:
-            link.tries.place_lost(task, task not in waited, facts["host"], ManagerLost(facts, reason))
-        return running
+            is_last = running.get(task) in link.tries.condemned
+            link.tries.place_lost(task, task not in waited, facts["host"], ManagerLost(facts, reason), is_last=is_last)
+        return list(running.values())
+
+    def _worker_lost(self, future: AppFuture[Any], facts: dict[str, str]) -> None:
+        """A worker has died under this try. What has ended by itself has done so because of its task, not its node."""
+        keeper = self._link.keeper
+        if keeper is not None and "signal" in facts and facts.get("cause") != "place":
+            keeper.worker_lost(facts.get("host", ""), _name(self._link, future))
 
     def manager_up(self, record: wire.ManagerUp) -> None:
         """A manager is there, perhaps again."""

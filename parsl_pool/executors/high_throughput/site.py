@@ -72,6 +72,10 @@ class ExecutorSite:
             return
         self._link.send(wire.Ranks([name for name in dict.fromkeys(order) if name in managers]))
 
+    def condemn(self, task: str) -> None:
+        """See `Tries.place_lost`."""
+        self._link.tries.condemned.add(task)
+
     def give_up(self, problem: str | BaseException) -> None:
         """See `Link.give_up`."""
         self._link.give_up(problem)

@@ -18,7 +18,7 @@ from typing import Any
 from parsl_pool import futures
 from parsl_pool.dataflow.failures import summary_of
 from parsl_pool.dataflow.record import Fault, Options, TaskRecord
-from parsl_pool.errors import BadMessage, DeserializationError, InternalError
+from parsl_pool.errors import BadMessage, DeserializationError, InternalError, PlaceLost
 from parsl_pool.executors.high_throughput import outcomes
 from parsl_pool.executors.high_throughput.large_arguments import SharedPayload
 from parsl_pool.executors.high_throughput.resumed_payload import ResumedPayload, resume
@@ -51,6 +51,9 @@ class Tries:
         self.seen = 0  # failures that somebody has looked at
         self.withdrawn: set[int] = set()  # tries that were asked back and had been begun: a worker may skip them yet
         self.on_failed: Callable[[AppFuture[Any]], object] | None = None  # told of a try that has, first of all
+        # Told of each worker that has died under a try, and the facts.
+        self.on_worker_lost: Callable[[AppFuture[Any], dict[str, str]], object] | None = None
+        self.condemned: set[str] = set()  # names of tasks that are not tried again; the keeper of blocks adds them
         self.first_failures: dict[int, Any] = {}  # a few that nobody has looked at: try's id -> outcome
 
     def results(self, body: bytes, descriptors: list[int]) -> None:
@@ -181,6 +184,8 @@ class Tries:
             future._become_cancelled()
             return
         facts = outcomes.facts_in(data) if status in outcomes.WITH_FACTS else {}
+        if status == wire.LOST and self.on_worker_lost is not None:
+            self.on_worker_lost(future, facts)
         fault = Fault.PLACE if facts.get("cause") == "place" else Fault.TASK
         failure = outcomes.Failed(status, data, self._describer(future))
         if not self._again(future, fault, "", failure, is_last=status in (wire.KILLED, wire.TIMED_OUT, wire.REFUSED)):
@@ -196,7 +201,8 @@ class Tries:
         task, number, record = future._tid, future._fn, future._record
 
         def describe() -> dict[str, str]:
-            facts = {"task": f"{task} ({record.label if record is not None else self._name_of(number)})"}
+            first = record.task if record is not None and record.task else task  # as it is known by
+            facts = {"task": f"{first} ({record.label if record is not None else self._name_of(number)})"}
             if record is not None and len(record.attempts) > 1:
                 facts["tries"] = "\n".join(
                     f"{attempt.number}: {attempt.host or '?'}, {attempt.ended - attempt.began:.3f} s: {attempt.error}"
@@ -239,15 +245,20 @@ class Tries:
         """A try that was withdrawn has been run after all. The worker that skips it tells us too, and is counted."""
         self._end(future, future._tid, status, data, [])
 
-    def place_lost(self, task: int, began: bool, host: str, error: BaseException) -> None:
-        """What held this try is gone. It runs again elsewhere, for free unless it had begun."""
+    def place_lost(self, task: int, began: bool, host: str, error: PlaceLost, *, is_last: bool = False) -> None:
+        """What held this try is gone. It runs again elsewhere, for free unless it had begun.
+
+        is_last: not if it had; it is to blame for its places, more likely than not.
+        """
         future = self.table.pop(task, None)
         if future is None:
             return
         if self.on_failed is not None:
             self.on_failed(future)
-        if not self._again(future, Fault.PLACE if began else Fault.NONE, host, outcomes.Known(error)):
-            self._fail(future, outcomes.Known(error))
+        fault = Fault.PLACE if began else Fault.NONE
+        if not self._again(future, fault, host, outcomes.Known(error), is_last=is_last and began):
+            told = outcomes.with_places(error, self._describer(future)(), future.attempts, is_last)
+            self._fail(future, outcomes.Known(told))
 
     def end_all(self, error: Callable[[], BaseException]) -> None:
         """The user has ended the pool: as fail_all, but nobody need be told of these failures."""
