@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from typing import Any
 
 import psutil
 import pytest
@@ -49,7 +50,7 @@ def test_the_end_of_a_walltime_and_a_job_that_had_to_make_room_are_nobodys_fault
     poller_of: Make, place: Place, state: JobState, message: str
 ) -> None:
     class Said(Queue):
-        def status(self, job_ids: list[str]) -> list[JobStatus]:
+        def status(self, job_ids: Any) -> list[JobStatus]:
             return [JobStatus(each.state, message) for each in super().status(job_ids)]
 
     provider = Said(init_blocks=1, max_blocks=10)

@@ -36,32 +36,38 @@ def provider(request: pytest.FixtureRequest, channel_to: Callable[..., SSHChanne
     made.close()
 
 
+def submitted(provider: AdHocProvider, command: str) -> str:
+    job = provider.submit(command, 1)
+    assert job, "there is room for it"
+    return job
+
+
 def end_of(provider: AdHocProvider, job: str) -> JobStatus:
     eventually(lambda: provider.status([job])[0].terminal, within=20)
     return provider.status([job])[0]
 
 
 def test_a_block_tells_its_end_and_what_it_has_written(provider: AdHocProvider) -> None:
-    job = provider.submit("echo hello; echo no >&2; exit 3", 1)
+    job = submitted(provider, "echo hello; echo no >&2; exit 3")
     status = end_of(provider, job)
     assert (status.state, status.exit_code, status.stdout, status.stderr) == (JobState.FAILED, 3, "hello\n", "no\n")
-    assert end_of(provider, provider.submit("true", 1)).state is JobState.COMPLETED
-    killed = end_of(provider, provider.submit("kill -9 $$", 1))
+    assert end_of(provider, submitted(provider, "true")).state is JobState.COMPLETED
+    killed = end_of(provider, submitted(provider, "kill -9 $$"))
     assert (killed.state, killed.exit_code) == (JobState.FAILED, 137)
 
 
 def test_one_block_a_host(provider: AdHocProvider) -> None:
-    jobs = [provider.submit("sleep 100", 1), provider.submit("sleep 100", 1)]
+    jobs = [submitted(provider, "sleep 100"), submitted(provider, "sleep 100")]
     assert provider.submit("true", 1) is None, "each host has one"
     assert [status.state for status in provider.status(jobs)] == [JobState.RUNNING] * 2
     assert provider.cancel(jobs[:1]) == [True]
     assert [status.state for status in provider.status(jobs)] == [JobState.CANCELLED, JobState.RUNNING]
-    assert provider.status([provider.submit("sleep 100", 1)])[0].state is JobState.RUNNING
+    assert provider.status([submitted(provider, "sleep 100")])[0].state is JobState.RUNNING
 
 
 def test_cancel_ends_all_of_a_block(provider: AdHocProvider, tmp_path: Path) -> None:
     file = tmp_path / "pid"
-    job = provider.submit(f"trap '' TERM; (sleep 200 & echo $! >{file}.new; mv {file}.new {file}); sleep 100", 1)
+    job = submitted(provider, f"trap '' TERM; (sleep 200 & echo $! >{file}.new; mv {file}.new {file}); sleep 100")
     eventually((tmp_path / "pid").exists)
     pid = int((tmp_path / "pid").read_text())
     assert provider.cancel([job]) == [True] and provider.cancel([job]) == [True]
@@ -69,7 +75,7 @@ def test_cancel_ends_all_of_a_block(provider: AdHocProvider, tmp_path: Path) -> 
 
 
 def test_what_a_block_leaves_behind_ends_with_it(provider: AdHocProvider, tmp_path: Path) -> None:
-    job = provider.submit(f"sleep 200 & echo $! >{tmp_path}/pid", 1)
+    job = submitted(provider, f"sleep 200 & echo $! >{tmp_path}/pid")
     assert end_of(provider, job).state is JobState.COMPLETED
     pid = int((tmp_path / "pid").read_text())
     assert eventually(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
@@ -79,7 +85,7 @@ def test_a_block_finds_the_files_that_were_brought(provider: AdHocProvider, tmp_
     (tmp_path / "ticket").write_text("one")
     (tmp_path / "ticket").chmod(0o600)
     name = provider.bring(str(tmp_path / "ticket"))
-    job = provider.submit(f"stat -c %a {name}; while ! grep -q two {name}; do sleep 0.1; done", 1)
+    job = submitted(provider, f"stat -c %a {name}; while ! grep -q two {name}; do sleep 0.1; done")
     (tmp_path / "new").write_text("two")
     (tmp_path / "new").chmod(0o600)
     os.replace(tmp_path / "new", tmp_path / "ticket")
@@ -90,7 +96,7 @@ def test_a_block_finds_the_files_that_were_brought(provider: AdHocProvider, tmp_
 def test_nothing_is_left_there(sshd: Sshd, channel_to: Callable[..., SSHChannel], tmp_path: Path) -> None:
     provider = AdHocProvider([channel_to()], move_files=True)
     provider.script_dir = tmp_path
-    assert end_of(provider, provider.submit("true", 1)).state is JobState.COMPLETED
+    assert end_of(provider, submitted(provider, "true")).state is JobState.COMPLETED
     assert [path.stat().st_mode & 0o777 for path in (sshd.home / ".parsl_pool").iterdir()] == [0o700]
     provider.close()
     assert list((sshd.home / ".parsl_pool").iterdir()) == []
@@ -100,14 +106,14 @@ def test_nothing_is_left_there(sshd: Sshd, channel_to: Callable[..., SSHChannel]
 def test_whether_files_are_seen_there_is_found_out(channel_to: Callable[..., SSHChannel], tmp_path: Path) -> None:
     provider = AdHocProvider([channel_to()])
     provider.script_dir = tmp_path
-    job = provider.submit("echo hello", 1)
+    job = submitted(provider, "echo hello")
     assert end_of(provider, job).stdout == "hello\n"
     assert provider._hosts[0].sees_our_files
     provider.close()
 
 
 def test_the_number_of_a_process_that_is_gone_says_nothing(provider: AdHocProvider) -> None:
-    job = provider.submit("sleep 100", 1)
+    job = submitted(provider, "sleep 100")
     block = provider._blocks[job]
     group = block.group
     with contextlib.ExitStack() as stack:
@@ -126,12 +132,12 @@ def test_a_host_that_is_away_keeps_what_it_has(
     channel = channel_to()
     provider = AdHocProvider([channel], move_files=True)
     provider.script_dir = tmp_path / "scripts"
-    first = provider.submit("sleep 100", 1)
+    first = submitted(provider, "sleep 100")
     sshd.stop()
     status = provider.status([first])[0]
     assert status.state is JobState.UNKNOWN and "here" in (status.message or "")
     assert provider.cancel([first]) == [False]
-    second = provider.submit(f"touch {tmp_path}/second", 1)
+    second = submitted(provider, f"touch {tmp_path}/second")
     assert provider.status([second])[0].state is JobState.PENDING
     sshd.start()
     channel._not_before = 0.0
@@ -147,7 +153,7 @@ def test_a_host_that_was_never_there_is_an_error(channel_to: Callable[..., SSHCh
     provider = AdHocProvider([channel_to(), channel_to()])
     provider.script_dir = tmp_path
     with pytest.raises(ScaleOutFailed, match=r"its key is not known.*; .*its key is not known"):
-        provider.submit("true", 1)
+        submitted(provider, "true")
     provider.close()
 
 
@@ -158,6 +164,7 @@ def test_what_a_process_that_was_killed_has_left_is_found_and_ended(
     killed.script_dir = tmp_path
     pickled = pickle.dumps(killed)
     job = killed.submit(f"echo $$ >{tmp_path}/pid; sleep 100", 1, "parsl_pool.my pool.0")
+    assert job
     eventually((tmp_path / "pid").exists)
     provider: AdHocProvider = pickle.loads(pickled)
     assert provider.find("parsl_pool.my pool.0") == [job] and provider.find("parsl_pool.my pool.1") == []

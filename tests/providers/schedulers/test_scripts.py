@@ -158,7 +158,8 @@ def test_a_scheduler_is_told_of_nodes_that_are_bad(
     (tmp_path / tool).write_text(f"#!/bin/sh\n{text}\n")
     (tmp_path / tool).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    provider = type(PROVIDERS[name])()
+    kind: Any = type(PROVIDERS[name])
+    provider = kind()
 
     def asked() -> list[str]:
         return [*provider.directives(JOB), *provider.description(JOB, SCRIPT).splitlines()]
@@ -175,7 +176,8 @@ def test_a_scheduler_is_told_of_nodes_that_are_bad(
 
 @pytest.mark.parametrize("name", ["pbspro", "torque", "cobalt"])
 def test_a_scheduler_without_words_for_it_is_not_told(name: str) -> None:
-    provider = type(PROVIDERS[name])()
+    kind: Any = type(PROVIDERS[name])
+    provider = kind()
     assert not provider.exclude("n1") and not provider.excluded
 
 
