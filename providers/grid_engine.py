@@ -78,12 +78,10 @@ class GridEngineProvider(ClusterProvider):
         """Grid Engine may know it by its whole name, or by the first part."""
         if _OWN_HOST.search(self.scheduler_options):
             return None  # the last such request alone counts
-        for name in dict.fromkeys((host, host.partition(".")[0])):
-            result = self._run(f"qhost -xml -h {name}")  # other forms cut names off
-            found = re.search(rf"<host name='({re.escape(name)}(?:\.[^']+)?)'", result.stdout, re.IGNORECASE)
-            if found and not result.code:
-                return found[1]
-        return None
+        result = self._run("qconf -sel")  # qhost cuts names off
+        known = [] if result.code else result.stdout.split()
+        names = (host.lower(), host.lower().partition(".")[0])
+        return next((node for name in names for node in known if name in (node, node.partition(".")[0])), None)
 
     def submit_command(self, script: str) -> str:
         return f"qsub {shlex.quote(script)}"

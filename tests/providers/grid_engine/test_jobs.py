@@ -106,3 +106,12 @@ def test_a_job_ends_by_its_walltime(new_provider: NewProvider) -> None:
     status = ends(provider, provider.submit("sleep 300", 1), within=60)
     assert status.state is JobState.TIMEOUT
     assert "h_rt" in (status.message or "")
+
+
+def test_no_job_is_on_a_node_that_is_bad(new_provider: NewProvider) -> None:
+    provider, free = new_provider(), new_provider()
+    assert not provider.exclude("nowhere") and provider.exclude("localhost")  # as Grid Engine calls the node
+    waiting = provider.submit("true", 1)
+    assert ends(free, free.submit("true", 1)).state is JobState.COMPLETED, "there is room on the only node"
+    assert status_of(provider, waiting).state is JobState.PENDING
+    assert provider.cancel([waiting]) == [True]

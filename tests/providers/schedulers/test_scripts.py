@@ -137,14 +137,13 @@ TOOLS = {
 n1.cluster|n-2) echo "HOST_NAME   STATUS   JL/U"; echo "$2   ok   -";;
 *) echo "$2: Bad host name, host group name or cluster name" >&2; exit 255;;
 esac"""),
-    "grid_engine": ("qhost", """echo "<?xml version='1.0'?>"; echo "<host name='global'></host>"
-case "$3" in n1|n-2) echo "<host name='$3'></host>";; *) exit 1;; esac"""),
+    "grid_engine": ("qconf", "echo n1; echo n-2.other"),
     "condor": ("none", ""),
 }  # fmt: skip
 TOLD = {
     "slurm": "#SBATCH --exclude=n1,n-2",
     "lsf": """#BSUB -R "select[hname!='n1.cluster' && hname!='n-2']\"""",
-    "grid_engine": "#$ -l h=!n1&!n-2",
+    "grid_engine": "#$ -l h=!n1&!n-2.other",
     "condor": 'requirements = !regexp("^n1([.]|$)", TARGET.Machine, "i")'
               ' && !regexp("^n-2([.]|$)", TARGET.Machine, "i")',
 }  # fmt: skip
