@@ -26,8 +26,8 @@ PACKAGES = {
 }
 
 # A room is a folder of parsl_pool, or a module beside them; `errors`, `portable` and `_version` are open to all.
-# `lost` and `provider_errors` are the parts of `errors` that are loaded late.
-OPEN_TO_ALL = {"errors", "loggers", "lost", "portable", "provider_errors", "_version"}
+# `lost`, `provider_errors` and `staging_errors` are the parts of `errors` that are loaded late.
+OPEN_TO_ALL = {"errors", "loggers", "lost", "portable", "provider_errors", "staging_errors", "_version"}
 MAY_USE: dict[str, set[str]] = {
     "_version": set(),
     "errors": set(),
@@ -35,6 +35,7 @@ MAY_USE: dict[str, set[str]] = {
     "loggers": set(),
     "portable": set(),
     "provider_errors": set(),
+    "staging_errors": set(),
     "interchange": set(),
     "checks": set(),
     "recipe": set(),
@@ -43,6 +44,7 @@ MAY_USE: dict[str, set[str]] = {
     "address_query": set(),
     "providers": {"checks", "recipe"},
     "files": set(),
+    "staging": {"checks", "providers"},
     "forked": set(),
     "futures": {"checks", "files"},
     "dataflow": {"files", "forked", "futures", "interchange"},
@@ -231,7 +233,7 @@ def test_no_module_imports_itself_in_a_circle() -> None:
             if used.module in our_paths() and used.module != module.name
             if not (
                 module.name == "parsl_pool.errors"
-                and used.module in ("parsl_pool.lost", "parsl_pool.provider_errors")
+                and used.module in ("parsl_pool.lost", "parsl_pool.provider_errors", "parsl_pool.staging_errors")
             )
         }
         for module in our_modules()

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from time import monotonic
 from typing import Any
 
+import paramiko
+
 from parsl_pool import checks
 from parsl_pool.errors import (
     AuthException,
@@ -186,7 +188,17 @@ class SSHChannel(Channel):
         return target
 
     @contextmanager
-    def _files(self) -> Iterator[tuple[Any, ssh_files.Run]]:
+    def sftp(self, silence: float = _SILENCE_S) -> Iterator[paramiko.SFTPClient]:
+        """A session for files, until the block ends. silence: seconds that one step of it may take.
+
+        Raises:
+            ChannelError: there is none, or the connection was cut.
+        """
+        with self._files(silence) as (client, _):
+            yield client
+
+    @contextmanager
+    def _files(self, silence_s: float = _SILENCE_S) -> Iterator[tuple[paramiko.SFTPClient, ssh_files.Run]]:
         """A session for files, and what runs commands beside it."""
         connection, session = self._session()
 
@@ -195,7 +207,7 @@ class SSHChannel(Channel):
             return ssh_session.run(connection, another, command, self.envs, _CHECKSUM_S, self.connect_timeout)[0]
 
         try:
-            with ssh_files.sftp(connection, session, _SILENCE_S) as client:
+            with ssh_files.sftp(connection, session, silence_s) as client:
                 yield client, run
         finally:
             self._sessions.release()

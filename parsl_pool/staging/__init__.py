@@ -1,0 +1,1 @@
+"""Files that tasks need and make: brought to where they run, and from there."""

@@ -1,0 +1,130 @@
+"""Files of web servers: http and https.
+
+A download that was cut goes on where it was, if the server says by which version of the file it would (If-Range). What
+it says of length and checksums is verified. Proxies are those of the environment.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+
+from parsl_pool.staging.transfers import web_answers
+from parsl_pool.staging.transfers.errand import Passing, fetching, sending
+from parsl_pool.staging.transfers.local_files import Landing, Source
+from parsl_pool.staging.transfers.options import USUAL, Transfer
+from parsl_pool.staging.transfers.urls import Url, parsed
+from parsl_pool.staging.transfers.web_connections import Connections
+from parsl_pool.staging.transfers.web_requests import Answer, Requests
+
+
+def fetch(url: str, target: Path, options: Transfer = USUAL, connections: Connections | None = None) -> None:
+    """Bring the file of a URL to a path.
+
+    Args:
+        connections: kept ones, to be used again by others; None: of this fetch only.
+
+    Raises:
+        TransferFailed: it can't be brought.
+        ConfigurationError: that is no URL of the web.
+    """
+    place = parsed(url, "http", "https")
+    errand = fetching(url, target, options, place)
+    with ExitStack() as stack:
+        connections = connections or stack.enter_context(Connections(options))
+        landing = stack.enter_context(Landing(target, errand))
+        download = Download(landing, Requests(connections, options), place)
+        errand.persist(download.go_on)
+        landing.settle()
+
+
+def send(source: Path, url: str, options: Transfer = USUAL, connections: Connections | None = None) -> None:
+    """Send a file to a URL, by PUT.
+
+    Raises:
+        TransferFailed: it can't be sent.
+        ConfigurationError: that is no URL of the web.
+    """
+    place = parsed(url, "http", "https")
+    errand = sending(source, url, options, place)
+    with ExitStack() as stack:
+        connections = connections or stack.enter_context(Connections(options))
+        file = stack.enter_context(Source(source, errand))
+        requests = Requests(connections, options)
+        errand.persist(lambda: put(requests, place, file))
+
+
+def put(requests: Requests, place: Url, file: Source) -> None:
+    """Send a file once. Raises Passing, Refused."""
+    with requests.ask("PUT", place, {"Content-Type": "application/octet-stream"}, file) as answer:
+        if answer.status >= 400 or answer.status < 200:
+            raise answer.refusal()
+        if not answer.is_sent:
+            raise Passing("the connection was cut in the middle")
+        answer.words()  # to its end, and so the connection can be kept
+
+
+class Download:
+    """One file on its way here, over several tries."""
+
+    def __init__(self, landing: Landing, requests: Requests, url: Url) -> None:
+        self._landing, self._requests, self._url = landing, requests, url
+        self._version = ""  # of the file of which a part is here
+        self._checksums: list[web_answers.Checksum] = []  # of this version
+
+    def go_on(self) -> None:
+        """Get what is missing. Raises Passing, Refused; what has come by then stays, if it is of use."""
+        if self._landing.size and not self._version:
+            self._landing.restart()
+        headers = {}
+        if self._landing.size:
+            headers = {"Range": f"bytes={self._landing.size}-", "If-Range": self._version}
+        with self._requests.ask("GET", self._url, headers) as answer:
+            if answer.status == 206 and headers:
+                self._check_part(answer)
+            elif answer.status in (200, 203):
+                if self._landing.size:
+                    self._landing.restart()
+                self._version = web_answers.version(answer.headers)
+            elif answer.status == 416 and headers:
+                raise self._anew("the file has become shorter while it was fetched")
+            else:
+                raise answer.refusal()
+            self._take(answer)
+
+    def _check_part(self, answer: Answer) -> None:
+        part = web_answers.content_range(answer.headers)
+        version = web_answers.version(answer.headers)
+        if part is None or part.first != self._landing.size:
+            raise self._anew("the server sends another part of the file than it was asked for")
+        if version.startswith('"') and self._version.startswith('"') and version != self._version:
+            raise self._anew("the file has changed while it was fetched")
+        if part.total is not None and part.last + 1 != part.total:
+            raise self._anew("the server sends less of the file than it was asked for")
+
+    def _anew(self, reason: str) -> Passing:
+        """The next try begins at the file's start."""
+        self._landing.restart()
+        self._version = ""
+        return Passing(reason)
+
+    def _take(self, answer: Answer) -> None:
+        listed, part = web_answers.checksums(answer.headers), None
+        if answer.status == 206:
+            part = web_answers.content_range(answer.headers)
+            listed = self._checksums + listed
+        else:  # its body is the file
+            self._checksums = listed = [one._replace(of_file=True) for one in listed]
+        digests = [self._landing.digest_so_far(one.kind) if one.of_file else one.new() for one in listed]
+        for piece in answer.pieces():
+            self._landing.write(piece)
+            for digest in digests:
+                digest.update(piece)
+        if part is not None and part.total not in (None, self._landing.size):
+            raise self._anew(f"{self._landing.size} bytes have come, and the file has {part.total}")
+        for checksum, digest in zip(listed, digests):
+            if digest.digest() != checksum.wanted:
+                raise self._anew(
+                    f"the {checksum.kind} of what came is {digest.hexdigest()}, and the server says "
+                    f"{checksum.wanted.hex()}"
+                )

@@ -1,0 +1,24 @@
+"""What goes wrong when files are brought from one place to another. Import these from `parsl_pool.errors`.
+
+They stand apart because a worker seldom needs them, and loads as little as it can.
+"""
+
+from __future__ import annotations
+
+from parsl_pool.errors import ParslPoolError
+
+
+class TransferFailed(ParslPoolError):
+    """A file could not be fetched from its URL, or sent there; no half file is left under the final name.
+
+    Attributes:
+        url: the URL, without a password.
+        reason: what was attempted, and what went wrong, with the server's own words.
+    """
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(url, reason)
+        self.url, self.reason = url, reason
+
+    def __str__(self) -> str:
+        return f"{self.url}: {self.reason}"

@@ -1,0 +1,45 @@
+"""Servers for transfers, an authority that signs for them, and options that do not wait long."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from parsl_pool.staging.transfers.options import Transfer
+from tests.services.certificates import Authority
+from tests.services.web_faults import WebFaults
+
+QUICK = Transfer(pause=0.001, longest_pause=2, silence=30, retries=2)
+
+
+@pytest.fixture(autouse=True)
+def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of those that this machine may have."""
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "ftp_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+@pytest.fixture
+def server() -> Iterator[WebFaults]:
+    with WebFaults() as server:
+        yield server
+    assert not server.errors
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """An empty one, for what is fetched."""
+    path = tmp_path / "here"
+    path.mkdir()
+    return path
+
+
+@pytest.fixture
+def target(folder: Path) -> Path:
+    return folder / "data.bin"

@@ -1,0 +1,151 @@
+"""Files by rsync, from and to its own server."""
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from parsl_pool.errors import ConfigurationError, TransferFailed
+from parsl_pool.staging.transfers.options import Transfer
+from parsl_pool.staging.transfers.rsync import fetch, send
+from tests.eventually import eventually
+from tests.staging.transfers.conftest import QUICK
+
+pytestmark = [
+    pytest.mark.timeout(60),
+    pytest.mark.skipif(shutil.which("rsync") is None, reason="there is no rsync on this machine (Debian: rsync)"),
+]
+
+BODY = bytes(range(256)) * 4000
+
+# As root it would become nobody, who may not enter directories of tests.
+_CONFIG = ("uid = 0\ngid = 0\n" if os.getuid() == 0 else "") + """\
+use chroot = no
+address = 127.0.0.1
+port = {port}
+[open]
+path = {folder}
+read only = no
+[locked]
+path = {folder}
+auth users = me
+secrets file = {secrets}
+strict modes = no
+[unwritable]
+path = {folder}
+read only = yes
+"""
+
+
+class Daemon:
+    """One that is up."""
+
+    def __init__(self, place: Path) -> None:
+        self.folder = place / "files"
+        self.folder.mkdir(parents=True)
+        (self.folder / "data").write_bytes(BODY)
+        (place / "secrets").write_text("me:open-sesame\n")
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port: int = free.getsockname()[1]
+        config = place / "config"
+        config.write_text(_CONFIG.format(port=self.port, folder=self.folder, secrets=place / "secrets"))
+        with (place / "log").open("w") as log:
+            self._process = subprocess.Popen(
+                ["rsync", "--daemon", "--no-detach", f"--config={config}", f"--log-file={place / 'rsyncd.log'}"],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            )  # fmt: skip
+        eventually(self._answers)
+
+    def _answers(self) -> bool:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 5) as connection:
+            return connection.recv(8) == b"@RSYNCD:"
+        return False
+
+    def url(self, path: str, module: str = "open", user: str = "") -> str:
+        return f"rsync://{user}127.0.0.1:{self.port}/{module}/{path}"
+
+    def stop(self) -> None:
+        self._process.terminate()
+        self._process.wait(10)
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[Daemon]:
+    daemon = Daemon(tmp_path / "rsync")
+    yield daemon
+    daemon.stop()
+
+
+def of_fetch(url: str, target: Path, options: Transfer = QUICK) -> str:
+    with pytest.raises(TransferFailed) as raised:
+        fetch(url, target, options)
+    assert not list(target.parent.iterdir())
+    return str(raised.value)
+
+
+@pytest.mark.parametrize("name", ["data", "a b", "größe", "-x", "a'b\"c", "a\\b"])
+def test_a_file_comes_and_goes(name: str, daemon: Daemon, target: Path, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(BODY[::-1])
+    send(source, daemon.url(quote(name)), QUICK)
+    assert (daemon.folder / name).read_bytes() == BODY[::-1]
+    fetch(daemon.url(quote(name)), target, QUICK)
+    assert target.read_bytes() == BODY[::-1] and list(target.parent.iterdir()) == [target]
+
+
+def test_a_name_is_no_pattern(daemon: Daemon, target: Path, tmp_path: Path) -> None:
+    (daemon.folder / "a[b]*?c").write_text("right")
+    (daemon.folder / "abbzc").write_text("what a pattern would find")
+    fetch(daemon.url(quote("a[b]*?c")), target, QUICK)
+    assert target.read_text() == "right"
+    with pytest.raises(ConfigurationError, match="takes .* for patterns"):
+        send(target, daemon.url(quote("a[b]*")), QUICK)
+
+
+def test_what_is_not_there_is_said_at_once(daemon: Daemon, target: Path) -> None:
+    text = of_fetch(daemon.url("none"), target)
+    assert "rsync ended with exit code 23: " in text and "No such file or directory" in text and "tried" not in text
+
+
+def test_a_module_that_is_not_there_is_said(daemon: Daemon, target: Path) -> None:
+    assert "Unknown module 'closed'" in of_fetch(daemon.url("data", "closed"), target)
+
+
+def test_a_password_lets_us_in_and_is_not_told(daemon: Daemon, target: Path) -> None:
+    text = of_fetch(daemon.url("data", "locked", "me:sesame-open@"), target)
+    assert "auth failed on module locked" in text and "sesame" not in text and "tried" not in text
+    assert "auth failed" in of_fetch(daemon.url("data", "locked"), target)  # nobody is asked for it
+    fetch(daemon.url("data", "locked", "me:open-sesame@"), target, QUICK)
+    assert target.read_bytes() == BODY
+
+
+def test_who_may_not_write_is_told(daemon: Daemon, tmp_path: Path) -> None:
+    (tmp_path / "source").write_bytes(BODY)
+    with pytest.raises(TransferFailed, match="module is read only"):
+        send(tmp_path / "source", daemon.url("new", "unwritable"), QUICK)
+    assert not (daemon.folder / "new").exists()
+
+
+def test_a_server_that_is_down_is_tried_again(target: Path) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        text = of_fetch(f"rsync://127.0.0.1:{unused.getsockname()[1]}/open/data", target)
+    assert "Connection refused" in text and text.endswith("(tried 3 times)")
+
+
+def test_without_rsync_it_says_so(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(target.parent))
+    assert "rsync can't be started" in of_fetch("rsync://127.0.0.1/open/data", target)
+
+
+@pytest.mark.parametrize("url", ["rsync://host/module", "rsync:/x/y", "path", "/a:b", ":path", "-e:path", "host:"])
+def test_what_names_no_file_is_wrong(url: str, target: Path) -> None:
+    with pytest.raises(ConfigurationError, match="rsync://HOST/"):
+        fetch(url, target)
