@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from parsl_pool.interchange.named_tuple import NamedTuple
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import subprocess
 
 CUDA, ROCR, ZE = VARIABLES = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "ZE_AFFINITY_MASK")
+HIP = "HIP_VISIBLE_DEVICES"
 _TOOL_S = 5.0  # for each: a driver that hangs must not keep a node from work
 _END_S = 0.5
 _GPU = re.compile(r"GPU (\d+): ")
@@ -89,7 +90,31 @@ def variables(names: list[str], count: int, rank: int, workers: int, environ: Ma
     if os.path.exists(os.path.join(dev, "kfd")):
         # AMD's HIP takes CUDA's variable for its own, and counts in what ROCR's has left.
         seen = found[1].count(",") + 1
-        found.append(f"HIP_VISIBLE_DEVICES={','.join(map(str, range(seen)))}")
+        found.append(f"{HIP}={','.join(map(str, range(seen)))}")
+    return found
+
+
+def numbers(places: Sequence[Sequence[str]]) -> list[int]:
+    """A number for the accelerator of each place, by its variables: the same for those that share one."""
+    fewest: list[int] = []
+    for variable in VARIABLES:
+        names = [text for place in places for text in place if text.startswith(variable + "=")]
+        order = list(dict.fromkeys(names))
+        if names and (not fewest or len(order) <= max(fewest)):
+            fewest = [order.index(name) for name in names]
+    return fewest
+
+
+def joined(places: Sequence[Sequence[str]]) -> list[str]:
+    """The variables of one worker that is to see the accelerators of all these places."""
+    found = []
+    for variable in (*VARIABLES, HIP):
+        values = [text.partition("=")[2] for place in places for text in place if text.startswith(variable + "=")]
+        names = list(dict.fromkeys(name for value in values for name in value.split(",")))
+        if variable == HIP and names:
+            names = [str(number) for number in range(found[1].count(",") + 1)]
+        if names:
+            found.append(f"{variable}={','.join(names)}")
     return found
 
 

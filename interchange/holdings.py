@@ -72,6 +72,14 @@ class Holdings:
                 return True
         return False
 
+    def is_crowded(self) -> bool:
+        """True if a worker holds more than what it runs: call the core's `tick` before long."""
+        return any(len(seat.held) > 1 and not seat.taking_back for seat in self.seats.values())
+
+    def watched(self) -> list[int]:
+        """Workers that hold more than what they run: look at their pages, then call the core's `tick`."""
+        return [number for number, seat in self.seats.items() if len(seat.held) > 1 and not seat.taking_back]
+
     def held_tasks(self) -> list[int]:
         """Every task that is here, running or waiting."""
         ids = [task for seat in self.seats.values() for task in seat.held]

@@ -21,7 +21,7 @@ from parsl_pool.interchange import columns, launch, shortage, stream, wire
 from parsl_pool.interchange import manager_core as core
 from parsl_pool.interchange.fork_server_handle import ForkServerHandle
 from parsl_pool.interchange.kills import Kills
-from parsl_pool.interchange.layout import arrange
+from parsl_pool.interchange.layout import arrange, place_of
 from parsl_pool.interchange.lending import Lending
 from parsl_pool.interchange.loop import Loop
 from parsl_pool.interchange.node_facts import aside_of
@@ -77,7 +77,7 @@ class Manager:
         settings = settings._replace(workers=len(node.places))
         self.core = core.ManagerCore(
             settings.workers, settings.max_tasks_per_child, eager=bool(settings.eager),
-            aside=aside_of(settings, settings.workers if node.has_accelerators else 0),
+            aside=aside_of(settings, len(set(node.devices))), devices=node.devices,
             prefetch=settings.prefetch if settings.prefetch >= 0 else None, exclusive=node.has_accelerators,
         )  # fmt: skip
         self._loop, self._settings = loop, settings
@@ -122,7 +122,7 @@ class Manager:
 
     def forget(self, numbers: list[int]) -> None:
         """These functions will not be named again."""
-        self.core.forget(numbers)
+        self.core.estimates.forget(numbers)
         self._shelf.forget(numbers)
 
     def drain(self) -> None:
@@ -180,8 +180,7 @@ class Manager:
                 for fd in effect.descriptors:
                     os.close(fd)
             elif type(effect) is core.Retire:
-                self._workers[effect.worker].expected = True
-                self._put(self._workers[effect.worker], wire.frame(wire.Stop(0)))
+                self._retire(self._workers[effect.worker])
             elif type(effect) is core.GiveBack:
                 self._report(effect.tasks)
             elif type(effect) is core.Drained:
@@ -189,6 +188,11 @@ class Manager:
             elif type(effect) is core.GiveUp:
                 by = " (perhaps its initializer ends it)" if self._settings.initializer else ""
                 self._give_up(f"{effect.reason}, the last one by {self._last_end}{by}")
+
+    def _retire(self, worker: WorkerHandle) -> None:
+        worker.expected = True
+        self._put(worker, wire.frame(wire.Stop(0)))
+        self._loop.call_at(monotonic() + _END_S, lambda: worker.signal(signal.SIGKILL))  # others may wait for its place
 
     def _send_tasks(self, effect: core.Send) -> None:
         worker = self._workers[effect.worker]
@@ -244,7 +248,7 @@ class Manager:
             return
         self._workers[number] = worker
         self._loop.add_reader(worker.stream.fileno(), lambda: self._from_worker(worker))
-        place = self._node.places[self.core.seats[number].rank]
+        place = place_of(self._node, self.core.seats[number].ranks)
         self._fork_server.start(number, place.cores, place.variables, its)
         self._overdue.watch_needed()
 

@@ -9,9 +9,11 @@ no task waits behind a long one while a worker is free.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from struct import unpack_from
 
 from parsl_pool.interchange.columns import Tasks, goes_with, single
+from parsl_pool.interchange.estimates import Estimates
 from parsl_pool.interchange.holdings import Holdings
 from parsl_pool.interchange.manager_effects import Drained as Drained
 from parsl_pool.interchange.manager_effects import Effect as Effect
@@ -28,6 +30,7 @@ from parsl_pool.interchange.packing import Has
 from parsl_pool.interchange.places import at_work, crowds, open_places, take_idle
 from parsl_pool.interchange.seat import Seat, SeatState
 from parsl_pool.interchange.set_aside import SetAside
+from parsl_pool.interchange.widening import NO_WAY, find_way
 from parsl_pool.interchange.wire import SKIPPED
 
 NS = 1_000_000_000
@@ -41,7 +44,6 @@ STUCK_NS = 2_000_000
 WINDOW_NS = 8_000_000
 WINDOW_MOST = 1024
 REFUSED_NS = NS  # between two tries to start a worker that the system refuses
-_REMEMBER = 512
 EXTRA_LEAST = 8
 EXTRA_IDLE_NS = NS
 """An extra worker ends when it has had nothing to do for so long."""
@@ -53,6 +55,7 @@ class ManagerCore(Holdings):
     def __init__(
         self, workers: int, max_tasks_per_child: int = 0, *, eager: bool = True, start_failures: int = 3,
         aside: SetAside | None = None, prefetch: int | None = None, exclusive: bool = False,
+        devices: Sequence[int] = (),
     ) -> None:  # fmt: skip
         super().__init__(aside or SetAside(Has(workers, workers, 0, 0, 0, 0, 0)))
         self.workers = workers
@@ -62,10 +65,10 @@ class ManagerCore(Holdings):
         self.start_failures = start_failures
         self.prefetch = prefetch  # tasks beyond those that are run; None: for short ones only, as many as is good
         self.exclusive = exclusive  # no two workers may be at work in one place: it has an accelerator
+        self._devices = devices  # which one each place has; none: another one each
+        self._kept: frozenset[int] = frozenset()  # places for a worker that is to have several
         self.idle: dict[int, Seat] = {}  # ready, and holding nothing
-        self.estimates: dict[int, int] = {}  # function -> nanoseconds that a call takes
-        self._work: dict[int, tuple[int, int]] = {}  # function -> nanoseconds and tasks that it is the mean of
-        self._recent = 0  # the function that was last heard of
+        self.estimates = Estimates()
         self.window = self._depth = workers + (prefetch or 0)
         self.least = self._least()  # of the window are to be free before we are sent more
         self.waiting = 0  # seats that wait: the window is larger by what they hold
@@ -93,6 +96,8 @@ class ManagerCore(Holdings):
             return effects
         if self.seats and now < self._refused_until:  # with none there is nobody to wait for
             return effects
+        if self.exclusive:
+            effects += self._make_way(now)
         alive = starting = 0
         for seat in self.seats.values():
             alive += seat.state is not SeatState.LEAVING
@@ -103,11 +108,34 @@ class ManagerCore(Holdings):
         if self.eager:
             wanted = max(wanted, missing)
         for _, rank in zip(range(wanted), open_places(self.seats.values(), self.workers, exclusive=self.exclusive)):
-            seat = Seat(self._next, now, rank)
-            self.seats[seat.number] = seat
-            self._next += 1
-            effects.append(Start(seat.number))
+            if rank not in self._kept:
+                effects.append(self._start(now, rank))
         return effects
+
+    def _start(self, now: int, *ranks: int) -> Start:
+        seat = self.seats[self._next] = Seat(self._next, now, *ranks)
+        self._next += 1
+        return Start(seat.number)
+
+    def _make_way(self, now: int) -> list[Effect]:
+        """See that there is, or will be, a worker with as many accelerators as the first task asks for."""
+        way = NO_WAY
+        width = self._width(self.queue[0]) if self.queue else 0
+        if 0 < width <= self.workers - self._at_work():
+            way = find_way(self.seats.values(), self.idle, self.workers, width, self._devices)
+        self._kept = way.kept
+        effects: list[Effect] = []
+        for number in way.retire:
+            self.idle.pop(number).state = SeatState.LEAVING
+            effects.append(Retire(number))
+        if way.ranks and len(self.seats) < self.workers + self.most_extra:
+            effects.append(self._start(now, *way.ranks))
+        return effects
+
+    def _width(self, tasks: Tasks) -> int:
+        """How many accelerators its worker is to have."""
+        request = tasks.request
+        return max(1, min(request.gpus, self.aside.has.gpus)) if self.exclusive and request is not None else 1
 
     def worker_ready(self, worker: int, now: int) -> list[Effect]:
         """A worker has initialised."""
@@ -184,9 +212,9 @@ class ManagerCore(Holdings):
         for number, seat in list(self.idle.items()):
             if extra <= 0:
                 break
-            if now - seat.progress >= EXTRA_IDLE_NS and shared[seat.rank] > 1:  # no place is to be without one
+            if now - seat.progress >= EXTRA_IDLE_NS and min(map(shared.__getitem__, seat.ranks)) > 1:  # none is empty
                 extra -= 1
-                shared[seat.rank] -= 1
+                shared.subtract(seat.ranks)
                 seat.state = SeatState.LEAVING
                 del self.idle[number]
                 effects.append(Retire(number))
@@ -280,7 +308,7 @@ class ManagerCore(Holdings):
         if seat.settled and seat.settled not in seat.held:
             self._unsettle(seat)
         if nanoseconds and functions:
-            self._learn(functions, len(done), nanoseconds)
+            self.estimates.learn(functions, len(done), nanoseconds)
         self._requeue(seat, skipped)
         if seat.to_skip <= 0:
             seat.taking_back = False
@@ -300,22 +328,6 @@ class ManagerCore(Holdings):
         if descriptors:
             effects.append(Release(descriptors))
 
-    def _learn(self, functions: set[int], tasks: int, nanoseconds: int) -> None:
-        """Keep a mean that forgets. A maximum would shrink batches for long after one task was preempted, and
-        small batches make the next preemption weigh more; the odd long task is what taking back is for."""
-        for number in functions:
-            total, count = self._work.get(number, (0, 0))
-            total, count = total + nanoseconds, count + tasks
-            self.estimates[number] = max(1, total // count)
-            self._work[number] = (total // 2, count // 2) if count >= _REMEMBER else (total, count)
-            self._recent = number
-
-    def forget(self, numbers: list[int]) -> None:
-        """These functions will not come again."""
-        for number in numbers:
-            self.estimates.pop(number, None)
-            self._work.pop(number, None)
-
     def _requeue(self, seat: Seat, ids: list[int]) -> None:
         back = []
         for task in ids:
@@ -324,18 +336,8 @@ class ManagerCore(Holdings):
         self.queue.extendleft(reversed(back))
         self.queued += len(back)
 
-    def _expected(self, tasks: Tasks) -> int:
-        """Nanoseconds that one of these tasks may take; 0 if nobody knows."""
-        worst = 0
-        for number in tasks.function_numbers():
-            known = self.estimates.get(number, 0)
-            if not known:
-                return 0
-            worst = max(worst, known)
-        return worst
-
     def _batch(self, tasks: Tasks, share: int) -> int:
-        expected = self._expected(tasks)
+        expected = self.estimates.of(tasks)
         if not expected or expected >= BATCH_NS or tasks.descriptors or tasks.walltime_ms:
             return 1
         return max(1, min(BATCH_MOST if self.prefetch is None else self.prefetch + 1, BATCH_NS // expected, share))
@@ -363,15 +365,15 @@ class ManagerCore(Holdings):
 
     def _prefetch(self, effects: list[Effect], now: int) -> None:
         """Give busy workers the next batch before they ask, if it is short work that they are at."""
-        expected = self._expected(self.queue[0])
+        expected = self.estimates.of(self.queue[0])
         if not expected or expected >= BATCH_NS or self.prefetch == 0:
             return
         busy = at_work(self.seats.values()) if self.exclusive else {}
         for seat in self.seats.values():
             if not self.queue or self.queue[0].request is not None:
                 return
-            if busy.get(seat.rank, 0) > 1:
-                continue  # one of them is to be the last there for now
+            if len(seat.ranks) > 1 or busy.get(seat.rank, 0) > 1:
+                continue  # it is for others, or one of them is to be the last there for now
             if seat.state is not SeatState.READY or seat.taking_back or seat.waits or self.max_tasks:
                 continue
             if not seat.held:
@@ -401,7 +403,7 @@ class ManagerCore(Holdings):
     def _settle(self, effects: list[Effect], now: int) -> bool:
         """Give the first task, which asks for something, to a worker. False if there is no room: all wait then."""
         tasks = self.queue[0]
-        seat = take_idle(self.idle, self.seats.values(), exclusive=self.exclusive)
+        seat = take_idle(self.idle, self.seats.values(), exclusive=self.exclusive, width=self._width(tasks))
         if seat is None:
             return False
         places = self.aside.take(tasks, self.workers - self._at_work())
@@ -428,7 +430,7 @@ class ManagerCore(Holdings):
         """
         frames, total, queue = [first], first.count, self.queue
         while total < count and queue and goes_with(queue[0], first):
-            expected = self._expected(queue[0])
+            expected = self.estimates.of(queue[0])
             if not expected or expected * (total + 1) > BATCH_NS:
                 break
             count = min(count, BATCH_NS // expected)
@@ -447,7 +449,7 @@ class ManagerCore(Holdings):
             effects.append(SetWindow(window, lent, least))
 
     def _set_depth(self) -> None:
-        expected = self._expected(self.queue[0]) if self.queue else self.estimates.get(self._recent, 0)
+        expected = self.estimates.of(self.queue[0]) if self.queue else self.estimates.of_recent()
         depth = 1 if not expected else max(1, min(WINDOW_MOST, WINDOW_NS // expected))
         wanted = self.workers * (depth if depth > 4 else 1)
         if wanted >= 2 * self._depth or 2 * wanted <= self._depth:
@@ -458,14 +460,6 @@ class ManagerCore(Holdings):
         return max(1, min(self._depth // 4, self._depth - self.workers + 1))
 
     # -- taking back
-
-    def is_crowded(self) -> bool:
-        """True if a worker holds more than what it runs: call `tick` before long."""
-        return any(len(seat.held) > 1 and not seat.taking_back for seat in self.seats.values())
-
-    def watched(self) -> list[int]:
-        """Workers that hold more than what they run: look at their pages, then call `tick`."""
-        return [number for number, seat in self.seats.items() if len(seat.held) > 1 and not seat.taking_back]
 
     def tick(self, now: int) -> list[Effect]:
         """Time has passed. Take back what waits behind a task that turned out to be long."""
@@ -491,7 +485,7 @@ class ManagerCore(Holdings):
         if ids:  # the one before them runs longer than we thought
             frame, place, _ = next(iter(seat.held.values()))
             number = unpack_from("<I", frame.functions, 4 * place)[0]
-            self._learn({number}, 1, now - seat.progress)
+            self.estimates.learn({number}, 1, now - seat.progress)
         seat.to_skip += len(ids)
         seat.skipped += len(ids)
         seat.taking_back = seat.to_skip > 0

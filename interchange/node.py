@@ -6,62 +6,16 @@
 
 from __future__ import annotations
 
-import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from parsl_pool import portable
-from parsl_pool.interchange import accelerators, affinity, control_group
-from parsl_pool.interchange.named_tuple import NamedTuple
+from parsl_pool.interchange import accelerators, affinity
+from parsl_pool.interchange.node_facts import CORES, GB, Seen, look
 from parsl_pool.interchange.wanted import FIND, NOT_BOUND, Node, Place, UnfitNode, Wanted, rank_variable
 
 BILLION = 10**9
-GB = 1 << 30  # as batch systems count
 _MOST = 1 << 16  # workers
-CORES, MEMORY = "PARSL_CORES", "PARSL_MEMORY_GB"
-"""What the provider has asked for on each node: that holds, whatever else is to be seen."""
-
-
-class Seen(NamedTuple):
-    """What there is on a node."""
-
-    cores: list[int]  # by number: those that this process may use
-    usable: int  # of cores that it is to use: perhaps fewer than these, or more
-    memory: int  # bytes; 0 if that is not known
-
-
-def look(environ: Mapping[str, str], root: str = "/") -> Seen:
-    """See what there is. root: of the file system, but for tests. Raises UnfitNode for variables that make no sense."""
-    if portable.has(os, "sched_getaffinity"):
-        cores = sorted(os.sched_getaffinity(0))
-    else:
-        cores = list(range(os.cpu_count() or 1))
-    told = _told(environ, CORES)
-    quota = control_group.processors(root)
-    usable = int(told) if told else min(len(cores), max(1, math.ceil(quota))) if quota else len(cores)
-    told = _told(environ, MEMORY)
-    limit = control_group.memory(root)
-    memory = int(told * GB) if told else min(_physical_memory(), limit) if limit else _physical_memory()
-    return Seen(cores, max(1, usable), memory)
-
-
-def _told(environ: Mapping[str, str], name: str) -> float:
-    """The number in a variable, 0 if it is not set."""
-    text = environ.get(name, "").strip()
-    try:
-        number = float(text or 0)
-    except ValueError:
-        number = -1.0
-    if not 0 <= number < 1e9 or (text and number == 0):
-        raise UnfitNode(f"{name}={text!r} in its environment is not a number greater than 0")
-    return number
-
-
-def _physical_memory() -> int:
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (ValueError, OSError):
-        return 0  # this system does not tell
 
 
 def arranged(wanted: Wanted, environ: Mapping[str, str], root: str = "/") -> Node:
@@ -88,7 +42,14 @@ def arranged(wanted: Wanted, environ: Mapping[str, str], root: str = "/") -> Nod
             f"{CORES} says {seen.usable} cores, and this process may use {len(seen.cores)} "
             f"({affinity.shortly(seen.cores)}): what has started it binds it to these"
         )
-    return Node(places, has_accelerators, notes)
+    return Node(places, accelerators.numbers([place.variables for place in places]), notes)
+
+
+def joined(places: Sequence[Place]) -> Place:
+    """What belongs to a worker that has several places; its rank is that of the first."""
+    cores = list(dict.fromkeys(core for place in places for core in place.cores))
+    its = accelerators.joined([place.variables for place in places])
+    return Place(cores, [places[0].variables[0], *affinity.variables(cores), *its])
 
 
 def _accelerators(wanted: Wanted, environ: Mapping[str, str]) -> tuple[list[str], int, list[str]]:

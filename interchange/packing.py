@@ -35,7 +35,7 @@ class Has(NamedTuple):
     cores: int
     memory_mb: int
     disk_mb: int
-    gpus: int
+    gpus: int  # different ones: each worker's place has one, and some may share theirs
     nodes: int
     lasts_ms: int  # until its node is taken away; 0: no end is known
 

@@ -19,8 +19,8 @@ def open_places(seats: Collection[Seat], places: int, *, exclusive: bool) -> Ite
     exclusive: a worker that is about to end has its place until it has; it may still use what belongs to it.
     """
     staying = [seat for seat in seats if exclusive or seat.state is not SeatState.LEAVING]
-    taken = {seat.rank for seat in staying}
-    in_use = {seat.rank for seat in staying if not seat.waits}
+    taken = {rank for seat in staying for rank in seat.ranks}
+    in_use = {rank for seat in staying if not seat.waits for rank in seat.ranks}
     for place in range(places):
         if place not in taken:
             yield place
@@ -30,20 +30,21 @@ def open_places(seats: Collection[Seat], places: int, *, exclusive: bool) -> Ite
 
 def crowds(seats: Collection[Seat]) -> Counter[int]:
     """How many workers each place has, beside those that wait or leave."""
-    return Counter(seat.rank for seat in seats if not seat.waits and seat.state is not SeatState.LEAVING)
+    there = [seat for seat in seats if not seat.waits and seat.state is not SeatState.LEAVING]
+    return Counter(rank for seat in there for rank in seat.ranks)
 
 
 def at_work(seats: Collection[Seat]) -> Counter[int]:
     """How many workers are at work in each place."""
-    return Counter(seat.rank for seat in seats if seat.held and not seat.waits)
+    return Counter(rank for seat in seats if seat.held and not seat.waits for rank in seat.ranks)
 
 
-def take_idle(idle: dict[int, Seat], seats: Collection[Seat], *, exclusive: bool) -> Seat | None:
-    """Take one of the idle workers. exclusive: one in whose place nobody is at work; None if there is none."""
+def take_idle(idle: dict[int, Seat], seats: Collection[Seat], *, exclusive: bool, width: int = 1) -> Seat | None:
+    """Take one of the idle workers. exclusive: it has so many places, and nobody is at work in them. None: no such."""
     if not exclusive:
         return idle.popitem()[1]
     busy = at_work(seats)
     for number, seat in reversed(idle.items()):
-        if not busy[seat.rank]:
+        if len(seat.ranks) == width and not any(busy[rank] for rank in seat.ranks):
             return idle.pop(number)
     return None

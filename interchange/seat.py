@@ -19,13 +19,15 @@ class Seat:
     """A worker, as the core sees it."""
 
     __slots__ = (
-        "held", "number", "places", "progress", "rank", "sent", "settled", "skipped", "state", "taken_from",
-        "taking_back", "to_skip", "waits",
+        "held", "number", "places", "progress", "rank", "ranks", "sent", "settled", "skipped", "state",
+        "taken_from", "taking_back", "to_skip", "waits",
     )  # fmt: skip
 
-    def __init__(self, number: int, now: int, rank: int = 0) -> None:
+    def __init__(self, number: int, now: int, *ranks: int) -> None:
         self.number = number
-        self.rank = rank  # its place among the manager's workers: its cores, its accelerator
+        # Its places among the manager's workers: their cores and accelerators. More than one: see widening.py.
+        self.ranks = ranks or (0,)
+        self.rank = self.ranks[0]
         self.state = SeatState.STARTING
         # task -> its frame, its place there, and the index of the frame's first task among all that this
         # worker was ever sent; in the order of sending

@@ -42,8 +42,13 @@ class Node(NamedTuple):
     """Places for workers, and what is to be said of them."""
 
     places: list[Place]
-    has_accelerators: bool
+    devices: list[int]  # of each place, the number of its accelerator: some may share one; none: there are none
     notes: list[str]  # warnings
+
+    @property
+    def has_accelerators(self) -> bool:
+        """True if each place has one."""
+        return bool(self.devices)
 
 
 def wanted_of(settings: Settings) -> Wanted:

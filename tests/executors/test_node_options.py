@@ -10,7 +10,7 @@ import pytest
 from parsl_pool import Config, HighThroughputExecutor, ParslPoolExecutor, portable
 from parsl_pool.errors import ConfigurationError, PoolBroken
 from parsl_pool.executors.high_throughput.arrangement import available_cores
-from parsl_pool.interchange.node import look
+from parsl_pool.interchange.node_facts import look
 from parsl_pool.providers import LocalProvider, SlurmProvider
 from tests.eventually import eventually
 

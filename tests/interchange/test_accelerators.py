@@ -158,5 +158,14 @@ def test_where_amd_is_its_own_variable_counts_in_what_the_other_has_left(tmp_pat
     assert [each["HIP_VISIBLE_DEVICES"] for each in told(["3", "4,5"], 0, 2, {}, tmp_path)] == ["0", "0,1"]
 
 
+def test_a_worker_with_several_places_sees_what_is_in_all(tmp_path: Path) -> None:
+    (tmp_path / "kfd").touch()
+    places = [variables(["3", "4,5", "6"], 0, rank, 3, {}, str(tmp_path)) for rank in (0, 1)]
+    assert accelerators.joined([["PARSL_WORKER_RANK=0", *place] for place in places]) == [
+        "CUDA_VISIBLE_DEVICES=3,4,5", "ROCR_VISIBLE_DEVICES=3,4,5", "ZE_AFFINITY_MASK=3,4,5",
+        "HIP_VISIBLE_DEVICES=0,1,2",
+    ]  # fmt: skip
+
+
 def test_what_stands_behind_a_device_that_is_none_does_not_count() -> None:
     assert listed("0,2,-1,3") == ["0", "2"] and listed("") == [] and listed("-1") == []

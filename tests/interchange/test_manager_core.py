@@ -440,7 +440,7 @@ class CoreMachine(RuleBasedStateMachine):
     @rule(numbers=st.lists(st.integers(1, 3), max_size=3))
     def forget(self, numbers: list[int]) -> None:
         self.note("forget")
-        self.core.forget(numbers)
+        self.core.estimates.forget(numbers)
         assert not set(numbers) & set(self.core.estimates)
 
     @rule(data=st.data())

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from parsl_pool import portable
-from parsl_pool.interchange.layout import arrange
-from parsl_pool.interchange.node import BILLION, GB, Seen, arranged, count, look
+from parsl_pool.interchange.layout import arrange, place_of
+from parsl_pool.interchange.node import BILLION, arranged, count
+from parsl_pool.interchange.node_facts import GB, Seen, facts, look
 from parsl_pool.interchange.wanted import FIND, UnfitNode, Wanted
 
 PLAIN: dict[str, Any] = dict(
@@ -91,6 +92,65 @@ def test_a_control_group_can_allow_less_but_never_less_than_one_core(tmp_path: P
         (tmp_path / name).write_text(text)
     seen = look({}, str(tmp_path))
     assert (seen.usable, seen.memory) == (1, 1 << 20)
+
+
+@pytest.mark.parametrize(
+    "job, usable, memory",
+    [
+        ({"SLURM_CPUS_ON_NODE": "1", "SLURM_MEM_PER_NODE": "5"}, 1, 5 << 20),
+        ({"SLURM_CPUS_ON_NODE": "1", "SLURM_MEM_PER_CPU": "7"}, 1, 7 << 20),
+        ({"SLURM_CPUS_ON_NODE": "5000", "SLURM_MEM_PER_NODE": "0"}, None, None),
+        ({"SLURM_CPUS_ON_NODE": "", "SLURM_MEM_PER_NODE": "4G"}, None, None),
+        ({"SLURM_CPUS_ON_NODE": "1", "SLURM_MEM_PER_NODE": "5", **HERE}, 8, 16 * GB),
+    ],
+)
+def test_a_job_of_slurms_has_no_more_than_slurm_says(
+    tmp_path: Path, job: dict[str, str], usable: int | None, memory: int | None
+) -> None:
+    everything, seen = look({}, str(tmp_path)), look(job, str(tmp_path))
+    assert seen.usable == (everything.usable if usable is None else usable)
+    assert seen.memory == (everything.memory if memory is None else memory)
+
+
+def test_tasks_that_ask_for_something_find_what_workers_find(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_CPUS_ON_NODE", "1")
+    monkeypatch.setenv("SLURM_MEM_PER_NODE", "5")
+    for name in HERE:
+        monkeypatch.delenv(name, raising=False)
+    has, seen = facts(3, gpus=2), look(os.environ)
+    assert (has.cores, has.memory_mb, has.workers, has.gpus) == (1, 5, 3, 2)
+    assert (seen.usable, seen.memory) == (1, 5 << 20)
+    monkeypatch.setenv("PARSL_MEMORY_GB", "1.5")
+    assert facts(3).memory_mb == 1536
+    monkeypatch.setenv("PARSL_CORES", "rubbish")  # a mere number of workers works on all the same
+    assert (facts(3).cores, facts(3).memory_mb) == (1, 5)
+
+
+@pytest.mark.parametrize(
+    "changes, environ, devices",
+    [
+        ({"accelerators": ["x", "y", "z"]}, {}, [0, 1, 2]),
+        ({"accelerators": ["x", "y", "x"]}, {}, [0, 1, 0]),
+        ({"accelerator_count": 4}, {}, [0, 1, 2, 3]),
+        ({"accelerator_count": 4}, {"CUDA_VISIBLE_DEVICES": "5,7"}, [0, 0, 1, 1]),
+        ({}, {}, []),
+    ],
+)
+def test_which_places_share_an_accelerator(
+    tmp_path: Path, changes: dict[str, Any], environ: dict[str, str], devices: list[int]
+) -> None:
+    assert arranged(wanted(**changes), {**HERE, **environ}, str(tmp_path)).devices == devices
+
+
+def test_a_worker_of_two_places_has_what_belongs_to_both(tmp_path: Path) -> None:
+    cores = look({}).cores
+    word = f"list:{cores[0]}:{cores[-1]}"
+    node = arranged(wanted(affinity=word, accelerators=["x", "y"]), HERE, str(tmp_path))
+    both = place_of(node, (0, 1))
+    assert both.cores == list(dict.fromkeys([cores[0], cores[-1]]))
+    assert both.variables[:2] == ["PARSL_WORKER_RANK=0", f"OMP_NUM_THREADS={len(both.cores)}"]
+    assert {"CUDA_VISIBLE_DEVICES=x,y", "ROCR_VISIBLE_DEVICES=x,y", "ZE_AFFINITY_MASK=x,y"} <= set(both.variables)
+    assert place_of(node, (1,)) is node.places[1]
 
 
 def test_places_have_a_rank_cores_and_an_accelerator(tmp_path: Path) -> None:

@@ -62,10 +62,12 @@ def _check_here(executor: Any, asked: Asked) -> None:
     from parsl_pool.interchange.mpi import nodes_of_job
     from parsl_pool.interchange.node_facts import facts
     from parsl_pool.interchange.packing import in_words, needs
+    from parsl_pool.interchange.wanted import FIND
 
     nodes = len(nodes_of_job(os.environ)) if executor.mpi_launcher else 0
     workers, wanted = executor.max_workers_per_node, executor._node
-    gpus = 1 if wanted.accelerators or wanted.accelerator_count else 0  # a worker has one
+    # Of those that are yet to be found there are no more than workers.
+    gpus = workers if wanted.accelerator_count == FIND else len(set(wanted.accelerators)) or wanted.accelerator_count
     has = facts(workers, gpus, nodes, lasts_ms(executor._provider))
     if asked.request is not None and needs(asked.request, has) is None:
         reason = f"no manager of this executor can ever hold it: each has {in_words(has)}"

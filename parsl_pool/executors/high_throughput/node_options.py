@@ -96,14 +96,14 @@ def expected(wanted: Wanted, provider: Any, inside: bool) -> tuple[Wanted, int]:
     """
     if wanted.is_plain:
         return wanted, wanted.workers
-    from parsl_pool.interchange import node  # rarely needed
+    from parsl_pool.interchange import node, node_facts  # rarely needed
 
     try:
         if inside:
             return _here(wanted)
-        told = {node.CORES: provider.cores_per_node, node.MEMORY: provider.mem_per_node} if provider else {}
-        seen = node.look({name: str(value) for name, value in told.items() if value})
-        if provider is not None and not told[node.MEMORY]:
+        told = {node_facts.CORES: provider.cores_per_node, node_facts.MEMORY: provider.mem_per_node} if provider else {}
+        seen = node_facts.look({name: str(value) for name, value in told.items() if value})
+        if provider is not None and not told[node_facts.MEMORY]:
             seen = seen._replace(memory=0)  # who knows
         try:
             return wanted, node.count(wanted, seen, len(wanted.accelerators) or max(0, wanted.accelerator_count))
