@@ -62,3 +62,47 @@ def test_ranks_on_two_nodes_talk_to_each_other(slurm: SlurmCluster, tmp_path: Pa
     assert sorted(line.split(":")[1] for line in said) == [f"{rank}/4=10" for rank in range(4)]
     assert sorted(line.split(":")[0] for line in said) == sorted(2 * nodes)
     assert not slurm.left(20)
+
+
+@pytest.fixture
+def open_mpi(tmp_path: Path) -> str:
+    """What a job has to do so that `mpiexec` is Open MPI's, whichever is the first one on this machine."""
+    real = shutil.which("mpiexec.openmpi")
+    if real is None:
+        pytest.skip("there is no mpiexec.openmpi (Debian: openmpi-bin)")
+    (tmp_path / "open_mpi").mkdir()
+    (tmp_path / "open_mpi" / "mpiexec").symlink_to(real)
+    root = "OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1"  # jobs here are root's
+    return f"export PATH={tmp_path}/open_mpi:$PATH {root}"
+
+
+def test_open_mpi_runs_programs_on_two_nodes_each(slurm: SlurmCluster, tmp_path: Path, open_mpi: str) -> None:
+    provider = SlurmProvider(
+        nodes_per_block=4, init_blocks=1, max_blocks=1, launcher=SimpleLauncher(), worker_init=open_mpi
+    )
+    executor = MPIExecutor("mpi", max_workers_per_block=2, provider=provider)
+    with ParslPoolExecutor(Config([executor], run_dir=str(tmp_path / "runs"))) as pool:
+        two = pool.options(resources={"num_nodes": 2, "ranks_per_node": 2})
+        for future in [two.submit(hosts_of_ranks, "hostname") for _ in range(4)]:
+            nodes, hosts = future.result()
+            assert len(nodes) == 2 and set(nodes) <= set(NODES)
+            assert hosts == sorted(2 * nodes)
+    assert not slurm.left(20)
+
+
+def test_open_mpis_ranks_on_two_nodes_talk_to_each_other(slurm: SlurmCluster, tmp_path: Path, open_mpi: str) -> None:
+    compiler = shutil.which("mpicc.openmpi")
+    if compiler is None:
+        pytest.skip("no program can be compiled for Open MPI (Debian: libopenmpi-dev)")
+    program, source = tmp_path / "ranks", Path(__file__).with_name("ranks.c")
+    subprocess.run([compiler, "-o", program, source], check=True)
+    provider = SlurmProvider(
+        nodes_per_block=2, init_blocks=1, max_blocks=1, launcher=SimpleLauncher(), worker_init=open_mpi
+    )
+    with ParslPoolExecutor(Config([MPIExecutor("mpi", provider=provider)], run_dir=str(tmp_path / "runs"))) as pool:
+        two = pool.options(resources={"num_nodes": 2, "ranks_per_node": 2})
+        nodes, said = two.submit(hosts_of_ranks, str(program)).result()
+    assert len(nodes) == 2
+    assert sorted(line.split(":")[1] for line in said) == [f"{rank}/4=10" for rank in range(4)]
+    assert sorted(line.split(":")[0] for line in said) == sorted(2 * nodes)
+    assert not slurm.left(20)
