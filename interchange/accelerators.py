@@ -107,7 +107,7 @@ def numbers(places: Sequence[Sequence[str]]) -> list[int]:
 
 def joined(places: Sequence[Sequence[str]]) -> list[str]:
     """The variables of one worker that is to see the accelerators of all these places."""
-    found = []
+    found: list[str] = []
     for variable in (*VARIABLES, HIP):
         values = [text.partition("=")[2] for place in places for text in place if text.startswith(variable + "=")]
         names = list(dict.fromkeys(name for value in values for name in value.split(",")))
