@@ -89,7 +89,9 @@ def prefixes(request: Request, nodes: Sequence[str], open_mpi: bool) -> dict[str
     names = ",".join(nodes)
     ranks, per_node = str(request.num_ranks), str(request.ranks_per_node)
     if open_mpi:
-        mpiexec = ["mpiexec", "-n", ranks, "--host", ",".join(f"{node}:{per_node}" for node in nodes)]
+        # It counts the slots that the scheduler has given to tasks: with our one manager a node that is one.
+        slots = ",".join(f"{node}:{per_node}" for node in nodes)
+        mpiexec = ["mpiexec", "-n", ranks, "--host", slots, "--map-by", ":OVERSUBSCRIBE"]
     else:
         mpiexec = ["mpiexec", "-n", ranks, "-ppn", per_node, "-hosts", names]
     tasks = [f"--ntasks={ranks}", f"--ntasks-per-node={per_node}"]
