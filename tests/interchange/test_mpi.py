@@ -104,7 +104,8 @@ def test_the_commands_that_start_a_program() -> None:
         "srun": "srun --nodes=2 --ntasks=6 --ntasks-per-node=3 --nodelist=n1,n2",
         "aprun": "aprun -L n1,n2 -n 6 -N 3",
     }
-    assert mpi.prefixes(PROGRAM, ["n1", "n2"], open_mpi=True)["mpiexec"] == "mpiexec -n 6 --host n1:3,n2:3 --map-by :OVERSUBSCRIBE"
+    command = "mpiexec -n 6 --host n1:3,n2:3 --map-by :OVERSUBSCRIBE"
+    assert mpi.prefixes(PROGRAM, ["n1", "n2"], open_mpi=True)["mpiexec"] == command
     more = request(num_nodes=1, ranks_per_node=1, num_ranks=1, launcher_options="-x A='b c'")
     assert mpi.prefixes(more, ["n1"], open_mpi=False)["mpiexec"] == "mpiexec -n 1 -ppn 1 -hosts n1 -x A='b c'"
 
