@@ -59,6 +59,7 @@ GOALS: Sequence[Goal] = (
     *_against_all("pairs", "inside", None, parsl=None, dask=None),
     *_against_all("fanout", "inside", None, parsl=None),
     *_against_all("hits", "inside", None, parsl=130, dask=None),
+    *_against_all("checkpoint", "inside", None, parsl=350),
     *(Goal(f"{curve.name}_growth", "inside", "", LINEAR, LINEAR_AT_LEAST) for curve in CURVES),
     Goal("overhead_submit", "inside", "", None, 15),
     Goal("overhead_app", "inside", "", None, 15),

@@ -42,13 +42,17 @@ class Pool(ABC):
         result = self.result
         return [result(handle) for handle in handles]
 
-    def join_app(self, fn: Callable[[int], list[Any]]) -> Callable[[int], Any]:
+    def join_app(self, fn: Callable[[int], Any]) -> Callable[[int], Any]:
         """A function that runs here and returns handles, whose values become its own handle's."""
         raise NotImplementedError
 
     def remembering(self, fn: Callable[[int], int]) -> Callable[[int], Any]:
         """Like `submit` for this function, but equal calls run once, as long as the first one's handle is held."""
         raise NotImplementedError
+
+    def written(self) -> None:
+        """Return when all results that are to be in the checkpoint are there."""
+        return    # they are written before anybody gets them
 
 
 class ExecutorPool(Pool):
@@ -84,13 +88,16 @@ class OurPool(ExecutorPool):
         app: Callable[..., Any] = self._apps.python_app(fn, data_flow_kernel=self.executor)
         return app
 
-    def join_app(self, fn: Callable[[int], list[Any]]) -> Callable[[int], Any]:
+    def join_app(self, fn: Callable[[int], Any]) -> Callable[[int], Any]:
         app: Callable[[int], Any] = self._apps.join_app(fn, data_flow_kernel=self.executor)
         return app
 
     def remembering(self, fn: Callable[[int], int]) -> Callable[[int], Any]:
         app: Callable[[int], Any] = self._apps.python_app(fn, data_flow_kernel=self.executor, cache=True)
         return app
+
+    def written(self) -> None:
+        self.executor.checkpoint()
 
 
 class MultiprocessingPool(Pool):
@@ -117,7 +124,7 @@ class MultiprocessingPool(Pool):
 class ParslPool(Pool):
     """Parsl's HighThroughputExecutor on a LocalProvider, used the ordinary way: by apps."""
 
-    def __init__(self, workers: int, encrypted: bool) -> None:
+    def __init__(self, workers: int, encrypted: bool, run_dir: str | None = None, **config: Any) -> None:
         parsl = import_module("parsl")
         self._parsl = parsl
         self._app = parsl.python_app
@@ -130,7 +137,8 @@ class ParslPool(Pool):
             encrypted=encrypted,
             provider=import_module("parsl.providers").LocalProvider(init_blocks=1, max_blocks=1),
         )
-        parsl.load(parsl.Config(executors=[executor], run_dir=mkdtemp(prefix="parsl-"), strategy="none"))
+        run_dir = run_dir or mkdtemp(prefix="parsl-")
+        parsl.load(parsl.Config(executors=[executor], run_dir=run_dir, strategy="none", **config))
         self.submit = self._submit
 
     def _submit(self, fn: Callable[..., Any], *args: Any) -> Any:
@@ -146,7 +154,7 @@ class ParslPool(Pool):
         app = self._app(fn)
         return self.gather([app(item) for item in items])
 
-    def join_app(self, fn: Callable[[int], list[Any]]) -> Callable[[int], Any]:
+    def join_app(self, fn: Callable[[int], Any]) -> Callable[[int], Any]:
         app: Callable[[int], Any] = self._parsl.join_app(fn)
         return app
 
@@ -208,6 +216,7 @@ class Peer:
     distribution: str = ""              # where the version is found; none: Python's own
     import_module_as: str = ""
     import_class_as: str = ""
+    writes: Callable[[int, str], Pool] | None = None    # started such that each result goes to a checkpoint in a folder
 
     @property
     def is_slow(self) -> bool:
@@ -243,18 +252,32 @@ def _ours(inside: bool) -> Callable[[int], Pool]:
     return start
 
 
+def _ours_that_writes(inside: bool) -> Callable[[int, str], Pool]:
+    def start(workers: int, folder: str) -> Pool:
+        ours = import_module("parsl_pool")
+        executor = ours.HighThroughputExecutor(max_workers_per_node=workers, manager_inside=inside)
+        return OurPool(ours.ParslPoolExecutor(ours.Config([executor], run_dir=folder, checkpoint_mode="task_exit")))
+
+    return start
+
+
+def _parsl_that_writes(workers: int, folder: str) -> Pool:
+    return ParslPool(workers, False, folder, checkpoint_mode="task_exit")
+
+
 # What a pool can do beyond submit and map of importable functions.
 BY_VALUE = "functions by value"          # closures and lambdas
 DATAFLOW = "futures as arguments"
 CHUNKS = "chunksize"
 JOINS = "join apps"
 MEMORY = "equal calls run once"
+CHECKPOINTS = "results go to a file as they come"
 START_ONLY = "start only"                # interesting for nothing but its start
 
 _PPE_IMPORTS = ("import concurrent.futures.process", "from concurrent.futures import ProcessPoolExecutor")
 _STDLIB = "concurrent.futures.process"
 _OUR_IMPORTS = ("import parsl_pool", "from parsl_pool import ParslPoolExecutor")
-_OURS = frozenset({BY_VALUE, DATAFLOW, CHUNKS, JOINS, MEMORY})
+_OURS = frozenset({BY_VALUE, DATAFLOW, CHUNKS, JOINS, MEMORY, CHECKPOINTS})
 _PARSL = frozenset({BY_VALUE, DATAFLOW, JOINS, MEMORY})
 _DASK = frozenset({BY_VALUE, DATAFLOW, MEMORY})
 
@@ -263,16 +286,18 @@ SUBJECTS = ("inside", "apart")           # our two arrangements; all others are 
 PEERS = {
     peer.name: peer
     for peer in (
-        Peer("inside", "parsl_pool.executor", _ours(True), 1.0, _OURS, "parsl_pool", *_OUR_IMPORTS),
-        Peer("apart", "parsl_pool.executor", _ours(False), 1.0, _OURS, "parsl_pool", *_OUR_IMPORTS),
+        Peer("inside", "parsl_pool.executor", _ours(True), 1.0, _OURS, "parsl_pool", *_OUR_IMPORTS,
+             _ours_that_writes(True)),
+        Peer("apart", "parsl_pool.executor", _ours(False), 1.0, _OURS, "parsl_pool", *_OUR_IMPORTS,
+             _ours_that_writes(False)),
         Peer("ppe", _STDLIB, _process_pool("fork"), 0.2, frozenset({CHUNKS}), "", *_PPE_IMPORTS),
         Peer("ppe-spawn", _STDLIB, _process_pool("spawn"), 0.2, frozenset({START_ONLY})),
         Peer("mp-pool", "multiprocessing.pool", MultiprocessingPool, 0.4, frozenset({CHUNKS}), "",
              "import multiprocessing.pool", "from multiprocessing.pool import Pool"),
         Peer("loky", "loky", _loky, 0.2, frozenset({BY_VALUE, CHUNKS}), "loky",
              "import loky", "from loky import ProcessPoolExecutor"),
-        Peer("parsl", "parsl", lambda workers: ParslPool(workers, False), 0.02, _PARSL, "parsl",
-             "import parsl", "from parsl.executors import HighThroughputExecutor"),
+        Peer("parsl", "parsl", lambda workers: ParslPool(workers, False), 0.02, _PARSL | {CHECKPOINTS}, "parsl",
+             "import parsl", "from parsl.executors import HighThroughputExecutor", _parsl_that_writes),
         Peer("parsl-encrypted", "parsl", lambda workers: ParslPool(workers, True), 0.02, _PARSL, "parsl"),
         Peer("dask", "distributed", DaskPool, 0.01, _DASK, "distributed",
              "import distributed", "from distributed import Client, LocalCluster"),

@@ -98,6 +98,20 @@ def fan_out(pool: Pool, size: int) -> Took:
     return Took(size, took_s)
 
 
+def nest(pool: Pool, size: int) -> Took:
+    """A join app that returns the future of a join app, and so on, as deep as that."""
+
+    def down(depth: int) -> Any:
+        return app(depth - 1) if depth else pool.submit(tasks.increment, depth)
+
+    app = pool.join_app(down)
+    started = time.perf_counter()
+    value = pool.result(app(size))
+    took_s = time.perf_counter() - started
+    expect(value, 1)
+    return Took(size, took_s)
+
+
 def hits(pool: Pool, size: int) -> Took:
     """Calls that were made before, each of them several times."""
     app = pool.remembering(tasks.noop)

@@ -18,6 +18,11 @@ TYPE_CHECKING = False  # checkers know the name; taking it from `typing` would l
 if TYPE_CHECKING:
     from typing import Any
 
+    from parsl_pool import addresses as addresses
+    from parsl_pool import configs as configs
+    from parsl_pool import errors as errors
+    from parsl_pool import executors as executors
+    from parsl_pool import providers as providers
     from parsl_pool import task as task
     from parsl_pool.apps import bash_app as bash_app
     from parsl_pool.apps import join_app as join_app
@@ -92,16 +97,19 @@ __all__ = [
 ]
 
 
+_MODULES = ("addresses", "config", "configs", "errors", "executors", "providers", "task")
+
+
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES and name != "task":
+    if name not in _HOMES and name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module  # now that something is loaded
 
-    if name == "task":  # a module
-        return import_module("parsl_pool.task")
+    if name in _MODULES:
+        return import_module(f"parsl_pool.{name}")
     value = globals()[name] = getattr(import_module(_HOMES[name]), name)
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOMES, "task"})
+    return sorted({*globals(), *_HOMES, *_MODULES})

@@ -138,6 +138,7 @@ class Config:
         Raises:
             ConfigurationError: another pool has them.
         """
+        RULES["executors"]("executors", self.executors)  # once more, as lists can be changed
         for executor in self.executors:
             if executor.is_claimed:
                 raise ConfigurationError(
@@ -180,10 +181,14 @@ class Config:
             variable = _PREFIX + name.upper()
             if name == "executors" or variable not in environment:
                 continue
+            text = environment[variable]
             try:
-                setattr(config, name, config_file.value_of(environment[variable]))
+                setattr(config, name, config_file.value_of(text))
             except ConfigurationError as problem:
-                raise type(problem)(f"{variable}: {problem}") from None
+                try:
+                    setattr(config, name, text)  # a name that looks like a number, a time that looks like one of day
+                except ConfigurationError:
+                    raise type(problem)(f"{variable}: {problem}") from None
         return config
 
     def is_same_as(self, other: Config) -> bool:

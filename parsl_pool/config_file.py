@@ -21,6 +21,7 @@ import inspect
 import os
 import sys
 from collections.abc import Mapping
+from datetime import time
 from typing import Any
 
 from parsl_pool.errors import ConfigurationError, OptionalModuleMissing, shown
@@ -55,6 +56,7 @@ def entries_of(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise ConfigurationError(f"the configuration file {where} can't be read: {problem.strerror}") from problem
     except ValueError as problem:
         raise ConfigurationError(f"the configuration file {where} is no TOML: {problem}") from problem
+    entries = {name: value.isoformat() if isinstance(value, time) else value for name, value in entries.items()}
     tables = entries.get("executors")
     if tables is not None:
         if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
@@ -68,7 +70,7 @@ def entries_of(path: str | os.PathLike[str]) -> dict[str, Any]:
 def value_of(text: str) -> Any:
     """A variable's value as TOML has it, if it is that; else the text itself."""
     try:
-        return _loads(f"value = {text}")["value"]
+        return _loads(f"value = {text.lower() if text in ('True', 'False') else text}")["value"]
     except ValueError:
         return text
 
@@ -86,6 +88,8 @@ def _loads(text: str) -> dict[str, Any]:
 
 def _value(value: Any, where: str) -> Any:
     """What a table with a `type` stands for, also in a list; anything else is itself."""
+    if isinstance(value, time):
+        return value.isoformat()  # TOML's times of day: for us "01:30:00" is a while
     if isinstance(value, list):
         return [_value(each, f"{where} {number}") for number, each in enumerate(value, 1)]
     return _made(value, where, _CLASSES) if isinstance(value, dict) and "type" in value else value

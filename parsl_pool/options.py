@@ -42,7 +42,7 @@ def check_resources(options: Options, backends: Mapping[str, Any]) -> None:
 def _labels(executors: Any) -> tuple[str, ...]:
     if isinstance(executors, str):
         return () if executors == "all" else (executors,)
-    labels = tuple(_LABELS("executors", executors))
+    labels = tuple(_LABELS._accept(executors))
     if not labels:
         raise ValueError("there is none in it")
     return labels
@@ -59,7 +59,7 @@ RULES: Mapping[str, Callable[[str, Any], Any]] = {
     "walltime": checks.optional(checks.number(above=0, most=4e6, kind="a number of seconds")),
     "executors": checks.Rule('"all", a label or a list of labels', "", _labels),
     "cache": checks.flag,
-    "ignore_for_cache": checks.Rule("a list of argument names", "", lambda value: tuple(_NAMES("", value or ()))),
+    "ignore_for_cache": checks.Rule("a list of argument names", "", lambda value: tuple(_NAMES._accept(value or ()))),
     "retry_handler": checks.optional(checks.function),
     "retry_delay": checks.number(least=0, most=3600, kind="a number of seconds"),
     "join": checks.flag,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+from functools import partial
+from types import FunctionType
 from typing import Any, TypeVar
 
 T = TypeVar("T", bound="Recipe")
@@ -48,5 +50,29 @@ def same(one: Any, other: Any) -> bool:
         return False
     if isinstance(one, dict):
         return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, FunctionType):
+        return one is other or _is_same_code(one, other)
+    if isinstance(one, partial):
+        return same((one.func, one.args, one.keywords), (other.func, other.args, other.keywords))
     # Launchers, and some providers, say in their repr what they are like, whether that was said or is the default.
-    return one is other or bool(one == other) or (" at 0x" not in repr(one) and repr(one) == repr(other))
+    return _are_equal(one, other) or (" at 0x" not in repr(one) and repr(one) == repr(other))
+
+
+def _are_equal(one: Any, other: Any) -> bool:
+    try:
+        return one is other or bool(one == other)
+    except Exception:  # the user's: arrays, say, which have no single answer
+        return False
+
+
+def _is_same_code(one: FunctionType, other: FunctionType) -> bool:
+    """True if both come from the same text, as when a notebook's cell is run again."""
+    if one.__code__ != other.__code__ or one.__globals__ is not other.__globals__:
+        return False
+    try:
+        held, others = ([cell.cell_contents for cell in each.__closure__ or ()] for each in (one, other))
+    except ValueError:  # a variable without a value yet
+        return False
+    defaults = (one.__defaults__, one.__kwdefaults__), (other.__defaults__, other.__kwdefaults__)
+    # What they close over may be the functions themselves: no deeper look at that.
+    return same(*defaults) and all(map(_are_equal, held, others))

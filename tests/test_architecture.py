@@ -82,7 +82,8 @@ MAY_USE: dict[str, set[str]] = {
     "task": {"interchange"},
     "simulation": {"interchange"},
     "__init__": {
-        "apps", "config", "executor", "executors", "files", "futures", "logs", "memoization", "session", "task",
+        "addresses", "apps", "config", "configs", "executor", "executors", "files", "futures", "logs", "memoization",
+        "providers", "session", "task",
     },
 }
 

@@ -28,6 +28,7 @@ CURVES = (
     Curve("tree", "tree over leaves", shapes.tree, 16_384),
     Curve("pairs", "tasks that need two others", shapes.pairs, 100_000),
     Curve("fanout", "join app with futures", shapes.fan_out, 40_000),
+    Curve("nest", "join apps inside of one another", shapes.nest, 4_000),
     Curve("hits", "calls that were made before", shapes.hits, 100_000),
 )
 

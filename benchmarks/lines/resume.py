@@ -1,4 +1,4 @@
-"""A run that begins where another one was killed: its results are in a checkpoint."""
+"""Checkpoints: a run that writes each result, and one that begins where another was killed."""
 
 from __future__ import annotations
 
@@ -7,16 +7,41 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from importlib import import_module
+from pathlib import Path
 from random import Random
 from typing import Any
 
 from benchmarks import processes, tasks
-from benchmarks.trial import Line, Metric, Trial, expect
+from benchmarks.peers import CHECKPOINTS
+from benchmarks.trial import Line, Metric, Trial, WrongResult, expect
 
 BATCH = 10_000
 ASKED = 20_000
 RESULTS = 1_000_000
 SEED = 7
+
+
+def each_task(trial: Trial) -> Mapping[str, float]:
+    """Make calls whose results all go to a checkpoint, each as soon as it is there."""
+    trial.peer.load()
+    assert trial.peer.writes is not None
+    with tempfile.TemporaryDirectory(prefix="checkpoint-") as folder:
+        pool = trial.peer.writes(trial.workers, folder)
+        try:
+            trial.warm(pool)
+            app = pool.remembering(tasks.noop)
+            started = time.perf_counter()
+            values = pool.gather([app(i) for i in range(trial.size)])
+            pool.written()
+            took_s = time.perf_counter() - started
+        finally:
+            pool.close()
+        expect(values, list(range(trial.size)))
+        trial.check_home()
+        kept = sum(path.stat().st_size for path in Path(folder).rglob("checkpoint/*"))
+        if kept < trial.size:
+            raise WrongResult(f"there are {kept} bytes in the checkpoint, of {trial.size} results")
+    return {"checkpoint": trial.size / took_s}
 
 
 def resume(trial: Trial) -> Mapping[str, float]:
@@ -75,6 +100,15 @@ def _batches(count: int) -> Iterator[list[Any]]:
 
 
 LINES = (
+    Line(
+        name="checkpoint",
+        metrics=[Metric("checkpoint", "tasks/s", "each result to a checkpoint", more_is_better=True)],
+        measure=each_task,
+        size=20_000,
+        least=500,
+        quick_size=100,
+        needs=frozenset({CHECKPOINTS}),
+    ),
     Line(
         name="resume",
         metrics=[

@@ -103,8 +103,9 @@ class AppBase:
 
     def _called(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AppFuture[Any]:
         pool = session.dfk() if self.data_flow_kernel is None else self.data_flow_kernel
-        if not kwargs and not self._taken.defaults:
+        if not kwargs and self._taken.says_nothing:
             return self._submit(pool, self._usual_options(pool), {}, args, {})
+        args, kwargs = self._taken.by_name(args, kwargs)
         special = {**self._taken.defaults, **{name: kwargs[name] for name in keywords.NAMES if name in kwargs}}
         options = self._options(pool, special)
         own = {name: value for name, value in kwargs.items() if name not in special or self._taken.may_pass(name)}

@@ -20,15 +20,34 @@ _WALLTIME = checks.optional(checks.number(above=0, most=4e6, kind="a number of s
 
 
 class Taken(NamedTuple):
-    """Which of its keywords a function takes, and the defaults that it gives to special ones."""
+    """Which of its keywords a function takes, and the defaults that it gives to special ones.
+
+    Attributes:
+        order: the arguments that may be given by position, in their order.
+        first: place of the first special one among them; None: there is none.
+        says_nothing: a call without keywords says nothing special, whatever its arguments are.
+    """
 
     defaults: dict[str, Any]
     names: frozenset[str]
     takes_all: bool
+    order: tuple[str, ...] = ()
+    first: int | None = None
+    says_nothing: bool = True
 
     def may_pass(self, name: str) -> bool:
         """True if the function can be given this keyword."""
         return self.takes_all or name in self.names
+
+    def by_name(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The same arguments, with the first special one that was given by position, and those after it, by name."""
+        first = self.first
+        if first is None or not first < len(args) <= len(self.order):
+            return args, kwargs
+        named = dict(zip(self.order[first:], args[first:]))
+        if named.keys() & kwargs.keys():  # given twice: the function says so
+            return args, kwargs
+        return args[:first], {**named, **kwargs}
 
 
 def taken_by(function: Callable[..., Any]) -> Taken:
@@ -40,7 +59,12 @@ def taken_by(function: Callable[..., Any]) -> Taken:
     named = [each for each in parameters if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)]
     defaults = {each.name: each.default for each in named if each.name in NAMES and each.default is not each.empty}
     takes_all = any(each.kind is each.VAR_KEYWORD for each in parameters)
-    return Taken(defaults, frozenset(each.name for each in named), takes_all)
+    order = tuple(each.name for each in parameters if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD))
+    nameless = sum(each.kind is each.POSITIONAL_ONLY for each in parameters)
+    told = enumerate(order[nameless:], nameless)  # a label by position may be the function's own, of any type
+    first = next((place for place, name in told if name in NAMES and name != "label"), None)
+    says_nothing = first is None and not defaults
+    return Taken(defaults, frozenset(each.name for each in named), takes_all, order, first, says_nothing)
 
 
 def walltime_of(special: dict[str, Any]) -> float | None:

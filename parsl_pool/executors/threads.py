@@ -232,7 +232,7 @@ class ThreadPoolExecutor(ParslExecutor):
         future: AppFuture[Any] = AppFuture()
         future._tid = next(self._ids)
         future._owner = self
-        name = str(getattr(fn, "__qualname__", type(fn).__name__))
+        name = of.label if of is not None else str(getattr(fn, "__qualname__", type(fn).__name__))
         record = future._record = TaskRecord(future._tid, options or self.options, name, time.time())
         if of is not None:
             record.parent, record.task = of, of.task

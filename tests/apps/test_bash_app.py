@@ -59,6 +59,14 @@ def test_its_output_goes_where_it_is_told(pool: ParslPoolExecutor, tmp_path: Pat
     assert out.read_text() == "again\nmore\n"
 
 
+def test_a_file_may_be_told_by_position(pool: ParslPoolExecutor, tmp_path: Path) -> None:
+    future = say("hello", tmp_path / "out", AUTO_LOGNAME, "first")
+    assert future.result() == 0 and future.stdout == str(tmp_path / "out")
+    assert (tmp_path / "out").read_text() == "hello\n"
+    assert Path(str(future.stderr)).read_text() == "oh\n"
+    assert os.path.basename(str(future.stderr)) == f"task_{future.tid:04}_say_first.stderr"
+
+
 def test_automatic_names(pool: ParslPoolExecutor) -> None:
     future = say("hello", stdout=AUTO_LOGNAME, stderr=AUTO_LOGNAME, label="first")
     assert future.stdout is not None and future.stderr is not None
@@ -135,7 +143,8 @@ def test_a_walltime_ends_the_command_and_all_that_it_started(
         pytest.skip("see tests/executors/test_walltimes.py")
     path = tmp_path / "pid"
     begun = time.monotonic()
-    assert isinstance(sleep_in_the_background(str(path)).exception(), AppTimeout)
+    error = sleep_in_the_background(str(path)).exception()
+    assert isinstance(error, AppTimeout) and "(sleep_in_the_background) ran longer" in str(error)
     assert time.monotonic() - begun < 20
     eventually(lambda: not psutil.pid_exists(int(path.read_text())), within=10)
 

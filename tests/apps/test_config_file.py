@@ -71,6 +71,7 @@ def test_a_pool_from_a_file(site: Path) -> None:
 @pytest.mark.parametrize(
     ("before", "after", "text"),
     [
+        ("retries = 2", "checkpoint_period = 2026-11-22", "checkpoint_period must be"),
         ("retries = 2", "retry = 2", "there is no option 'retry'; there are: executors, app_cache"),
         ("retries = 2", "retries = -2", "retries must be at least 0, got -2"),
         ("retries = 2", "retries = ", "is no TOML"),
@@ -103,3 +104,17 @@ def test_from_the_environment(site: Path) -> None:
     with pytest.raises(ConfigurationError, match="PARSL_POOL_RETRIES: retries must be a whole number"):
         Config.from_environment({"PARSL_POOL_RETRIES": "many"})
     assert [executor.label for executor in Config.from_environment({}).executors] == ["threads"]
+
+
+def test_values_that_toml_would_take_for_something_else(site: Path) -> None:
+    """A time of day, a date, a number; and what Python calls true."""
+    variables = {"CHECKPOINT_PERIOD": "01:30:00", "RUN_DIR": "2026-11-22", "PROJECT_NAME": "7", "APP_CACHE": "True"}
+    config = Config.from_environment({f"PARSL_POOL_{name}": value for name, value in variables.items()})
+    assert (config.checkpoint_period, config.app_cache) == (5400.0, True)
+    assert (config.run_dir, config.project_name) == ("2026-11-22", "7")
+    site.write_text('checkpoint_period = 00:00:05\n[[executors]]\ntype = "HighThroughputExecutor"\n'
+                    'provider = {type = "SlurmProvider", walltime = 02:00:00}')  # fmt: skip
+    config = Config.from_toml(site)
+    assert config.checkpoint_period == 5.0
+    assert config.executors[0].recipe()["provider"].recipe()["walltime"] == "02:00:00"
+    config.executors[0].shutdown()

@@ -4,12 +4,14 @@ import pickle
 import sys
 import threading
 from concurrent.futures import Future, wait
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from parsl_pool import File, ParslPoolExecutor, join_app, python_app
+import parsl_pool
+from parsl_pool import Config, File, ParslPoolExecutor, ThreadPoolExecutor, join_app, python_app
 from parsl_pool.errors import ConfigurationError, DependencyCycle, DependencyError, JoinError, MissingOutputs
 
 pytestmark = pytest.mark.timeout(90)
@@ -49,6 +51,33 @@ def test_a_join_inside_a_join_a_thousand_deep(pool: ParslPoolExecutor) -> None:
     before = threading.active_count()
     assert down(1000).result() == 7
     assert threading.active_count() <= before + 14  # ten helpers, two that run tasks, the kernel's and the timer
+
+
+def calls_for_a_nest(depth: int) -> int:
+    """How many Python functions are called, in all threads, for joins inside of one another."""
+    seen = count()
+
+    def see(_: object, event: str, __: object) -> None:
+        if event == "call":
+            next(seen)
+
+    before = sys.getprofile()
+    threading.setprofile(see)  # of the pool's threads, which are new ones
+    sys.setprofile(see)
+    try:
+        with parsl_pool.load(Config([ThreadPoolExecutor()], run_dir=None)):
+            assert down(depth).result() == 7
+    finally:
+        sys.setprofile(before)
+        threading.setprofile(None)
+        parsl_pool.clear()
+    return next(seen)
+
+
+def test_a_deeper_nest_costs_no_more_for_each_join() -> None:
+    calls_for_a_nest(1)  # what is loaded by the first one
+    few, many = calls_for_a_nest(150), calls_for_a_nest(1200)
+    assert few / 150 > 20 and many / 1200 < 1.5 * few / 150, (few, many)
 
 
 def test_what_may_be_returned(pool: ParslPoolExecutor) -> None:

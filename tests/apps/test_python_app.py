@@ -185,6 +185,21 @@ def test_the_walltime_of_the_signature_and_of_the_call(pool: ParslPoolExecutor, 
     assert sleep_for(0.5, walltime=20).result() == "slept"
 
 
+def test_special_arguments_count_by_position_too(pool: ParslPoolExecutor, tmp_path: Path) -> None:
+    """What the call says goes before the default."""
+    assert sleep_for(0.7, 20).result() == "slept"
+    future = write("text", [tmp_path / "a"])
+    assert [output.result() for output in future.outputs] == [File(tmp_path / "a")] and future.result() == 1
+    assert isinstance(forgets([tmp_path / "never"]).exception(), MissingOutputs)
+    assert repr(sleep_for(0.1, 20, walltime=30).exception()).count("multiple values") == 1
+    assert labelled(1, 5).result() == (1, 5)
+
+
+@python_app
+def labelled(number: int, label: int) -> tuple[int, int]:
+    return number, label
+
+
 def test_special_keywords_that_the_function_does_not_take_are_not_given_to_it(pool: ParslPoolExecutor) -> None:
     assert no_special_keywords(walltime=30).result() == "called"
 
@@ -213,8 +228,9 @@ def test_a_generator_function_is_refused_at_once() -> None:
     ],
 )
 def test_wrong_options_are_refused_at_once(options: dict[str, Any], text: str) -> None:
-    with pytest.raises(ConfigurationError, match=text):
+    with pytest.raises(ConfigurationError, match=text) as raised:
         python_app(**options)(abs)
+    assert str(raised.value).count("must be") == 1
 
 
 def test_an_unknown_label_is_an_error_at_the_call(pool: ParslPoolExecutor) -> None:

@@ -10,6 +10,7 @@ import threading
 import time
 import weakref
 from collections.abc import Iterator
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
@@ -127,6 +128,58 @@ def test_in_a_notebook_the_cell_may_run_again(monkeypatch: pytest.MonkeyPatch) -
     assert parsl_pool.load(threads()) is first
     with pytest.raises(ConfigurationError, match="a pool is loaded already"):
         parsl_pool.load(Config([ThreadPoolExecutor(max_threads=3)]))
+
+
+CELL = """
+def cost(error, record, most={most}):
+    return limit
+
+config = Config([HighThroughputExecutor("x", initializer=partial(prepare, lambda: 1))], retry_handler=cost)
+"""
+
+
+def test_in_a_notebook_functions_that_a_cell_defines_again_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=object))
+    cells: dict[str, Any] = {
+        "Config": Config, "HighThroughputExecutor": HighThroughputExecutor, "partial": partial, "prepare": print,
+        "limit": 1,
+    }  # fmt: skip
+
+    def run(cell: str) -> parsl_pool.ParslPoolExecutor:
+        exec(cell, cells)
+        return parsl_pool.load(cells["config"])
+
+    first = run(CELL.format(most=1))
+    assert run(CELL.format(most=1)) is first
+    for changed in (CELL.format(most=2), CELL.format(most=1).replace("return limit", "return 1"),
+                    CELL.format(most=1).replace("lambda: 1", "lambda: 1.0")):  # fmt: skip
+        with pytest.raises(ConfigurationError, match="a pool is loaded already"):
+            run(changed)
+    cells["prepare"] = repr
+    with pytest.raises(ConfigurationError, match="a pool is loaded already"):
+        run(CELL.format(most=1))
+
+
+def test_what_has_no_answer_to_being_equal_is_not_the_same() -> None:
+    class Several:
+        def __eq__(self, other: object) -> Any:
+            raise ValueError("which of them?")
+
+    one, other = (Config([HighThroughputExecutor("x", initializer=print, initargs=(Several(),))]) for _ in "ab")
+    assert not one.is_same_as(other) and one.is_same_as(one)
+    box: list[Any] = []
+
+    def own(error: BaseException, record: Any) -> float:
+        return len(box) + own(error, record)
+
+    assert Config(retry_handler=own).is_same_as(Config(retry_handler=own))
+
+
+def test_a_label_that_comes_twice_is_told_also_if_it_came_later() -> None:
+    config = threads()
+    config.executors.append(ThreadPoolExecutor())
+    with pytest.raises(ConfigurationError, match="two have the label 'threads'"):
+        parsl_pool.load(config)
 
 
 @pytest.mark.parametrize("error", [None, ValueError])

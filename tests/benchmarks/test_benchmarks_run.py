@@ -32,7 +32,7 @@ def test_quick_mode_measures_two_lines_against_a_peer(tmp_path: Path) -> None:
 
 
 def test_quick_mode_measures_workflows(tmp_path: Path) -> None:
-    lines = "pairs,fanout,hits,tree-curve,overhead,resume"
+    lines = "pairs,fanout,hits,tree-curve,nest-curve,overhead,checkpoint,resume"
     done = run_benchmarks("--quick", "--lines", lines, "--peers", "inside", "--out", str(tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr
     samples = json.loads((tmp_path / "benchmarks.json").read_text())["samples"]

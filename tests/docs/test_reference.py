@@ -1,6 +1,8 @@
 """The reference has every public name. That it can be made is checked by `sphinx-build -W`."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -34,6 +36,20 @@ def test_every_public_method_is_in_the_reference(cls: type) -> None:
     assert names - INTERNAL[cls.__name__] <= told, names - INTERNAL[cls.__name__] - told
     for name in told:
         assert getattr(cls, name).__doc__, name
+
+
+def test_modules_are_there_when_the_package_is_imported() -> None:
+    """A fresh interpreter has none of them."""
+    names = [path.stem for path in (PAGE.parents[1] / "parsl_pool").iterdir() if path.stem in MODULES]
+    assert set(names) == MODULES
+    for name in names:
+        code = f"import parsl_pool; assert {name!r} in dir(parsl_pool); print(parsl_pool.{name}.__name__)"
+        done = subprocess.run([sys.executable, "-c", code], cwd=PAGE.parents[1], capture_output=True, text=True)
+        assert done.stdout == f"parsl_pool.{name}\n", done.stderr
+
+
+MODULES = {"addresses", "config", "configs", "errors", "executors", "providers", "task"}
+"""Those whose names users write."""
 
 
 def test_every_public_name_says_what_it_is() -> None:

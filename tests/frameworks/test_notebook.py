@@ -1,5 +1,6 @@
 """A real Jupyter kernel runs cells that use a pool, as a notebook does."""
 
+import json
 import queue
 import time
 from collections.abc import Callable, Iterator
@@ -65,16 +66,21 @@ def no_loop_is_left() -> Iterator[None]:
 
 
 @pytest.fixture
-def notebook(manager_inside: bool, monkeypatch: pytest.MonkeyPatch) -> Iterator[Notebook]:
+def notebook(empty: Notebook, manager_inside: bool) -> Notebook:
+    """One with a pool."""
+    said = empty.run(
+        f"from parsl_pool import ParslPoolExecutor\npool = ParslPoolExecutor(2, manager_inside={manager_inside})"
+    )
+    assert said == ""
+    return empty
+
+
+@pytest.fixture
+def empty(monkeypatch: pytest.MonkeyPatch) -> Iterator[Notebook]:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     kernel, client = manager.start_new_kernel(startup_timeout=60)
     try:
-        notebook = Notebook(kernel, client)
-        said = notebook.run(
-            f"from parsl_pool import ParslPoolExecutor\npool = ParslPoolExecutor(2, manager_inside={manager_inside})"
-        )
-        assert said == ""
-        yield notebook
+        yield Notebook(kernel, client)
     finally:
         client.stop_channels()
         kernel.shutdown_kernel(now=True)
@@ -106,6 +112,20 @@ def test_an_interrupted_cell_leaves_a_pool_that_works(notebook: Notebook, tmp_pa
     notebook.kernel.interrupt_kernel()
     assert notebook.until_done(cell).startswith("KeyboardInterrupt")
     assert notebook.run("print(held.kill(), pool.submit(pow, 2, 5).result())") == "True 32\n"
+
+
+def test_the_notebook_of_the_examples_runs_and_its_cells_run_again(empty: Notebook) -> None:
+    page = json.loads((ROOT / "examples" / "workflows" / "notebook.ipynb").read_text())
+    cells = ["".join(cell["source"]) for cell in page["cells"] if cell["cell_type"] == "code"]
+    prints = ["", "", "[0.844, 0.134, 0.956, 0.238]\n", "True\n", "0.956\n"]
+    assert [empty.run(cell) for cell in cells] == prints
+    assert empty.run("first, before = pool, times") == ""
+    assert [empty.run(cell) for cell in cells] == prints
+    assert empty.run("print(pool is first, times == before)") == "True True\n"
+    changed = cells[0].replace("max_workers_per_node=2", "max_workers_per_node=1")
+    assert "ConfigurationError: a pool is loaded already" in empty.run(changed)
+    assert empty.run(cells[1].replace(", 3)", ", 4)")) == ""
+    assert empty.run(cells[2]) == "[0.8444, 0.1344, 0.956, 0.238]\n"
 
 
 def test_await_works_in_a_cell(notebook: Notebook) -> None:

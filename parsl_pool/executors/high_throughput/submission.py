@@ -187,7 +187,8 @@ class Submission(BlockProviderExecutor):
     ) -> AppFuture[Any]:
         """See the base class."""
         self._expect_nodes(options)
-        record, payload = self.record(options, call.name), call.with_results(results, self._shared)
+        name = call.name if of is None else of.label  # what a bash app launches is called otherwise than the app
+        record, payload = self.record(options, name), call.with_results(results, self._shared)
         return self.link.submit(call.number, payload if of is None else try_of(of, record, payload), record)
 
     def _is_awaited(self) -> bool:
