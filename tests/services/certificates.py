@@ -24,7 +24,7 @@ class Authority:
         self._name = _name("an authority of tests")
         usage = x509.KeyUsage(False, False, False, False, False, True, True, False, False)
         certificate = (
-            _builder(self._name, self._name, self._key)
+            _builder(self._name, self._name, self._key, self._key)
             .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
             .add_extension(usage, critical=True)
             .sign(self._key, hashes.SHA256())
@@ -40,7 +40,7 @@ class Authority:
         except ValueError:
             names = [x509.DNSName(host)]
         certificate = (
-            _builder(_name(host), self._name, key, is_over)
+            _builder(_name(host), self._name, key, self._key, is_over)
             .add_extension(x509.SubjectAlternativeName(names), critical=False)
             .sign(self._key, hashes.SHA256())
         )
@@ -65,8 +65,9 @@ def _name(text: str) -> x509.Name:
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, is_over: bool = False
-) -> x509.CertificateBuilder:
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, issuer_key: ec.EllipticCurvePrivateKey,
+    is_over: bool = False,
+) -> x509.CertificateBuilder:  # fmt: skip
     now = datetime.datetime.now(datetime.timezone.utc)
     return (
         x509.CertificateBuilder()
@@ -76,4 +77,7 @@ def _builder(
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - 3 * _DAY)
         .not_valid_after(now - _DAY if is_over else now + 30 * _DAY)
+        # Python 3.13 wants these of every certificate.
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False)
     )
