@@ -31,7 +31,7 @@ from parsl_pool.providers.channels.base import TIMED_OUT, Channel, CommandResult
 from parsl_pool.providers.channels.local import LocalChannel
 from parsl_pool.providers.launchers import Launcher, LauncherLike, SingleNodeLauncher, check_launcher, launched
 from parsl_pool.providers.remote_directory import RemoteDirectory
-from parsl_pool.providers.scripts import script_text, scripts_named, write_script
+from parsl_pool.providers.scripts import directive_lines, script_text, scripts_named, write_script
 from parsl_pool.providers.seen import Seen, is_over, with_reason
 from parsl_pool.providers.states import JobState, JobStatus
 from parsl_pool.providers.walltime import walltime as walltime_rule
@@ -83,7 +83,7 @@ class ClusterProvider(ExecutionProvider):
         init_blocks, min_blocks, max_blocks, parallelism: see `BlockLimits`.
         walltime: of a job: ``"HH:MM:SS"``, ``"D-HH:MM:SS"``, or minutes.
         launcher: how the command is started on the nodes of a job; None: as is usual with this scheduler.
-        scheduler_options: lines that go into each script, after our directives.
+        scheduler_options: lines that go into each script, after our directives: each begins with a #.
         worker_init: shell text that runs first in each job.
         cmd_timeout: seconds that one command of the scheduler may take.
 
@@ -121,7 +121,8 @@ class ClusterProvider(ExecutionProvider):
         self.channel = _CHANNEL("channel", LocalChannel() if channel is None else channel)
         self.launcher = check_launcher(self.default_launcher() if launcher is None else launcher)
         self.walltime = walltime_rule("walltime", walltime)
-        self.scheduler_options = checks.any_text("scheduler_options", scheduler_options)
+        lines = directive_lines if self.has_directives else checks.any_text
+        self.scheduler_options = lines("scheduler_options", scheduler_options)
         self.worker_init = checks.any_text("worker_init", worker_init)
         self.cmd_timeout = checks.seconds("cmd_timeout", cmd_timeout)
         self._remote = _remote(self.channel)

@@ -32,7 +32,8 @@ _STATES = {
 _OVER_WALLTIME = "the block has reached its walltime"
 _ID = re.compile(r"submitted to cluster (?P<id>\d+)\.")
 _OWN_REQUIREMENTS = re.compile(r"^\s*requirements\s*=", re.MULTILINE | re.IGNORECASE)  # the last such line counts
-_LINE = re.compile(r"(?P<id>\d+),(?P<process>\d+),(?P<status>\d+),(?P<code>[^,]*),(?P<reason>.*)")
+# The commas of -af:, are followed by the blank that stands between fields anyway.
+_LINE = re.compile(r"(?P<id>\d+),\s*(?P<process>\d+),\s*(?P<status>\d+),\s*(?P<code>[^,]*),\s*(?P<reason>.*)")
 _FIELDS = "-af:, ClusterId ProcId JobStatus ExitCode"
 _STATE_ORDER = [JobState.RUNNING, JobState.PENDING, JobState.HELD, JobState.UNKNOWN, JobState.TIMEOUT,
                 JobState.FAILED, JobState.CANCELLED, JobState.COMPLETED]  # fmt: skip

@@ -30,9 +30,10 @@ _STATES = {
 _ID = re.compile(r"^Job <(?P<id>\d+)> is submitted", re.MULTILINE)
 _LINE = re.compile(r"(?P<id>\d+)\|(?P<state>[A-Z]+)\|(?P<code>[^|]*)\|(?P<reason>.*)")
 _WAITS = re.compile(r"^(?P<id>\d+)\s.*\n\s+(?P<reason>\S.*)", re.MULTILINE)
-_HISTORY = re.compile(
-    r"(?P<done>Done successfully)|Exited with exit code (?P<code>\d+)|Exited by signal (?P<signal>\d+)"
-    r"|(?P<limit>TERM_RUNLIMIT)|(?P<owner>TERM_OWNER)|(?P<exited>Exited)[;.]"
+_KILLED = r"TERM_(?:FORCE_)?(?:OWNER|ADMIN)\b"  # by bkill: ours, or somebody else's
+_HISTORY = re.compile(  # a blank at which a line was broken is gone
+    r"(?P<done>Done ?successfully)|Exited ?with ?exit ?code ?(?P<code>\d+)|Exited ?by ?signal ?(?P<signal>\d+)"
+    rf"|(?P<limit>TERM_RUNLIMIT)|(?P<killed>{_KILLED})|(?P<exited>Exited)[;.]"
 )
 
 
@@ -173,6 +174,8 @@ def _seen(line: re.Match[str]) -> Seen:
     code = int(line["code"]) if line["code"].strip().isdigit() else 0 if state is JobState.COMPLETED else None
     if "TERM_RUNLIMIT" in reason:
         state = JobState.TIMEOUT
+    elif re.search(_KILLED, reason):
+        state = JobState.CANCELLED
     return Seen(state, reason or word, code)
 
 
@@ -185,6 +188,8 @@ def _from_history(text: str) -> Seen | None:
     code = int(facts["code"]) if "code" in facts else 128 + int(facts["signal"]) if "signal" in facts else None
     if "limit" in facts:
         return Seen(JobState.TIMEOUT, "TERM_RUNLIMIT", code)
+    if "killed" in facts:
+        return Seen(JobState.CANCELLED, facts["killed"], code)
     if "done" in facts:
         return Seen(JobState.COMPLETED, "done", 0)
     return Seen(JobState.FAILED, "exited" if code is None else f"exit code {code}", code)

@@ -1,6 +1,7 @@
 """What PBS Professional (OpenPBS) and Torque share: qsub, qstat -f, qdel.
 
-`qstat -f` prints a record a job: "Job Id: 12.server", then "    name = value", long values going on after a tab.
+`qstat -f` prints a record a job: "Job Id: 12.server", then "    name = value", long values going on after a tab (which
+some way in between may have made blanks).
 States: qstat(1). Exit statuses below 0 are the server's own: PBS Professional's Administrator's Guide, "Job Exit Status
 Codes"; Torque's, "Exit statuses".
 """
@@ -34,6 +35,7 @@ _ENDED = {"F", "C", "X"}
 _ID = re.compile(r"^(?P<id>\d+(?:\[\d*\])?(?:\.[\w.-]+)?)\s*$", re.MULTILINE | re.ASCII)
 _RECORD = re.compile(r"^Job Id:\s*(\S+)\s*$", re.MULTILINE)
 _FACT = re.compile(r"^\s+(\w[\w.]*) = (.*)$", re.MULTILINE)
+_BROKEN = re.compile(r"\n(?:\t| {6,})")
 
 
 class PBSFamilyProvider(ClusterProvider):
@@ -82,7 +84,7 @@ class PBSFamilyProvider(ClusterProvider):
         return bool(problems) and all("Unknown Job" in line or "has finished" in line for line in problems)
 
     def queue(self, stdout: str) -> Mapping[str, Seen]:
-        parts = _RECORD.split(stdout.replace("\n\t", ""))
+        parts = _RECORD.split(_BROKEN.sub("", stdout))
         return {
             self.key(job_id): self._seen(dict(_FACT.findall(text))) for job_id, text in zip(parts[1::2], parts[2::2])
         }
@@ -98,10 +100,23 @@ class PBSFamilyProvider(ClusterProvider):
             code = int(facts.get("Exit_status", facts.get("exit_status", "")))
         except ValueError:  # deleted before it ran
             return Seen(JobState.CANCELLED, comment or "it ended without having run")
-        if code in self.over_walltime:
+        if code in self.over_walltime or (code and _has_used_its_time(facts)):
             return Seen(JobState.TIMEOUT, comment or "it has reached its walltime", code)
         state = JobState.COMPLETED if code == 0 else JobState.FAILED
         return Seen(state, comment or f"exit status {code}", code)
 
     def cancel_command(self, job_ids: Sequence[str]) -> str:
         return f"qdel {' '.join(map(shlex.quote, job_ids))}"
+
+
+def _has_used_its_time(facts: Mapping[str, str]) -> bool:
+    """Servers seldom say so: the exit status is that of the signal, or what the script made of that."""
+    used, limit = (_seconds(facts.get(name, "")) for name in ("resources_used.walltime", "Resource_List.walltime"))
+    return used is not None and limit is not None and used >= limit
+
+
+def _seconds(text: str) -> int | None:
+    parts = text.strip().split(":")
+    if not 1 <= len(parts) <= 4 or not all(part.isdecimal() for part in parts):
+        return None
+    return sum(int(part) * size for part, size in zip(reversed(parts), (1, 60, 3600, 86400)))

@@ -9,6 +9,7 @@ import re
 import shlex
 from pathlib import Path
 
+from parsl_pool import checks
 from parsl_pool.errors import ScriptPathError
 
 _NAME_LENGTH = 80  # in characters, so that name, number and suffix stay below the 255 bytes of a file name
@@ -105,3 +106,18 @@ def scripts_named(script_dir: str | os.PathLike[str] | None, start: str) -> list
     except OSError:
         return []
     return [name.removesuffix(".sh") for name in names if name.startswith(start) and name.endswith(".sh")]
+
+
+def _lines(text: str) -> str:
+    for line in text.splitlines():
+        if line.strip() and not line.startswith("#"):
+            raise ValueError(f"{line!r} does not begin with #SBATCH, #PBS or the like; shell belongs into worker_init")
+    return text
+
+
+_LINES = checks.Rule("lines of directives", "", _lines)
+
+
+def directive_lines(name: str, value: object) -> str:
+    """A text of which each line begins with a ``#``: schedulers read no directive after the first that does not."""
+    return _LINES(name, checks.any_text(name, value))

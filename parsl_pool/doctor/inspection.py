@@ -60,7 +60,7 @@ def inspect(config: Any, executor: Any) -> Inspection:
     rendered, findings = rendering.render(executor, provider)
     findings = [
         *findings,
-        *_about_launcher(provider),
+        *([] if executor.mpi_launcher else _about_launcher(provider)),  # programs take the other nodes
         *_about_commands(provider, rendered.preview),
         *reach.about_directory(reach.run_directory(config, executor), provider),
         *_about_scripts_there(provider),

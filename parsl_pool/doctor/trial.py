@@ -42,6 +42,7 @@ log = careful_logger("parsl_pool")
 
 _SOURCE_END = "PARSL_POOL_CHECK_SOURCE"
 _CALLS = 30
+_ONE_RANK = {"num_nodes": 1, "ranks_per_node": 1}
 _LARGE_BYTES = 8 << 20
 _LOOK_S = 0.2
 _GRACE_S = 1.0  # for the last words of a job to be seen, and for a result that overtakes the news of its end
@@ -152,7 +153,9 @@ def try_executor(
     silent = logging.NullHandler()  # what is on the log is told by us, in a sentence; else Python prints it on stderr
     log.addHandler(silent)
     try:
-        _run(pool, watch, evidence, timeout_s, say)
+        # In MPI mode a call that asks for no nodes is refused.
+        calls = pool.options(resources=_ONE_RANK) if getattr(executor, "mpi_launcher", "") else pool
+        _run(calls, watch, evidence, timeout_s, say)
     finally:
         pool.shutdown(wait=True, cancel_futures=True) if evidence.facts else pool.kill_workers()
         log.removeHandler(silent)

@@ -24,6 +24,7 @@ PRINTS = {
     "two_places": "False 2470\n",
     "model_once": "[9, 900, 90000]\n",
     "retry_until_right": "0 3 1 the command of bash app hopeless ended with exit code 1\n",
+    "resources": "10000 [0, 1, 4, 9]\nInvalidResourceSpecification\n",
     "docking": "(-65, 'globin', 'heme')\n",
     "mpi": "8 1 1\n8 2 2\n16 1 1\n16 2 2\n",
     "project/run": "0 + 1 = 1\n1 + 1 = 2\n2 + 1 = 3\n3 + 1 = 4\n4 + 1 = 5\n",

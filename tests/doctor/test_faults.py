@@ -28,6 +28,14 @@ def test_a_site_where_all_is_well(cluster: Cluster) -> None:
     assert not (cluster.folder / "runinfo").exists(), "a trial that went well has left files"
 
 
+def test_a_site_for_mpi_programs(cluster: Cluster) -> None:
+    """A launcher for one node is right there, though blocks have several."""
+    config = cluster.config("nodes_per_block=2, launcher=SingleNodeLauncher()", executor="enable_mpi_mode=True")
+    done = cluster.check(config, *TRY, "--nodes", "2")
+    assert (done.status, done.problems) == (0, {}), done
+    assert "launcher" not in done.texts("warning") and {"worker", "round-trip"} <= set(done.texts("ok")), done
+
+
 def test_what_worker_init_says_is_shown_if_it_goes_on(cluster: Cluster) -> None:
     done = cluster.check(cluster.config("worker_init='no-such-module-command load python'"), *TRY)
     assert done.status == 0, done

@@ -15,7 +15,7 @@ SHELLS = [shell for shell in ("/bin/sh", "/bin/bash") if Path(shell).exists()]
 
 @pytest.fixture
 def script_dir(tmp_path: Path) -> Path:
-    return tmp_path / 'it\'s a "dir" $HOME é `x` \\'
+    return tmp_path / 'it\'s a "dir" $HOME é `x` 100% \\'
 
 
 @pytest.fixture

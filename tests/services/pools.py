@@ -2,16 +2,25 @@
 
 import os
 import socket
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from parsl_pool import Config, HighThroughputExecutor, ParslPoolExecutor
+from parsl_pool.errors import ParslPoolError
+from parsl_pool.providers.cluster import ClusterProvider
 from tests.eventually import eventually
+from tests.services.clusters import Cluster
+
+NewPool = Callable[..., Any]
 
 OF_POOLS = {
     "retries", "lost_retries", "strategy", "max_idletime", "strategy_period", "heartbeat_period", "heartbeat_threshold",
+    "drain_period", "block_start_timeout",
 }  # fmt: skip
 _OF_CONFIG = {"retries", "lost_retries", "strategy", "max_idletime", "strategy_period"}
 TASKS = 200
@@ -27,6 +36,30 @@ def pool_on(provider: Any, run_dir: Path, *, workers: int = 2, **options: Any) -
         "site", provider=provider, max_workers_per_node=workers, address="127.0.0.1", **options
     )
     return ParslPoolExecutor(config=Config(executors=[executor], run_dir=run_dir, **config))
+
+
+def makes_pools(kind: type[ClusterProvider], runs: Path, **defaults: Any) -> Iterator[NewPool]:
+    """For a fixture: it makes pools, and what a failed test has left of them is ended."""
+    made: list[ParslPoolExecutor] = []
+
+    def new(workers: int = 2, **options: Any) -> ParslPoolExecutor:
+        more = {name: options.pop(name) for name in OF_POOLS & set(options)}
+        made.append(pool_on(kind(**{**defaults, **options}), runs, workers=workers, **more))
+        return made[-1]
+
+    yield new
+    for pool in made:
+        pool.kill_workers()
+
+
+def breaks_and_says(pool: Any, cluster: Cluster, words: list[str]) -> None:
+    """No block of it comes: the error has all these words, and no job is left."""
+    error = pool.submit(where, 1).exception(60)
+    assert isinstance(error, ParslPoolError)
+    for word in words:
+        assert word in str(error)
+    pool.shutdown()
+    assert not cluster.left(20)
 
 
 def where(number: int, seconds: float = 0.0) -> tuple[int, str]:
@@ -83,3 +116,28 @@ class Load:
     def is_done(self, within: float = 120) -> bool:
         """Every task has its result."""
         return [future.result(within) for future in self.futures] == list(range(len(self.futures)))
+
+
+_CLIENT = """
+import sys, time
+from parsl_pool import providers
+from tests.services.pools import note, pool_on
+if __name__ == "__main__":
+    pool = pool_on(providers.{provider}, sys.argv[1])
+    futures = [pool.submit(note, number, sys.argv[2], 1000) for number in range({tasks})]
+    time.sleep(1000)
+"""
+
+
+@contextmanager
+def client_of(place: Path, provider: str, tasks: int) -> Iterator[None]:
+    """A program with such a pool runs meanwhile, and is killed then. Its runs and what tasks note are in `place`."""
+    root = Path(__file__).parents[2]
+    (place / "begun").mkdir()
+    program = _CLIENT.format(provider=provider, tasks=tasks)
+    command = [sys.executable, "-c", program, str(place / "runs"), str(place / "begun")]
+    with subprocess.Popen(command, cwd=root, env={**os.environ, "PYTHONPATH": str(root)}) as client:
+        try:
+            yield
+        finally:
+            client.kill()

@@ -1,45 +1,24 @@
 """Pools whose blocks are jobs of a real Grid Engine: no task is lost, whatever becomes of the blocks."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from parsl_pool.errors import ParslPoolError
-from parsl_pool.providers import GridEngineProvider
+from parsl_pool.cli.main import main
 from tests.eventually import eventually
 from tests.services.clusters import GridEngineCluster
 from tests.services.grid_engine import NODE
-from tests.services.pools import OF_POOLS, TASKS, Load, pool_on, where
+from tests.services.pools import TASKS, Load, NewPool, breaks_and_says, client_of, where
 
 pytestmark = [pytest.mark.service, pytest.mark.slow, pytest.mark.timeout(240)]
 
-NewPool = Callable[..., Any]
+NewLoad = Callable[[Any], Load]
+ALONE = {"init_blocks": 1, "max_blocks": 1}
 
 # Grid Engine ends a job by SIGKILL: nobody says goodbye, and it is silence that tells.
 QUICK = {"heartbeat_period": 1, "heartbeat_threshold": 6}
-
-
-@pytest.fixture
-def new_pool(grid_engine: GridEngineCluster, tmp_path: Path) -> Iterator[NewPool]:
-    """Makes pools, by default of two blocks. What a failed test leaves of them is ended."""
-    made = []
-
-    def new(**options: Any) -> Any:
-        more = {name: options.pop(name) for name in OF_POOLS & set(options)}
-        provider = GridEngineProvider(**{"init_blocks": 2, "max_blocks": 2, **options})
-        made.append(pool_on(provider, tmp_path / "runs", **more))
-        return made[-1]
-
-    yield new
-    for pool in made:
-        pool.kill_workers()
-
-
-@pytest.fixture
-def load(tmp_path: Path) -> Callable[[Any], Load]:
-    return lambda pool: Load(pool, tmp_path / "begun")
 
 
 def runs(jobs: dict[str, str]) -> bool:
@@ -47,13 +26,13 @@ def runs(jobs: dict[str, str]) -> bool:
 
 
 def test_two_blocks_and_one_is_deleted_by_somebody_else(
-    new_pool: NewPool, grid_engine: GridEngineCluster, load: Callable[[Any], Load]
+    new_pool: NewPool, grid_engine: GridEngineCluster, load: NewLoad
 ) -> None:
     pool = new_pool(**QUICK)
     tasks = load(pool)
     tasks.runs_on({NODE})
     assert eventually(lambda: runs(grid_engine.jobs()), 30)
-    assert {host for _, host in pool.map(where, range(500))} == {NODE}
+    assert {host for _, host in pool.map(where, range(2000))} == {NODE}
     tasks.add(TASKS)
     first = set(grid_engine.jobs())
     grid_engine.run("qdel", min(first))
@@ -64,9 +43,9 @@ def test_two_blocks_and_one_is_deleted_by_somebody_else(
 
 
 def test_blocks_come_to_their_walltime(
-    new_pool: NewPool, grid_engine: GridEngineCluster, load: Callable[[Any], Load]
+    new_pool: NewPool, grid_engine: GridEngineCluster, load: NewLoad
 ) -> None:
-    pool = new_pool(walltime="00:00:08", init_blocks=1, max_blocks=1, **QUICK)
+    pool = new_pool(walltime="00:00:08", **ALONE, **QUICK)
     tasks = load(pool)
     tasks.runs_on({NODE})
     first = set(grid_engine.jobs())
@@ -75,7 +54,7 @@ def test_blocks_come_to_their_walltime(
 
 
 def test_the_node_is_lost_and_comes_back(
-    new_pool: NewPool, grid_engine: GridEngineCluster, load: Callable[[Any], Load]
+    new_pool: NewPool, grid_engine: GridEngineCluster, load: NewLoad
 ) -> None:
     """Until it is back, Grid Engine lists its jobs as running, and those that were deleted too."""
     pool = new_pool(**QUICK)
@@ -88,28 +67,42 @@ def test_the_node_is_lost_and_comes_back(
     assert tasks.is_done()
 
 
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ({"queue": "nosuch.q"}, ['unknown queue "nosuch.q"', "qsub", "the script: "]),
-        ({"worker_init": "echo no such module >&2; exit 1"}, ["exit code 1", "no such module", "manager_program"]),
-    ],
-    ids=["queue", "worker_init"],
-)
+NEVER = {
+    "queue": ({"queue": "nosuch.q"}, ['unknown queue "nosuch.q"', "qsub", "the script: "]),
+    "project": ({"scheduler_options": "#$ -P nosuch"}, ['project "nosuch" does not exist', "qsub", "the script: "]),
+    "worker_init": (
+        {"worker_init": "echo no such module >&2; exit 1"}, ["exit code 1", "no such module", "manager_program"],
+    ),
+    "hangs": (
+        {"worker_init": "echo waiting for a licence >&2; sleep 1000", "block_start_timeout": 2},
+        ["waiting for a licence", "has not registered within 2 s", "manager_program"],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("options, words", NEVER.values(), ids=NEVER)
 def test_blocks_that_never_come_break_the_pool_and_say_why(
     new_pool: NewPool, grid_engine: GridEngineCluster, options: dict[str, Any], words: list[str]
 ) -> None:
-    pool = new_pool(init_blocks=1, max_blocks=1, **options)
-    error = pool.submit(where, 1).exception(60)
-    assert isinstance(error, ParslPoolError)
-    for word in words:
-        assert word in str(error)
-    pool.shutdown()
-    assert not grid_engine.left(20)
+    breaks_and_says(new_pool(**ALONE, **options), grid_engine, words)
+
+
+def test_no_task_is_lost_to_a_walltime_that_is_known(
+    new_pool: NewPool, grid_engine: GridEngineCluster, load: NewLoad
+) -> None:
+    """Its managers end before it does, when they have finished what they have begun: nothing has to run again."""
+    pool = new_pool(walltime="00:05:00", drain_period=5, retries=0, lost_retries=0, **ALONE)
+    tasks = load(pool)
+    tasks.add(TASKS // 4)
+    assert eventually(lambda: list(grid_engine.jobs().values()) == ["r"], 30)
+    first = set(grid_engine.jobs())
+    tasks.goes_on_until(lambda: set(grid_engine.jobs()) - first)
+    assert tasks.is_done()
+    assert len(list(tasks.place.iterdir())) == len(tasks.futures), "each has run once"
 
 
 def test_a_disabled_queue_is_explained(new_pool: NewPool, grid_engine: GridEngineCluster) -> None:
-    pool = new_pool(queue="closed.q", init_blocks=1, max_blocks=1)
+    pool = new_pool(queue="closed.q", **ALONE)
     future = pool.submit(where, 1)
     assert eventually(lambda: "because it is disabled" in pool.explain(), 45), pool.explain()
     assert future.cancel()
@@ -118,7 +111,7 @@ def test_a_disabled_queue_is_explained(new_pool: NewPool, grid_engine: GridEngin
 
 
 def test_blocks_come_and_go_with_the_load(
-    new_pool: NewPool, grid_engine: GridEngineCluster, load: Callable[[Any], Load]
+    new_pool: NewPool, grid_engine: GridEngineCluster, load: NewLoad
 ) -> None:
     """From none to four, and to none again."""
     pool = new_pool(
@@ -132,4 +125,24 @@ def test_blocks_come_and_go_with_the_load(
     tasks.add(TASKS)
     assert tasks.is_done() and len(grid_engine.jobs()) <= 4
     pool.shutdown()
+    assert not grid_engine.left(20)
+
+
+def test_nothing_is_left_of_a_client_that_was_killed(grid_engine: GridEngineCluster, tmp_path: Path) -> None:
+    """Its managers notice, and end; with them their jobs do."""
+    with client_of(tmp_path, "GridEngineProvider(init_blocks=2, max_blocks=2)", tasks=4):
+        assert eventually(lambda: len(list((tmp_path / "begun").iterdir())) == 4, 60)
+        assert runs(grid_engine.jobs())
+    assert not grid_engine.left(60)
+
+
+def test_jobs_that_wait_when_the_client_is_killed_are_cancelled_by_hand(
+    grid_engine: GridEngineCluster, tmp_path: Path
+) -> None:
+    """Nobody of theirs runs who could notice."""
+    with client_of(tmp_path, "GridEngineProvider(init_blocks=2, max_blocks=2, queue='closed.q')", tasks=4):
+        assert eventually(lambda: len(grid_engine.jobs()) == 2, 60)
+    (run,) = (path for path in (tmp_path / "runs").iterdir() if path.name.isdigit())
+    assert len(grid_engine.jobs()) == 2
+    assert eventually(lambda: main(["blocks", "cancel", str(run)]) == 0, 30), "once its interchange has ended, too"
     assert not grid_engine.left(20)

@@ -8,14 +8,11 @@ import pytest
 from parsl_pool.errors import SubmitException
 from parsl_pool.providers import JobState
 from tests.eventually import eventually
-from tests.providers.grid_engine.conftest import NewProvider, ends, status_of
 from tests.services.clusters import GridEngineCluster
 from tests.services.grid_engine import NODE
+from tests.services.jobs import ODD, NewProvider, ends, status_of
 
 pytestmark = [pytest.mark.service, pytest.mark.timeout(180)]
-
-ODD = "it's \"one\" $HOME `x` \\ é; 100% <>"
-
 
 def test_a_job_runs_and_ends(new_provider: NewProvider, tmp_path: Path) -> None:
     provider = new_provider()

@@ -308,7 +308,7 @@ def condor_history(words: list[str]) -> int:
 
 
 def _condor_line(job: Job, reason: str) -> None:
-    print(f"{job.number},0,{CONDOR[job.state]},{job.read('code').strip() or 'undefined'},{reason}")
+    print(f"{job.number}, 0, {CONDOR[job.state]}, {job.read('code').strip() or 'undefined'}, {reason}")
 
 
 def condor_rm(words: list[str]) -> int:

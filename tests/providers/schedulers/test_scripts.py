@@ -100,6 +100,15 @@ def test_wrong_options(kind: type[ClusterProvider], options: dict[str, Any], err
         kind(**options)
 
 
+@pytest.mark.parametrize("options", ["--gres=gpu:4", "#SBATCH --gres=gpu:4\nmodule load x", "    #SBATCH -C gpu"])
+def test_lines_that_no_scheduler_would_read_are_refused(options: str) -> None:
+    """Those that are indented, too: sbatch takes them for comments, and says nothing."""
+    with pytest.raises(ConfigurationError, match="scheduler_options must be lines of directives.*into worker_init"):
+        SlurmProvider(scheduler_options=options)
+    CondorProvider(scheduler_options="priority = 3")  # a line of its description
+    assert SlurmProvider(scheduler_options="\n# why\n#SBATCH -C gpu\n\n").scheduler_options
+
+
 @pytest.mark.parametrize(
     "make, text",
     [

@@ -1,24 +1,22 @@
 """A real Slurm with accounting: an account must exist, and sacct knows how a job ended."""
 
 import os
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from parsl_pool.errors import SubmitException
 from parsl_pool.providers import JobState, SlurmProvider
 from tests.eventually import eventually
-from tests.providers.slurm.conftest import NewProvider, ends, makes_providers, status_of
 from tests.services.clusters import SlurmCluster
+from tests.services.jobs import NewProvider, ends, status_of
 from tests.services.slurm import ACCOUNT
 
 pytestmark = [pytest.mark.service, pytest.mark.timeout(180)]
 
 
 @pytest.fixture
-def new_provider(slurm_with_accounting: SlurmCluster, script_dir: Path) -> Iterator[NewProvider]:
-    yield from makes_providers(script_dir)
+def cluster(slurm_with_accounting: SlurmCluster) -> SlurmCluster:
+    return slurm_with_accounting
 
 
 def test_an_account_that_does_not_exist_is_refused(new_provider: NewProvider) -> None:
@@ -57,14 +55,14 @@ def forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_sacct_tells_how_jobs_ended(
-    new_provider: NewProvider, slurm_with_accounting: SlurmCluster, forgetful: None
+    new_provider: NewProvider, cluster: SlurmCluster, forgetful: None
 ) -> None:
     provider = new_provider(walltime="00:01:00")
     good, bad, killed = (provider.submit(command, 1) for command in ("true", "exit 7", "kill -9 $$"))
     cancelled, late = (provider.submit("sleep 300", 1) for _ in range(2))
     assert eventually(lambda: {status_of(provider, job).state for job in (cancelled, late)} == {JobState.RUNNING})
-    slurm_with_accounting.run("scancel", cancelled)
-    slurm_with_accounting.end_soon(late)
+    cluster.run("scancel", cancelled)
+    cluster.end_soon(late)
     seen = {job: ends(provider, job, within=60) for job in (good, bad, cancelled, killed, late)}
     assert (seen[good].state, seen[good].exit_code) == (JobState.COMPLETED, 0)
     assert (seen[bad].state, seen[bad].exit_code) == (JobState.FAILED, 7)

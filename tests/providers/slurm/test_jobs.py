@@ -10,14 +10,11 @@ import pytest
 from parsl_pool.errors import ExecutionProviderException, SubmitException
 from parsl_pool.providers import JobState, SrunLauncher, SrunMPILauncher, WrappedLauncher
 from tests.eventually import eventually
-from tests.providers.slurm.conftest import NewProvider, ends, status_of
 from tests.services.clusters import SlurmCluster
+from tests.services.jobs import ODD, NewProvider, ends, status_of
 from tests.services.slurm import NODES
 
 pytestmark = [pytest.mark.service, pytest.mark.timeout(180)]
-
-ODD = "it's \"one\" $HOME `x` \\ é; 100% <>"
-
 
 def test_a_job_runs_and_ends(new_provider: NewProvider, tmp_path: Path) -> None:
     provider = new_provider()
@@ -78,7 +75,7 @@ def test_srun_tells_how_it_ended(new_provider: NewProvider) -> None:
     assert "srun" in (status.stdout or "") and "ended with exit code 9" in (status.stdout or "")
 
 
-def test_a_job_is_cancelled(new_provider: NewProvider, slurm: SlurmCluster) -> None:
+def test_a_job_is_cancelled(new_provider: NewProvider, cluster: SlurmCluster) -> None:
     provider = new_provider(nodes_per_block=2, launcher=SrunLauncher())
     jobs = [provider.submit("sleep 100", 1) for _ in range(2)]
     assert eventually(lambda: all(status_of(provider, job).state is JobState.RUNNING for job in jobs), 20)
@@ -87,33 +84,33 @@ def test_a_job_is_cancelled(new_provider: NewProvider, slurm: SlurmCluster) -> N
     assert provider.cancel(jobs) == [True, True]
 
 
-def test_jobs_are_cancelled_of_which_one_has_just_ended(new_provider: NewProvider, slurm: SlurmCluster) -> None:
+def test_jobs_are_cancelled_of_which_one_has_just_ended(new_provider: NewProvider, cluster: SlurmCluster) -> None:
     provider = new_provider()
     short, long = provider.submit("true", 1), provider.submit("sleep 100", 1)
-    assert eventually(lambda: slurm.jobs() == {long: "RUNNING"}, 30)
+    assert eventually(lambda: cluster.jobs() == {long: "RUNNING"}, 30)
     assert provider.cancel([short, long]) == [True, True]
     assert ends(provider, long).state is JobState.CANCELLED
     assert ends(provider, short).exit_code == 0
 
 
-def test_a_job_is_cancelled_by_somebody_else(new_provider: NewProvider, slurm: SlurmCluster) -> None:
+def test_a_job_is_cancelled_by_somebody_else(new_provider: NewProvider, cluster: SlurmCluster) -> None:
     provider = new_provider()
     job = provider.submit("sleep 100", 1)
     assert eventually(lambda: status_of(provider, job).state is JobState.RUNNING, 20)
-    slurm.run("scancel", job)
+    cluster.run("scancel", job)
     status = ends(provider, job)
     assert status.state is JobState.CANCELLED
 
 
-def test_a_job_waits_and_says_why(new_provider: NewProvider, slurm: SlurmCluster) -> None:
+def test_a_job_waits_and_says_why(new_provider: NewProvider, cluster: SlurmCluster) -> None:
     provider = new_provider(partition="closed")
     job = provider.submit("true", 1)
     status = status_of(provider, job)
     assert (status.state, status.message) == (JobState.PENDING, "PartitionDown")
-    slurm.run("scontrol", "hold", job)
+    cluster.run("scontrol", "hold", job)
     status = status_of(provider, job)
     assert (status.state, status.message) == (JobState.HELD, "JobHeldAdmin")  # root is the administrator
-    slurm.run("scontrol", "release", job)
+    cluster.run("scontrol", "release", job)
     assert status_of(provider, job).state is JobState.PENDING
 
 
@@ -156,46 +153,46 @@ def test_slurm_refuses_a_job(
     assert error.script_path == str(script)
 
 
-def test_a_job_ends_by_its_walltime(new_provider: NewProvider, slurm: SlurmCluster) -> None:
+def test_a_job_ends_by_its_walltime(new_provider: NewProvider, cluster: SlurmCluster) -> None:
     provider = new_provider(walltime="00:01:00")
     job = provider.submit("sleep 300", 1)
     assert eventually(lambda: status_of(provider, job).state is JobState.RUNNING, 20)
-    slurm.end_soon(job)
+    cluster.end_soon(job)
     status = ends(provider, job, within=60)  # Slurm looks for such jobs twice a minute
     assert status.state is JobState.TIMEOUT
 
 
-def test_a_job_ends_with_its_node(new_provider: NewProvider, slurm: SlurmCluster) -> None:
+def test_a_job_ends_with_its_node(new_provider: NewProvider, cluster: SlurmCluster) -> None:
     """Nor does Slurm start it again: the pool asks for another block, with what it needs by then."""
     provider = new_provider()
     job = provider.submit("sleep 300", 1)
     assert eventually(lambda: status_of(provider, job).state is JobState.RUNNING, 20)
-    slurm.crash(slurm.nodes_of(job)[0])
+    cluster.crash(cluster.nodes_of(job)[0])
     status = ends(provider, job, within=90)
     assert status.state is JobState.FAILED
     assert "NODE_FAIL" in (status.message or "")
 
 
-def test_slurmctld_is_away_for_a_while(new_provider: NewProvider, slurm: SlurmCluster) -> None:
+def test_slurmctld_is_away_for_a_while(new_provider: NewProvider, cluster: SlurmCluster) -> None:
     provider = new_provider(cmd_timeout=2)
     job = provider.submit("sleep 100", 1)
     assert eventually(lambda: status_of(provider, job).state is JobState.RUNNING, 20)
-    slurm.service.ask("end_control")
+    cluster.service.ask("end_control")
     with pytest.raises(ExecutionProviderException, match=r"squeue.* (failed|has not ended within cmd_timeout=2 s)"):
         provider.status([job])
     with pytest.raises(SubmitException, match="sbatch"):
         provider.submit("true", 1)
-    slurm.service.ask("restart_control")
+    cluster.service.ask("restart_control")
     assert status_of(provider, job).state is JobState.RUNNING
     provider.cancel([job])
     assert ends(provider, job).state is JobState.CANCELLED
 
 
-def test_one_command_for_many_jobs(new_provider: NewProvider, slurm: SlurmCluster) -> None:
+def test_one_command_for_many_jobs(new_provider: NewProvider, cluster: SlurmCluster) -> None:
     provider = new_provider(partition="closed")
     jobs = [provider.submit("true", 1) for _ in range(20)]
     assert {status.state for status in provider.status(jobs)} == {JobState.PENDING}
-    slurm.run("scancel", *jobs[:10])
+    cluster.run("scancel", *jobs[:10])
     assert [s.state for s in provider.status(jobs)] == [JobState.CANCELLED] * 10 + [JobState.PENDING] * 10
     assert provider.cancel(jobs) == [True] * 20
     assert {ends(provider, job).state for job in jobs} == {JobState.CANCELLED}
