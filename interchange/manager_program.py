@@ -32,6 +32,7 @@ from parsl_pool.interchange.wanted import UnfitNode
 _BEAT_S = 5.0
 _ENDING_S = 0.3  # between the first and the last process of a job that a scheduler signals
 _PATIENCE_S = 120.0  # until the interchange has said how long it may be silent
+_DOUBT_LEAST_MS = 2000  # so that nobody is doubted who is only slow: another connection begins anew with what it sends
 _ASK_S = 3.5  # a second packet is sent after 1 s, a third one after 3 s
 _ASK_SOON_S = 0.5
 NO_WAY = 4
@@ -48,10 +49,11 @@ class ManagerProgram:
         self._path, self._ticket = ticket, curve.read_ticket(ticket)
         self._manager: Manager | None = None
         self._claims = -1
-        self._started, self._patience_s = monotonic(), _PATIENCE_S
+        self._started, self._patience_s, self._doubt_s = monotonic(), _PATIENCE_S, _PATIENCE_S / 6
         self._rubbish = Rubbish(self._say)
         self._stopping = False
         self._address = self._ticket.address  # that leads to the interchange
+        self._doubted = ""  # the address at which nobody has said anything for long
         self._relief: Relief | None = None
         self._draining = ""  # why
         self._is_empty = self._is_released = False  # no task is here; none is on its way to us
@@ -72,12 +74,14 @@ class ManagerProgram:
 
     def connected(self, address: str, troubles: dict[str, str]) -> None:
         """There is a connection, by that address."""
-        self._address = address
+        doubted, self._address, self._doubted = self._doubted, address, ""
         others = ", ".join(f"{other} ({trouble})" for other, trouble in troubles.items())
         text = f"connected to the interchange at {address}" + (f", not to {others}" if others else "")
         self._log.write(text)
         if others and self._manager is None:  # there is no log yet
             print(f"parsl_pool manager {self.name}: {text}", file=sys.stderr, flush=True)
+        elif doubted and doubted != address:
+            self._warn_soon(f"heard no more by {doubted}, and goes on by {address}")
 
     def greet(self, kept: list[int]) -> None:
         """Say who we are, and what we hold."""
@@ -194,6 +198,8 @@ class ManagerProgram:
     def _begin(self, settings: wire.Settings) -> None:
         # Longer than the client takes to notice that the interchange hangs, and to start another one.
         self._patience_s = 2 * settings.threshold_ms / 1000
+        # Who is in the midst of a large message hears nothing but a Ping at each heartbeat.
+        self._doubt_s = max(settings.threshold_ms / 3, 1.25 * settings.heartbeat_ms, _DOUBT_LEAST_MS) / 1000
         if settings.worker_log_dir and settings.worker_log_dir != settings.log_dir:
             make_private(settings.worker_log_dir)
         self._log.open(settings.worker_log_dir, self._warn_soon)
@@ -287,12 +293,22 @@ class ManagerProgram:
             self._say(f"no interchange at {where} for {silent:.0f} s ({trouble}), ending")
             self.stop(True)
             return
-        if silent > self._patience_s / 6 and self._address not in self.find().addresses:
-            self._link.renew()  # it has moved, as a tunnel does; what is left of the old one may just be silent
+        self._doubt(silent)
         if self._manager is not None:
             self._link.send(wire.Ping(0))
         patience_s = self._patience_s if self._link.has_been_up else min(self._patience_s, self._ticket.patience_s)
         self._loop.call_at(now + min(patience_s / 8, _BEAT_S), self._beat)
+
+    def _doubt(self, silent: float) -> None:
+        """Is there a better way, after so many seconds without a word?"""
+        limit = self._patience_s / 6  # enough if the interchange has moved, as a tunnel does
+        if silent <= limit:
+            return
+        if self._address in self.find().addresses:
+            limit = self._doubt_s
+        if silent > limit and self._link.doubt(limit):
+            self._doubted = self._address
+            self._log.write(f"nothing came from {self._address} for {silent:.0f} s: trying every address", 30)
 
     def _give_up(self, seconds: float) -> None:
         """There is no way to the interchange."""

@@ -19,12 +19,11 @@ from parsl_pool import portable
 from parsl_pool.errors import BadMessage
 from parsl_pool.interchange import columns, curve, lent, pieces, place, wire
 from parsl_pool.interchange.broker import Load
+from parsl_pool.interchange.end_watch import EndWatch
+from parsl_pool.interchange.from_manager import Message, decode, with_memory
 from parsl_pool.interchange.inline import inline_tasks
 from parsl_pool.interchange.loop import Loop
-from parsl_pool.interchange.rubbish import check
 from parsl_pool.interchange.standing import Standing
-from parsl_pool.interchange.stopped import is_there
-from parsl_pool.interchange.task_messages import TaskMessage
 from parsl_pool.interchange.uplink import is_kept
 from parsl_pool.interchange.versions import mismatch
 
@@ -32,11 +31,10 @@ from parsl_pool.interchange.versions import mismatch
 _ACCEPTED, _PROVEN, _ENDED = int(zmq.Event.ACCEPTED), int(zmq.Event.HANDSHAKE_SUCCEEDED), int(zmq.Event.DISCONNECTED)
 _EVENT = Struct("<HI")
 
-Message = wire.Record | columns.Tasks | columns.Results | TaskMessage
-
 _HANDSHAKE_MS = 10_000  # whoever has not proved itself by then has to go
+_KEEPALIVE_S = 60  # else a connection whose other end is gone without a word would keep its descriptor for ever
+_UNACKNOWLEDGED_MS = 300_000
 _ACKNOWLEDGE_S = 0.05
-_LOOK_S = 0.25
 _OVER_S = 2.0  # after the end of a job: what its managers had sent may still be on its way
 _LAST_WORDS_S = 2.0  # between a manager's end and what it said of that
 _ENDED_TEXT = "its process has ended"
@@ -59,8 +57,8 @@ class _Peer:
     """A manager that has registered, and the connection by which it has."""
 
     __slots__ = (
-        "block", "claims", "come", "come_bytes", "connection", "host", "is_draining", "lent", "pid", "pidfd", "place",
-        "python", "safe", "seen", "shares", "version", "workers",
+        "block", "claims", "come", "come_bytes", "connection", "host", "is_draining", "lent", "pid", "place", "python",
+        "safe", "seen", "shares", "version", "watch", "workers",
     )  # fmt: skip
 
     def __init__(self, connection: _Connection, record: wire.Register, now: float) -> None:
@@ -68,7 +66,7 @@ class _Peer:
         self.host, self.pid, self.block, self.place = record.host, record.pid, record.block, record.place
         self.workers, self.python, self.version = record.workers, record.python, record.version
         self.seen = now
-        self.pidfd = -1
+        self.watch: EndWatch | None = None
         self.is_draining = False
         self.come = self.safe = 0  # messages that the manager keeps: how many came, and how many the client has
         self.come_bytes = 0  # of those that it was not told of
@@ -108,6 +106,8 @@ class ManagersDoor:
         self._socket.sndhwm = self._socket.rcvhwm = 0  # credit bounds what is on the way; nothing may be dropped
         self._socket.maxmsgsize = pieces.MAX_PART
         self._socket.handshake_ivl = _HANDSHAKE_MS
+        self._socket.tcp_keepalive, self._socket.tcp_keepalive_idle = 1, _KEEPALIVE_S
+        self._socket.tcp_maxrt = _UNACKNOWLEDGED_MS
         curve.secure_server(self._socket, hello.server_secret, hello.server_public)
         self._monitor: Any = self._socket.get_monitor_socket(_ACCEPTED | _PROVEN | _ENDED)
         self._unproven: dict[int, None] = {}  # descriptors of libzmq's, of peers that have not proved themselves
@@ -184,7 +184,9 @@ class ManagersDoor:
             peer = None
         message = decode(data)
         if data[1] and peer is not None:
-            message = _opened(peer, message, lent.split(data)[2])
+            if not peer.shares:
+                raise BadMessage("memory lent by another host")
+            message = with_memory(message, lent.split(data)[2], peer.host)
         self._handle(name, connection, peer, message)
 
     def _handle(self, name: str, connection: _Connection, peer: _Peer | None, message: Message) -> None:
@@ -237,31 +239,8 @@ class ManagersDoor:
     # -- who is there
 
     def _watch(self, name: str, peer: _Peer) -> None:
-        if peer.place != place.here():
-            return
-        if not portable.has(os, "pidfd_open"):
-            if is_there(peer.pid):
-                self._look_later(name, peer)
-            return
-        try:
-            peer.pidfd = os.pidfd_open(peer.pid)
-        except OSError as problem:
-            if isinstance(problem, ProcessLookupError) and portable.has_proc():
-                self._loop.call_at(monotonic(), lambda: self._look(name, peer))  # it has ended since it sent that
-            return  # else it may be in another process namespace, or no descriptor is free: heartbeats must do
-        self._loop.add_reader(peer.pidfd, lambda: self._ended(name))
-
-    def _look_later(self, name: str, peer: _Peer) -> None:
-        self._loop.call_at(monotonic() + _LOOK_S, lambda: self._look(name, peer))
-
-    def _look(self, name: str, peer: _Peer) -> None:
-        """Where nothing tells of a process's end."""
-        if self._peers.get(name) is not peer:
-            return
-        if is_there(peer.pid):
-            self._look_later(name, peer)
-        else:
-            self._ended(name)
+        if peer.place == place.here():
+            peer.watch = EndWatch(self._loop, peer.pid, lambda: self._ended(name))
 
     def _ended(self, name: str) -> None:
         self._serve()  # what it said before it ended
@@ -270,8 +249,6 @@ class ManagersDoor:
             self._leave(name, _ENDED_TEXT)
             return
         # It was to end, and to say so: zmq may not have brought that yet.
-        if peer.pidfd >= 0:
-            self._loop.remove(peer.pidfd)
         self._loop.call_at(monotonic() + _LAST_WORDS_S, lambda: self._end_of(name, peer))
 
     def _end_of(self, name: str, peer: _Peer) -> None:
@@ -292,9 +269,8 @@ class ManagersDoor:
         self._connections.pop(name, None)
         for descriptors in peer.lent.values():
             lent.close(descriptors)
-        if peer.pidfd >= 0:
-            self._loop.remove(peer.pidfd)
-            os.close(peer.pidfd)
+        if peer.watch is not None:
+            peer.watch.close()
 
     def _beat(self) -> None:
         """Ask everybody now and then whether they are there; give up those that are silent for too long."""
@@ -464,38 +440,3 @@ def _allow_many_connections() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     except (OSError, ValueError):
         return  # it stays as it is
-
-
-def _opened(peer: _Peer, message: Message, names: list[lent.Name]) -> Message:
-    """The message with the memory that it lends; of a task whose result can't be opened, that it is lost."""
-    if not peer.shares or not isinstance(message, (columns.Results, TaskMessage)):
-        raise BadMessage("memory lent by another host, or with something else than a result or a task's message")
-    if isinstance(message, TaskMessage):
-        if len(names) != 1 or message.record.body:
-            raise BadMessage("a task's message with more than its body in memory")
-        try:
-            message.descriptors = lent.open_named(names)
-        except OSError as problem:
-            raise BadMessage(f"a task's message can't be read: {problem}") from None
-        return message
-    if message.count > 1:
-        raise BadMessage("memory lent with more than one result")
-    try:
-        message.descriptors = lent.open_named(names)
-    except OSError as problem:
-        return lent.lost(message.task_ids()[0], peer.host, f"its result can't be read: {problem}")
-    return message
-
-
-def decode(data: bytes) -> Message:
-    """What a zmq message holds. Raises BadMessage."""
-    kind, body, _ = lent.split(data)
-    if kind == wire.RESULTS:
-        return columns.Results.decode(body)
-    if kind == wire.TASKS:
-        return columns.Tasks.decode(body)
-    if kind == wire.ASKING:
-        return columns.Tasks.decode_asking(body)
-    record = wire.decode(kind, body)
-    check(record)
-    return TaskMessage(record) if isinstance(record, wire.FromTask) else record

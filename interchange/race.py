@@ -24,6 +24,7 @@ from parsl_pool.interchange.loop import Loop
 _AGAIN_S = 0.05
 _AGAIN_MOST_S = 1.0
 _CONNECT_MS = 10_000
+_UNACKNOWLEDGED_MS = 30_000  # what we sent has not come to the machine there for so long: the way leads nowhere now
 _HEAD_START_S = 1.0
 
 UP = int(zmq.Event.HANDSHAKE_SUCCEEDED)
@@ -55,6 +56,7 @@ class Attempt:
             self.socket.sndhwm = self.socket.rcvhwm = 0
             self.socket.reconnect_ivl = -1
             self.socket.connect_timeout = self.socket.handshake_ivl = _CONNECT_MS
+            self.socket.tcp_maxrt = _UNACKNOWLEDGED_MS
             self.socket.maxmsgsize = pieces.MAX_PART
             self.socket.ipv6 = ipv6
             self.monitor = self.socket.get_monitor_socket(UP | sum(DOWN))
@@ -122,14 +124,20 @@ class Race:
         self.troubles: dict[str, str] = {}
         """What became of the addresses that were tried and did not win."""
 
-    def begin(self) -> None:
-        """Try all addresses; the one that won before has a start of a second."""
+    @property
+    def is_on(self) -> bool:
+        """True from its begin until one has won, or it was called off."""
+        return self._is_on
+
+    def begin(self, is_doubted: bool = False) -> None:
+        """Try all addresses; the one that won before has a start of a second, unless that one is doubted."""
         self._number += 1
         self._is_on = True
         self._pauses.clear()
         self.troubles.clear()
         race = self._number
-        if len(self._find().addresses) > 1 and self._favourite in self._find().addresses:
+        addresses = self._find().addresses
+        if len(addresses) > 1 and self._favourite in addresses and not is_doubted:
             self._try_address(self._favourite)
             self._loop.call_at(monotonic() + _HEAD_START_S, lambda: self._try_new(race))
         else:
@@ -183,13 +191,17 @@ class Race:
             if event in DOWN:
                 self._fail(way, DOWN[event])
 
-    def _win(self, way: tuple[str, bool]) -> None:
+    def call_off(self) -> None:
+        """None is to win: there is no need any more."""
         self._is_on = False
-        winner = self.under_way.pop(way)
         self.late.update(self.under_way.values())
+        self.under_way.clear()
+
+    def _win(self, way: tuple[str, bool]) -> None:
+        winner = self.under_way.pop(way)
         for address, _ in self.under_way:
             self.troubles.setdefault(address, "no answer yet")
-        self.under_way.clear()
+        self.call_off()
         self._favourite = winner.address
         self.troubles.pop(winner.address, None)
         self._won(winner)

@@ -6,6 +6,9 @@ A connection that ends takes with it what was under way, in both directions, and
 would connect again and say nothing, so that is switched off. Instead each new connection has a name of its own, and
 begins with who we are and what we hold. Then come, again, all messages that the interchange has not said to be with
 the client: it may have been another interchange that got them.
+
+Of some ends nobody tells: a route or a firewall begins to drop what is sent. So a connection that is silent for too
+long is doubted. All addresses are tried then, and the first that is proven takes its place, unless it speaks before.
 """
 
 from __future__ import annotations
@@ -86,6 +89,8 @@ class Uplink:
         self._line: Attempt | None = None  # the connection
         self._is_up = False
         self._is_closed = False
+        self._begun_at = 0.0  # when there was this connection
+        self._doubted_since = 0.0  # when the race that is on was begun, if there is a connection; else 0
         self.heard = monotonic()
         self.has_been_up = False
         self._trouble = ""  # why the last connection is no more
@@ -110,8 +115,18 @@ class Uplink:
         return "".join(told.values()) or self._trouble
 
     def _connect(self) -> None:
-        if not self._is_closed and self._line is None:
+        if not self._is_closed and self._line is None and not self._race.is_on:
             self._race.begin()
+
+    def doubt(self, silent_s: float) -> bool:
+        """Look for another connection if nothing has come by this one for so long. True if that begins now."""
+        self.serve()  # it may only not have been read
+        now = monotonic()
+        if self._line is None or self._race.is_on or now - max(self.heard, self._begun_at) < silent_s:
+            return False
+        self._doubted_since = now
+        self._race.begin(is_doubted=True)
+        return True
 
     def renew(self) -> None:
         """Give this connection up, and begin another one."""
@@ -123,6 +138,7 @@ class Uplink:
 
     def _disconnect(self) -> None:
         line, self._line, self._is_up = self._line, None, False
+        self._doubted_since = 0.0  # whatever is tried is needed now
         assert line is not None
         line.close()
 
@@ -137,11 +153,14 @@ class Uplink:
     def _begin(self, line: Attempt) -> None:
         """This one is proven."""
         self._flush()
+        if self._line is not None:
+            self._disconnect()  # that was doubted; what is on its way there comes again
         self._line = line
         self._outgoing, self._incoming = pieces.Outgoing(), pieces.Incoming()
         line.listen(self.serve)
         self._is_up = self.has_been_up = True
         self._pause_s = _AGAIN_S
+        self._begun_at = monotonic()
         self._taken = 0
         self._owner.connected(line.address, self._race.troubles)
         if self._settled:  # so these have been dealt with; another interchange knows nothing of them
@@ -236,6 +255,9 @@ class Uplink:
         self._read()
         self._look()
         if self._race.under_way or self._race.late:
+            if self._doubted_since and self.heard > self._doubted_since:
+                self._doubted_since = 0.0
+                self._race.call_off()
             self._race.look()
 
     def _read(self) -> None:

@@ -63,10 +63,14 @@ class Networks:
     def black_hole(self, host: str, seen_by: str, address: str) -> None:
         """One more address of a host; what `seen_by` sends there is lost on the way, as in a firewall that drops it."""
         run("-n", host, "addr", "add", f"{address}/32", "dev", "lo")
+        run("-n", seen_by, "route", "add", f"{address}/32", "via", self.abyss(seen_by))
+
+    def abyss(self, host: str) -> str:
+        """The address of a neighbour of that host which takes what is sent by way of it, and passes nothing on."""
         drop = self.host()  # it forwards nothing
         near, far = f"10.231.{100 + self._wires}.1", f"10.231.{100 + self._wires}.2"
-        self.wire(seen_by, f"{near}/24", drop, f"{far}/24")
-        run("-n", seen_by, "route", "add", f"{address}/32", "via", far)
+        self.wire(host, f"{near}/24", drop, f"{far}/24")
+        return far
 
     def close(self) -> None:
         """Wires end with their hosts."""

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import psutil
 import pytest
 
 from parsl_pool.executors.high_throughput.apart import Apart
@@ -27,6 +28,14 @@ def connection_to(address: str, timeout: float | None = None) -> socket.socket:
         sock.close()
         raise
     return sock
+
+
+def has_connection(process: psutil.Process, port: int) -> bool:
+    """True if the process has one that begins at that port here."""
+    try:
+        return any(each.laddr.port == port for each in process.net_connections("tcp"))
+    except psutil.NoSuchProcess:
+        return False
 
 
 class Door:
@@ -61,6 +70,7 @@ class Network(Door):
         self._ways: dict[socket.socket, socket.socket] = {}  # each end, and the other
         self._managers: set[socket.socket] = set()  # the ends that are managers'
         self._silent: set[socket.socket] = set()  # nothing is taken from these
+        self._banned: psutil.Process | None = None  # whose connections carry nothing
         self._commands, self._commander = socket.socketpair()
         self._obeyed = 0
         self.carried = 0  # bytes, in both directions
@@ -72,14 +82,19 @@ class Network(Door):
         """Drop all connections, with whatever is under way. New ones can be made at once."""
         self._command(b"c")
 
-    def silence(self, of: str) -> None:
-        """From now on "manager", "interchange" or "both" say nothing, and nobody is told. New connections are well."""
+    def silence(self, of: str, banned: psutil.Process | None = None) -> None:
+        """From now on "manager", "interchange" or "both" say nothing, and nobody is told.
+
+        New connections are well, but for those of the process that is banned.
+        """
+        self._banned = banned
         for name in ("manager", "interchange"):
             if of in (name, "both"):
                 self._command(name[:1].encode())
 
     def go_on(self) -> None:
         """After a silence: what was said meanwhile arrives."""
+        self._banned = None
         self._command(b"g")
 
     def _command(self, command: bytes) -> None:
@@ -126,6 +141,8 @@ class Network(Door):
             here, there = ends
             self._ways[here], self._ways[there] = there, here
             self._managers.add(here)
+            if self._banned is not None and has_connection(self._banned, here.getpeername()[1]):
+                self._silent |= {here, there}
 
     def _pass_on(self, end: socket.socket) -> None:
         if end not in self._ways:

@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import zmq
 
-from parsl_pool.interchange import curve, managers_door, pieces, place, wire
+from parsl_pool.interchange import curve, from_manager, pieces, place, wire
 from tests.eventually import eventually
 from tests.fuzz.rubbish import Frame
 
@@ -113,7 +113,7 @@ class FalseInterchange:
             if identity == self.identity:  # else by a connection that has ended
                 data = self._incoming.message(parts)
                 if data is not None:
-                    return managers_door.decode(data)
+                    return from_manager.decode(data)
 
     def has_message(self) -> bool:
         self._gatekeeper.serve()

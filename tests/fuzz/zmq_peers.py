@@ -12,7 +12,7 @@ from zmq.utils.monitor import recv_monitor_message
 
 from parsl_pool import ParslPoolExecutor
 from parsl_pool._version import __version__
-from parsl_pool.interchange import curve, managers_door, pieces, place, wire
+from parsl_pool.interchange import curve, from_manager, pieces, place, wire
 from tests.eventually import eventually
 from tests.fuzz.rubbish import Frame
 from tests.network import connection_to
@@ -114,7 +114,7 @@ class Peer:
         """The next message, decoded."""
         while (data := self.incoming.message(self.socket.recv_multipart(), accept_unnumbered=True)) is None:
             pass
-        return managers_door.decode(data)
+        return from_manager.decode(data)
 
     def await_answer(self, to: Any, kind: type[Any]) -> Any:
         """Say this, and wait for a message of that kind: whatever was sent before has been dealt with then."""

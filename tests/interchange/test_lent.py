@@ -1,7 +1,6 @@
 """Memory by name: what a process says that it lends is looked at before it is opened."""
 
 import os
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,15 +8,10 @@ import pytest
 
 from parsl_pool import portable
 from parsl_pool.errors import BadMessage
-from parsl_pool.interchange import columns, lent, managers_door, place, shared_memory, wire
+from parsl_pool.interchange import columns, from_manager, lent, shared_memory, wire
 from parsl_pool.interchange.task_messages import TaskMessage
 
 pytestmark = pytest.mark.skipif(not portable.has_proc(), reason="memory has names in /proc only")
-
-
-REGISTER = wire.Register(
-    wire.PROTOCOL, "a", socket.gethostname(), os.getpid(), 1, "", "", "", 1, [], [], [], place.here()
-)
 
 
 @pytest.fixture
@@ -42,10 +36,8 @@ def test_what_is_lent_is_opened_by_its_name(memory: int) -> None:
 def test_what_a_task_says_may_be_lent_and_nothing_else_with_it(memory: int) -> None:
     said = wire.encode(wire.FromTask(7, "state", b""))
     kind = wire.KIND[wire.FromTask]
-    door = managers_door
-    peer = door._Peer(door._Connection(b"a/1", 1), REGISTER, 0.0)
     data = lent.message(kind, said, [memory])
-    message = door._opened(peer, door.decode(data), lent.split(data)[2])
+    message = from_manager.with_memory(from_manager.decode(data), lent.split(data)[2], "host")
     assert isinstance(message, TaskMessage) and message.descriptors
     assert os.pread(message.descriptors[0], 10, 0) == b"hello"
     message.drop()
@@ -53,9 +45,9 @@ def test_what_a_task_says_may_be_lent_and_nothing_else_with_it(memory: int) -> N
     for body, lending in ((said, [memory, memory]), (wire.encode(wire.FromTask(7, "state", b"x")), [memory])):
         bad = lent.message(kind, body, lending)
         with pytest.raises(BadMessage, match="more than its body"):
-            door._opened(peer, door.decode(bad), lent.split(bad)[2])
+            from_manager.with_memory(from_manager.decode(bad), lent.split(bad)[2], "host")
     with pytest.raises(BadMessage, match="can't be read"):
-        door._opened(peer, door.decode(data), [(os.getpid(), 10_000)])
+        from_manager.with_memory(from_manager.decode(data), [(os.getpid(), 10_000)], "host")
     assert os.listdir("/proc/self/fd") == before
 
 

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from parsl_pool import portable
 from parsl_pool.errors import ManagerLost
 from tests.eventually import eventually
 from tests.network import Network
-from tests.recovery.arrangement import Arrangement, is_over
+from tests.recovery.arrangement import Arrangement, is_over, listening
 from tests.recovery.ledger import note, noted
 from tests.recovery.load import Load
 
@@ -56,6 +57,20 @@ def test_cut_connections_cost_nothing(
         assert arrangement.parts(pool).manager == manager
 
 
+def test_what_was_on_its_way_to_another_host_when_the_connection_was_cut_has_not_begun(
+    network: Network, arrangement: Arrangement, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is sent there counts as begun, until the manager comes back and says that it has not got it."""
+    monkeypatch.setattr(socket, "gethostname", lambda: "elsewhere")
+    with arrangement.new_pool(2, lost_retries=0) as pool:
+        assert pool.submit(abs, -1).result(30) == 1
+        network.silence("interchange")
+        futures = [pool.submit(abs, -number) for number in range(2)]
+        eventually(lambda: all(future.running() for future in futures))
+        network.cut()
+        assert [future.result(30) for future in futures] == [0, 1]
+
+
 def test_large_results_survive_a_cut(network: Network, arrangement: Arrangement) -> None:
     with arrangement.pool(2, lost_retries=0) as pool:
         futures = [pool.submit(bytes, 1_000_000 + i) for i in range(60)]
@@ -80,6 +95,24 @@ def test_a_message_that_travels_for_long_is_no_silence(
         network.pause_s = 0.0
 
 
+@pytest.mark.skipif(not portable.has_proc(), reason="only Linux shows the timers of its connections")
+def test_the_system_looks_after_connections_whose_other_end_may_be_gone(
+    manager_inside: bool, arrangement: Arrangement
+) -> None:
+    """Else one of a machine that has lost its power would keep its descriptor for ever."""
+    if manager_inside:
+        pytest.skip("there is no network")
+    with arrangement.pool(1) as pool:
+        (door,) = listening(arrangement.parts(pool).interchange)
+        here = f"0100007F:{door.laddr.port:04X}"
+
+        def timers() -> set[str]:
+            lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()]
+            return {line[5][:2] for line in lines if line[1] == here and line[3] == "01"}
+
+        eventually(lambda: timers() == {"02"})  # that of keep-alive; another one runs while data is on its way
+
+
 @pytest.mark.parametrize("who", ["manager", "interchange"])
 def test_a_silence_that_ends_in_time_costs_nothing(
     network: Network, arrangement: Arrangement, tmp_path: Path, who: str
@@ -97,6 +130,25 @@ def test_a_silence_that_ends_in_time_costs_nothing(
         assert arrangement.parts(pool).manager == manager
 
 
+def test_a_connection_that_falls_silent_is_replaced_and_costs_nothing(
+    network: Network, arrangement: Arrangement, tmp_path: Path
+) -> None:
+    """As when a firewall on the way forgets it: whoever connects anew gets through."""
+    ledger = tmp_path / "ledger"
+    with arrangement.new_pool(2, lost_retries=0, heartbeat_period=1.0, heartbeat_threshold=15.0) as pool:
+        futures = [pool.submit(noted_triple, ledger, task) for task in range(500)]
+        eventually(lambda: len(noted(ledger)) >= 100, within=30)
+        parts = arrangement.parts(pool)
+        before = {parts.manager, *parts.workers}
+        network.silence("both")
+        futures += [pool.submit(noted_triple, ledger, task) for task in range(500, 1000)]
+        assert [future.result(60) for future in futures] == [3 * task for task in range(1000)]
+        assert noted(ledger) == {task: 1 for task in range(1000)}
+        assert before <= {parts.manager, *parts.workers}
+        network.go_on()
+        assert list(pool.map(abs, range(-50, 0), timeout=60)) == list(range(50, 0, -1))
+
+
 @pytest.mark.parametrize("who", ["manager", "interchange", "both"])
 def test_a_silence_that_lasts_is_the_end_of_the_manager(
     network: Network, arrangement: Arrangement, tmp_path: Path, who: str
@@ -109,7 +161,7 @@ def test_a_silence_that_lasts_is_the_end_of_the_manager(
         load.advance(500)
         parts = arrangement.parts(pool)
         old = [parts.manager, parts.fork_server, *parts.workers]
-        network.silence(who)
+        network.silence(who, banned=parts.manager)
         load.finish()
         load.check(ManagerLost)
         eventually(lambda: all(map(is_over, old)), within=30)

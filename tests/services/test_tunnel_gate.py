@@ -1,6 +1,6 @@
 """`address="tunnel"` to a cluster: the client reaches its login node alone, the node with the manager reaches no more.
 
-    home ──ssh──► login ◄── node        network namespaces, so this needs root
+    home ──ssh──► login ◄══ node        network namespaces, so this needs root; one wire of two leads nowhere in the end
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from parsl_pool.interchange import curve
 from parsl_pool.providers import LocalProvider, SlurmProvider
 from parsl_pool.providers.channels.ssh import SSHChannel
 from parsl_pool.providers.node_launchers import NodeLauncher
+from tests.eventually import eventually
 
 class OtherHost(NodeLauncher):
     def text(self, tasks_per_node, nodes):
@@ -49,21 +50,36 @@ class Cluster(SlurmProvider):
     def status(self, jobs): return self.local.status(jobs)
     def cancel(self, jobs): return self.local.cancel(jobs)
 
+def ip(*words):
+    return subprocess.run(["ip", *words], capture_output=True, text=True, check=True).stdout
+
+def ways():
+    # The login node's addresses to which the node has connections.
+    lines = ip("netns", "exec", "{node}", "ss", "-Htn", "state", "established").splitlines()
+    return {{line.split()[3].rpartition(":")[0].strip("[]").replace("::ffff:", "") for line in lines}}
+
 def seen():
     return subprocess.run(["ip", "-o", "addr"], capture_output=True, text=True).stdout
 
-executor = HighThroughputExecutor(provider=Cluster(), address="tunnel", max_workers_per_node=1, lost_retries=0)
+executor = HighThroughputExecutor(provider=Cluster(), address="tunnel", max_workers_per_node=1, lost_retries=0,
+                                  heartbeat_period=1, heartbeat_threshold=15)
 with ParslPoolExecutor(Config([executor], run_dir=None)) as pool:
     outcome = dict(seen=pool.submit(seen).result(60))
     outcome["told"] = curve.read_ticket(pool._backend.link._apart._ticket).addresses
     outcome["large"] = len(pool.submit(bytes, 3_000_000).result(30))
     futures = [pool.submit(time.sleep, 0.01) for _ in range(300)]
     futures[50].result(60)
-    if {cuts}:
+    managers = set(pool._backend.workers.managers)
+    if {what!r} == "a black hole":
+        (lost,) = ways()
+        ip("-n", "{node}", "route", "replace", lost + "/32", "via", "{abyss}")
+        eventually(lambda: ways() - {{lost}}, within=60)
+    if {what!r} == "cut":
         for name in subprocess.run(["ip", "netns", "pids", "{login}"], capture_output=True, text=True).stdout.split():
             if int(name) != {sshd}:
                 subprocess.run(["kill", "-9", name])
     outcome["after"] = [future.result(60) for future in futures] == [None] * 300
+    outcome["same"] = set(pool._backend.workers.managers) == managers
 print(json.dumps(outcome))
 """
 
@@ -74,6 +90,7 @@ class Site(NamedTuple):
     home: str
     login: str
     node: str
+    abyss: str
     sshd: int
     config: Path
 
@@ -83,6 +100,8 @@ def site(networks: Networks, tmp_path: Path, request: pytest.FixtureRequest) -> 
     home, login, node = networks.host(), networks.host(), networks.host()
     networks.wire(home, "10.231.1.1/24", login, "10.231.1.2/24")
     networks.wire(login, "10.231.2.1/24", node, "10.231.2.2/24")
+    networks.wire(login, "10.231.3.1/24", node, "10.231.3.2/24")
+    abyss = networks.abyss(node)
     files = Sshd(tmp_path / "sshd")
     files.stop()
     text = (files.folder / "sshd_config").read_text().replace(f"127.0.0.1:{files.port}", "10.231.1.2:22")
@@ -96,7 +115,7 @@ def site(networks: Networks, tmp_path: Path, request: pytest.FixtureRequest) -> 
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
         )  # fmt: skip
     eventually(lambda: "Server listening" in (files.folder / "log").read_text())
-    yield Site(home, login, node, process.pid, files.config)
+    yield Site(home, login, node, abyss, process.pid, files.config)
     for child in psutil.Process(process.pid).children(recursive=True):
         child.kill()
     process.kill()
@@ -109,9 +128,9 @@ def inside(host: str) -> list[psutil.Process]:
     return [psutil.Process(int(pid)) for pid in pids]
 
 
-def outcome(site: Site, cuts: bool) -> dict[str, Any]:
-    options = {"node": site.node, "login": site.login, "config": str(site.config), "sshd": site.sshd}
-    text = PROGRAM.format(init=INIT, cuts=cuts, **options)
+def outcome(site: Site, what: str) -> dict[str, Any]:
+    options = {**site._asdict(), "config": str(site.config)}
+    text = PROGRAM.format(init=INIT, what=what, **options)
     done = subprocess.run(
         ["ip", "netns", "exec", site.home, sys.executable, "-c", text], capture_output=True, text=True, timeout=100,
         check=False,
@@ -121,12 +140,13 @@ def outcome(site: Site, cuts: bool) -> dict[str, Any]:
     return told
 
 
-@pytest.mark.parametrize("cuts", [False, True], ids=["", "cut"])
-def test_a_node_that_reaches_the_login_node_alone_comes_home(site: Site, cuts: bool) -> None:
-    found = outcome(site, cuts)
+@pytest.mark.parametrize("what", ["", "cut", "a black hole"])
+def test_a_node_that_reaches_the_login_node_alone_comes_home(site: Site, what: str) -> None:
+    """what: becomes of the connection in the midst of the work."""
+    found = outcome(site, what)
     assert "10.231.2.2" in found["seen"] and "10.231.1.1" not in found["seen"]
     hosts = [address.removeprefix("tcp://").rpartition(":")[0] for address in found["told"]]
-    assert set(hosts[:2]) == {"10.231.1.2", "10.231.2.1"} and hosts[-1] == "127.0.0.1"
-    assert found["large"] == 3_000_000 and found["after"]
+    assert set(hosts[:3]) == {"10.231.1.2", "10.231.2.1", "10.231.3.1"} and hosts[-1] == "127.0.0.1"
+    assert found["large"] == 3_000_000 and found["after"] and found["same"]
     eventually(lambda: [process.pid for process in inside(site.login)] == [site.sshd])  # no relay, no session
     assert inside(site.node) == []

@@ -92,7 +92,8 @@ class HighThroughputExecutor(Submission):
             a bit less than the job may run. "auto": a tenth of the provider's walltime before its end, at most ten
             minutes. None: never.
         poll_period: taken for Parsl's sake; nothing here asks again and again.
-        encrypted: taken for Parsl's sake; connections to other processes of managers always are, and prove both sides.
+        encrypted: taken for Parsl's sake, and not heeded: connections to managers in processes of their own always
+            are, and prove both sides. False switches nothing off.
         enable_mpi_mode: tasks are MPI programs, and have nodes of a block for themselves, as many as each says.
         mpi_launcher: what starts them: "mpiexec", "srun" or "aprun".
         retries, lost_retries: for calls that don't say otherwise; None: what the pool says.

@@ -208,15 +208,20 @@ class Recovery:
         """Some tasks have got lost on their way to a manager."""
         log.info("pool %s: manager %s was without connection for a while", self._link.label, record.manager)
         facts = {"manager": record.manager, "host": record.host}
-        self._place_lost(record.tasks, facts, "its connection was lost for a while")
+        up = self._link.watcher.managers.get(record.manager)
+        # One that has no part in the table has said itself that it has not got them: what was sent counted as begun.
+        never_came = up is not None and not up.shares
+        self._place_lost(record.tasks, facts, "its connection was lost for a while", never_came=never_came)
 
-    def _place_lost(self, tasks: list[int], facts: dict[str, str], reason: str) -> list[str]:
+    def _place_lost(
+        self, tasks: list[int], facts: dict[str, str], reason: str, *, never_came: bool = False
+    ) -> list[str]:
         """Gives the names of those that had begun there."""
         from parsl_pool.errors import ManagerLost  # with its base class, which only pools with a problem need
 
         link = self._link
         lost = [task for task in tasks if task in link.tries.table]
-        waited = link.claims.withdraw(lost)
+        waited = set(lost) if never_came else link.claims.withdraw(lost)
         running = {
             task: _name(link, future) for task in lost
             if task not in waited and (future := link.tries.table.get(task)) is not None

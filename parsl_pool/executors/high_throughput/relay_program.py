@@ -7,11 +7,13 @@ SSH connection: nobody reads its standard output any more then.
 
 import asyncio
 import select
+import socket
 import sys
 
 PIECE = 1 << 16
 LOOK_S = 1
 TRIES = 4
+GONE_S = 60
 
 
 async def pass_on(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
@@ -28,7 +30,16 @@ async def pass_on(source: asyncio.StreamReader, target: asyncio.StreamWriter) ->
         target.close()
 
 
+def keep_an_eye(writer: asyncio.StreamWriter) -> None:
+    """The system is to end the connection when that machine is gone without a word."""
+    sock = writer.get_extra_info("socket")
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if hasattr(socket, "TCP_KEEPIDLE"):  # else after two hours
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, GONE_S)
+
+
 async def serve(port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    keep_an_eye(writer)
     try:
         there, back = await asyncio.open_connection("127.0.0.1", port)
     except OSError:
