@@ -39,7 +39,11 @@ def test_an_end_is_told_once(loop: Loop, process: "subprocess.Popen[bytes]") -> 
         loop.call_at(monotonic() + 0.6, loop.stop)  # time for two looks more
 
     watch = EndWatch(loop, process.pid, ended)
-    loop.call_at(monotonic(), process.communicate)  # waits for it
+
+    def end() -> None:
+        process.communicate()
+
+    loop.call_at(monotonic(), end)
     loop.run()
     assert told == [process.pid]
     watch.close()

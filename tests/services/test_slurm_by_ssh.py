@@ -17,6 +17,7 @@ from parsl_pool.providers.channels.ssh import SSHChannel
 from tests.eventually import eventually
 from tests.recovery.arrangement import Arrangement, listening
 from tests.services.clusters import SlurmCluster
+from tests.services.pools import TASKS, Load
 from tests.services.slurm import NODES
 from tests.services.sshd import Sshd, needs_sshd
 from tests.services.test_adhoc import INIT
@@ -67,14 +68,16 @@ def test_nodes_come_home_through_the_login_node(
     eventually(lambda: not list((sshd.home / ".parsl_pool").iterdir()))
 
 
-def test_a_job_that_ends_by_itself_is_replaced_through_the_same_tunnel(
-    slurm: SlurmCluster, provider: SlurmProvider, sshd: Sshd, tmp_path: Path
+def test_a_block_that_somebody_cancels_is_replaced_and_comes_by_the_same_tunnel(
+    slurm: SlurmCluster, provider: SlurmProvider, tmp_path: Path
 ) -> None:
     executor = HighThroughputExecutor("far", provider=provider, address="tunnel", max_workers_per_node=2)
-    with ParslPoolExecutor(Config([executor], run_dir=str(tmp_path / "runs"), strategy="none", lost_retries=3)) as pool:
-        assert pool.submit(abs, -1).result(120) == 1
-        first = eventually(lambda: slurm.jobs() if len(slurm.jobs()) == 2 else None, within=30)
+    with ParslPoolExecutor(Config([executor], run_dir=str(tmp_path / "runs"))) as pool:
+        tasks = Load(pool, tmp_path / "begun")
+        tasks.runs_on(set(NODES))
+        tasks.add(TASKS)
+        first = set(slurm.jobs())
         slurm.run("scancel", min(first))
-        eventually(lambda: len(set(slurm.jobs()) - set(first)) == 1, within=60)
-        eventually(lambda: {host for _, host, _ in pool.map(where, range(80))} == set(NODES), within=120)
+        tasks.goes_on_until(lambda: len(set(slurm.jobs()) - first) == 1)
+        assert tasks.is_done()
     assert not slurm.left(20)
