@@ -30,11 +30,12 @@ def connection_to(address: str, timeout: float | None = None) -> socket.socket:
     return sock
 
 
-def has_connection(process: psutil.Process, port: int) -> bool:
-    """True if the process has one that begins at that port here."""
+def has_connection(process: psutil.Process, end: socket.socket) -> bool:
+    """True if the process has the other end of this connection; False if that is gone."""
     try:
+        port = end.getpeername()[1]
         return any(each.laddr.port == port for each in process.net_connections("tcp"))
-    except psutil.NoSuchProcess:
+    except (OSError, psutil.NoSuchProcess):
         return False
 
 
@@ -122,7 +123,7 @@ class Network(Door):
             else:
                 for end in ready:
                     self._pass_on(end)
-        for end in (self._commands, self._commander, self._door):
+        for end in (self._commands, self._commander, self._door, *self._ways):  # of some ways the end was not read yet
             end.close()
 
     def _obey(self, command: bytes) -> None:
@@ -141,7 +142,7 @@ class Network(Door):
             here, there = ends
             self._ways[here], self._ways[there] = there, here
             self._managers.add(here)
-            if self._banned is not None and has_connection(self._banned, here.getpeername()[1]):
+            if self._banned is not None and has_connection(self._banned, here):
                 self._silent |= {here, there}
 
     def _pass_on(self, end: socket.socket) -> None:
