@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from dataclasses import dataclass, field
-from urllib.parse import quote, unquote, urlsplit, urlunsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit, urlunsplit
 
 from parsl_pool.errors import ConfigurationError
 
@@ -13,6 +13,7 @@ _HIDDEN = "***"
 # Names of parameters by which signed URLs and tokens let their bearer in, or parts of these names.
 _SECRET = re.compile(r"sig|token|key|pass|pwd|secret|credential|auth|code", re.IGNORECASE)
 _LONGEST = 600
+_QUESTION, _HASH = "\ue03f", "\ue023"  # what stands for ? and # while a URL is taken apart: letters of nobody's
 _PATH = "/%:@!$&'()*+,;=~-._"  # what stands in a path as it is
 
 
@@ -64,7 +65,7 @@ def parsed(url: str, *schemes: str) -> Url:
         ConfigurationError: it is none.
     """
     try:
-        parts = urlsplit(url)
+        parts = _split(url)
         port, host = parts.port, parts.hostname or ""
     except ValueError as problem:
         raise ConfigurationError(f"{shown(url)} is no URL: {_plain(problem, url)}") from None
@@ -72,15 +73,26 @@ def parsed(url: str, *schemes: str) -> Url:
         raise ConfigurationError(f"{shown(url)} must be {' or '.join(f'{name}://HOST/PATH' for name in schemes)}")
     return Url(
         parts.scheme, host, port,
-        None if parts.username is None else unquote(parts.username),
-        None if parts.password is None else unquote(parts.password),
-        _quoted(parts.path), f"?{quote(parts.query, safe=_PATH + '?')}" if parts.query else "",
+        None if parts.username is None else unquote(_joined(parts.username)),
+        None if parts.password is None else unquote(_joined(parts.password)),
+        _quoted(_joined(parts.path)), f"?{quote(parts.query, safe=_PATH + '?')}" if parts.query else "",
     )  # fmt: skip
 
 
 def _plain(problem: ValueError, url: str) -> str:
     """What is wrong, if that does not quote a piece of the URL: a password with a "/" is taken for a port."""
     return "its port is not a number from 0 to 65535" if "ort " in str(problem) else "it can't be taken apart"
+
+
+def _split(url: str) -> SplitResult:
+    """The parts; in names of files that are not on the web, ? and # are letters like any other."""
+    if url.partition(":")[0].lower() not in ("http", "https"):
+        url = url.replace("?", _QUESTION).replace("#", _HASH)
+    return urlsplit(url)
+
+
+def _joined(text: str) -> str:
+    return text.replace(_QUESTION, "?").replace(_HASH, "#")
 
 
 def _quoted(path: str) -> str:
@@ -91,7 +103,7 @@ def _quoted(path: str) -> str:
 def shown(url: str) -> str:
     """A URL for messages: no password, no token, no signature."""
     try:
-        parts = urlsplit(url)
+        parts = _split(url)
         _ = parts.port  # it is looked at late, and then it may be wrong
     except ValueError:
         return _short(re.sub(r"//.*@", f"//{_HIDDEN}@", url, flags=re.DOTALL))
@@ -102,7 +114,7 @@ def shown(url: str) -> str:
         is_token = not colon and parts.scheme in ("http", "https")
         who = _HIDDEN if is_token else f"{user}:{_HIDDEN}" if colon else user
     query = "&".join(map(_without_secret, parts.query.split("&")))
-    return _short(urlunsplit((parts.scheme, f"{who}{at}{where}", parts.path, query, "")))
+    return _short(_joined(urlunsplit((parts.scheme, f"{who}{at}{where}", parts.path, query, ""))))
 
 
 def _without_secret(parameter: str) -> str:

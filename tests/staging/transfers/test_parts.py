@@ -27,6 +27,7 @@ from parsl_pool.staging.transfers.urls import parsed, shown
         ("http://me:a/b@host/x", "http://***@host/x"),
         ("http://[::1/x", "http://[::1/x"),
         ("/a/path", "/a/path"),
+        ("sftp://me:s#cret@host/a#b?key=c", "sftp://me:***@host/a#b?key=c"),
         ("http://host/" + "x" * 1000, "http://host/" + "x" * 588 + "..."),
     ],
 )  # fmt: skip
@@ -41,6 +42,17 @@ def test_the_parts_of_a_url_do_not_show_its_password() -> None:
     )  # fmt: skip
     assert "cret" not in repr(url) and "token" not in repr(url)
     assert url.without_secrets("no se/cret, no se%2Fcret, no bWU6c2UvY3JldA==") == "no ***, no ***, no ***"
+
+
+@pytest.mark.parametrize(
+    "url, name",
+    [
+        ("https://host/a%20b?c#d", "/a b"), ("ftp://host/a#b?c", "/a#b?c"), ("sftp://me:s#s@host/a%23b", "/a#b"),
+        ("rsync://host/m/100%", "/m/100%"),
+    ],
+)  # fmt: skip
+def test_the_name_of_a_file(url: str, name: str) -> None:
+    assert parsed(url, "https", "ftp", "sftp", "rsync").name == name
 
 
 @pytest.mark.parametrize(
