@@ -11,7 +11,7 @@ from parsl_pool.staging.transfers.options import USUAL, Transfer
 from parsl_pool.staging.transfers.urls import shown
 
 MODULES = {
-    "http": "web", "https": "web", "ftp": "ftp", "ftps": "ftp", "sftp": "sftp", "rsync": "rsync",
+    "http": "web", "https": "web", "ftp": "ftp", "ftps": "ftp", "sftp": "sftp", "rsync": "rsync", "s3": "s3",
 }  # fmt: skip
 
 

@@ -27,6 +27,7 @@ class Landing:
         self._target, self._errand = target, errand
         self.part = target.parent / f".{secrets.token_hex(8)}.part"
         self.size = 0
+        self._is_settled = False
 
     def __enter__(self) -> Landing:
         if self._target.is_dir():
@@ -39,8 +40,9 @@ class Landing:
         self, kind: type[BaseException] | None, problem: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._file.close()
-        with suppress(OSError):  # it has its final name, or the directory is gone
-            self.part.unlink()
+        if not self._is_settled:
+            with suppress(OSError):  # the directory may be gone
+                self.part.unlink()
 
     @contextmanager
     def _here(self) -> Iterator[None]:
@@ -80,6 +82,7 @@ class Landing:
         with self._here():
             self._file.close()  # some file systems say only now that they have no room
             os.replace(self.part, self._target)
+        self._is_settled = True
 
 
 class Source:

@@ -6,7 +6,9 @@ it says of length and checksums is verified. Proxies are those of the environmen
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
+from email.message import Message
 from pathlib import Path
 
 from parsl_pool.staging.transfers import web_answers
@@ -67,7 +69,11 @@ def put(requests: Requests, place: Url, file: Source) -> None:
 class Download:
     """One file on its way here, over several tries."""
 
-    def __init__(self, landing: Landing, requests: Requests, url: Url) -> None:
+    def __init__(
+        self, landing: Landing, requests: Requests, url: Url,
+        list_checksums: Callable[[Message], list[web_answers.Checksum]] = web_answers.checksums,
+    ) -> None:  # fmt: skip
+        self._list_checksums = list_checksums
         self._landing, self._requests, self._url = landing, requests, url
         self._version = ""  # of the file of which a part is here
         self._checksums: list[web_answers.Checksum] = []  # of this version
@@ -109,7 +115,7 @@ class Download:
         return Passing(reason)
 
     def _take(self, answer: Answer) -> None:
-        listed, part = web_answers.checksums(answer.headers), None
+        listed, part = self._list_checksums(answer.headers), None
         if answer.status == 206:
             part = web_answers.content_range(answer.headers)
             listed = self._checksums + listed

@@ -39,13 +39,17 @@ class End(NamedTuple):
     proxy: Proxy | None
 
 
-def proxy_for(url: Url) -> Proxy | None:
-    """The proxy that the environment has for a URL: http_proxy, https_proxy, all_proxy, no_proxy.
+def proxy_for(url: Url, found: dict[str, str]) -> Proxy | None:
+    """The proxy for a URL.
+
+    Args:
+        found: what the environment says of proxies: http_proxy, https_proxy, all_proxy, no_proxy.
 
     Raises:
         Refused: it is of no kind that we can use.
     """
-    found = getproxies_environment()
+    if not found:
+        return None
     text = found.get(url.scheme) or found.get("all")
     if not text or proxy_bypass_environment(url.host_port, found):
         return None
@@ -83,6 +87,7 @@ class Connections:
 
     def __init__(self, options: Transfer) -> None:
         self._options = options
+        self._proxies = getproxies_environment()  # once: to look through all of the environment takes its time
         self._lock = Lock()  # guards _idle and _context
         self._idle: dict[End, list[http.client.HTTPConnection]] = {}
         self._context: ssl.SSLContext | None = None
@@ -100,6 +105,10 @@ class Connections:
             idle, self._idle = self._idle, {}
         for connection in (one for several in idle.values() for one in several):
             connection.close()
+
+    def end_of(self, url: Url) -> End:
+        """What leads to a URL. Raises Refused."""
+        return End(url.scheme, url.host, url.port or _PORTS[url.scheme], proxy_for(url, self._proxies))
 
     def kept(self, end: End) -> http.client.HTTPConnection | None:
         """One that has been used before. Its server may have ended it meanwhile."""
@@ -154,11 +163,6 @@ class Connections:
             with self._lock:
                 self._context = context
         return context
-
-
-def end_of(url: Url) -> End:
-    """What leads to a URL. Raises Refused."""
-    return End(url.scheme, url.host, url.port or _PORTS[url.scheme], proxy_for(url))
 
 
 def _failure(problem: OSError | http.client.HTTPException, end: End) -> Passing | Refused:

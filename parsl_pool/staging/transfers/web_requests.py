@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import http.client
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from types import TracebackType
 from urllib.parse import urljoin
@@ -15,7 +15,7 @@ from parsl_pool.staging.transfers.errand import Pace, Passing, Refused
 from parsl_pool.staging.transfers.local_files import PIECE, Source
 from parsl_pool.staging.transfers.options import Transfer
 from parsl_pool.staging.transfers.urls import Url, parsed, shown
-from parsl_pool.staging.transfers.web_connections import Connections, End, basic, end_of, said
+from parsl_pool.staging.transfers.web_connections import Connections, End, basic, said
 
 _ELSEWHERE = {301, 302, 303, 307, 308}
 _WORDS = 4096  # bytes of a refusal that are read
@@ -85,11 +85,15 @@ class Answer:
         return Refused(text)
 
 
+Sign = Callable[[str, Url, Source | None], Mapping[str, str]]
+"""Gives the headers that prove who asks, for a method, a URL and what is sent."""
+
+
 class Requests:
     """Asks web servers, and goes where they send us."""
 
-    def __init__(self, connections: Connections, options: Transfer) -> None:
-        self._connections, self._options = connections, options
+    def __init__(self, connections: Connections, options: Transfer, sign: Sign | None = None) -> None:
+        self._connections, self._options, self._sign = connections, options, sign
 
     def ask(self, method: str, url: Url, headers: Mapping[str, str], source: Source | None = None) -> Answer:
         """The answer of the server that has it.
@@ -109,7 +113,7 @@ class Requests:
         raise Refused(f"the server sends us on more than {self._options.redirects} times, to {_text(url)} at last")
 
     def _answer(self, method: str, url: Url, headers: Mapping[str, str], source: Source | None) -> Answer:
-        end = end_of(url)
+        end = self._connections.end_of(url)
         kept = self._connections.kept(end)
         if kept is not None:
             try:
@@ -155,6 +159,8 @@ class Requests:
         all_headers = {"User-Agent": f"parsl_pool/{__version__}", "Accept-Encoding": "identity", **headers}
         if url.user is not None:
             all_headers["Authorization"] = basic(f"{url.user}:{url.password or ''}")
+        if self._sign is not None:
+            all_headers.update(self._sign(method, url, source))
         if by_proxy and end.proxy is not None and end.proxy.authorization:
             all_headers["Proxy-Authorization"] = end.proxy.authorization
         if source is not None:
