@@ -36,9 +36,12 @@ class BlockProviderExecutor(ParslExecutor):
 
     Attributes:
         block_error_handler: what to do when blocks fail; see `HighThroughputExecutor`.
+        monitoring_radio: what keeps the states of blocks: its `send(rows)` is called whenever some have changed, in the
+            thread that keeps the blocks. None: nobody does.
     """
 
     block_error_handler: bool | ErrorHandler = True
+    monitoring_radio: Any = None
     strategy: str = "keep"  # until a Config says another
     max_idletime: float = 120.0
     strategy_period: float = 5.0
@@ -144,6 +147,26 @@ class BlockProviderExecutor(ParslExecutor):
         if callable(self.block_error_handler):
             self.block_error_handler(self, status)
 
+    def create_monitoring_info(self, status: Mapping[str, JobStatus]) -> list[dict[str, object]]:
+        """A row for each of these blocks, as monitoring keeps it: executor_label, block_id, job_id, status (the state's
+        name) and timestamp (a datetime, in UTC)."""
+        from datetime import datetime, timezone  # rarely needed
+
+        jobs: Mapping[str, str] = self.keeper.job_ids() if self.keeper is not None else {}
+        now = datetime.now(timezone.utc)
+        return [
+            {
+                "executor_label": self.label, "block_id": block, "job_id": jobs.get(block, ""),
+                "status": one.status_name, "timestamp": now,
+            }
+            for block, one in status.items()
+        ]  # fmt: skip
+
+    def send_monitoring_info(self, status: Mapping[str, JobStatus]) -> None:
+        """Give these rows to the `monitoring_radio`, if there is one."""
+        if self.monitoring_radio is not None:
+            self.monitoring_radio.send(self.create_monitoring_info(status))
+
     # -- the names by which Parsl's own parts call them
 
     def scale_out_facade(self, n: int) -> list[str]:
@@ -153,6 +176,11 @@ class BlockProviderExecutor(ParslExecutor):
     def scale_in_facade(self, n: int, max_idletime: float | None = None) -> list[str]:
         """As `scale_in`."""
         return self.scale_in(n, max_idletime)
+
+    def poll_facade(self) -> None:
+        """Ask the provider now what becomes of the blocks, unless its `status_polling_interval` is not over."""
+        if self.keeper is not None:
+            self.keeper.poll()
 
     def status_facade(self) -> dict[str, JobStatus]:
         """As `status`."""

@@ -21,7 +21,7 @@ from typing import Any
 
 from parsl_pool.errors import ScalingFailed, described
 from parsl_pool.loggers import careful_logger
-from parsl_pool.providers.states import JobStatus
+from parsl_pool.providers.states import JobState, JobStatus
 from parsl_pool.scaling.decision import Idleness, Limits, View, decide
 from parsl_pool.scaling.jobs import Jobs
 from parsl_pool.scaling.site import Rules, Site
@@ -58,6 +58,7 @@ class JobStatusPoller:
         self._is_set_up = self._is_retired = self._was_scaled = False
         self._asked = self._decided = float("-inf")  # when the provider was; when the strategy last was
         self._is_changed = True  # a decision is due at once
+        self._states: dict[str, JobState] = {}  # of blocks, as they were told
         self._wake, self._may_begin = threading.Event(), threading.Event()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name=f"parsl-pool-blocks-{label}", daemon=True)
@@ -128,6 +129,14 @@ class JobStatusPoller:
         """What becomes of each block, as far as it is known by now."""
         return self.table.statuses()
 
+    def job_ids(self) -> dict[str, str]:
+        """The provider's name of each block's job, by the block's number; "" while there is none."""
+        return {block.number: block.job for block in list(self.table.blocks.values())}
+
+    def poll(self) -> None:
+        """Ask the provider now what becomes of the blocks, if it may be asked again."""
+        self._answer(self._poll)
+
     def explain(self) -> list[str]:
         """The blocks, and what became of those that failed."""
         return self._jobs.explain(monotonic())
@@ -172,6 +181,7 @@ class JobStatusPoller:
             self._site.give_up(f"the thread that keeps the blocks failed: {described(problem)}")
         finally:
             self._jobs.end_all()
+            self._tell_states()
 
     def look(self) -> None:
         """Deal with all that has happened, and do what is to be done about it."""
@@ -186,6 +196,7 @@ class JobStatusPoller:
         self._jobs.look_at_the_late(monotonic())
         self._read()
         self._jobs.cancel_ending(monotonic())
+        self._tell_states()
         problem = self._jobs.hopeless(self._is_left_alone())
         if problem is not None:
             self._stopping = True
@@ -194,6 +205,24 @@ class JobStatusPoller:
         now = monotonic()
         if not self._is_retired and (self._is_changed or self._jobs.has_news or self._decision_due_s(now) <= 0):
             self._decide(now)
+
+    def _poll(self) -> list[str]:
+        interval, now = float(self._provider.status_polling_interval), monotonic()
+        if interval > 0 and now - self._asked >= interval:
+            self._asked = now
+            self._jobs.ask(self._read)
+            self._tell_states()
+        return []
+
+    def _tell_states(self) -> None:
+        """Those that have changed since this was last done."""
+        if not self._site.wants_states():
+            return
+        now = self.table.statuses()
+        changed = {number: status for number, status in now.items() if self._states.get(number) is not status.state}
+        self._states = {number: status.state for number, status in now.items()}
+        if changed:
+            self._site.states_changed(changed)
 
     def _read(self) -> None:
         while self._inbox:

@@ -37,6 +37,12 @@ class Site(Protocol):
     def managers_changed(self) -> None:
         """A manager has come or gone: the order in which they get tasks may be another one."""
 
+    def wants_states(self) -> bool:
+        """Whether `states_changed` is to be called."""
+
+    def states_changed(self, status: Mapping[str, JobStatus]) -> None:
+        """These blocks are new, or in another state than before."""
+
     def condemn(self, task: str) -> None:
         """This task, by the name that tells it apart, is not to be tried again once it has lost another place."""
 

@@ -61,6 +61,8 @@ class Place:
         self.changes = 0  # of managers
         self.handled: list[list[str]] = []
         self.condemned: list[str] = []
+        self.is_watched = False
+        self.states: list[tuple[str, str]] = []
 
     def command(self, block: str) -> str:
         return f"manager {block}"
@@ -86,6 +88,12 @@ class Place:
 
     def managers_changed(self) -> None:
         self.changes += 1
+
+    def wants_states(self) -> bool:
+        return self.is_watched
+
+    def states_changed(self, status: Mapping[str, JobStatus]) -> None:
+        self.states += [(number, one.status_name) for number, one in status.items()]
 
     def condemn(self, task: str) -> None:
         self.condemned.append(task)

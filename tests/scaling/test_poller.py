@@ -317,3 +317,39 @@ def test_tasks_do_not_wait_for_a_block_that_nobody_will_ask_for_again(poller_of:
     poller = poller_of(provider, strategy="none")
     look(poller)
     assert "no room for a block" in str(place.given_up)
+
+
+# -- what is told of states
+
+
+def test_each_change_of_a_state_is_told_once(poller_of: Make, place: Place) -> None:
+    provider = Queue(init_blocks=2, max_blocks=2)
+    place.is_watched = True
+    poller = poller_of(provider)
+    look(poller)
+    assert place.states == [("0", "PENDING"), ("1", "PENDING")]
+    come_up(poller, "1")
+    look(poller)
+    look(poller)
+    assert place.states[2:] == [("1", "RUNNING")]
+    provider.states["parsl_pool.pool.1"] = JobState.TIMEOUT
+    look(poller, 40.0)
+    look(poller)
+    assert place.states[3] == ("1", "TIMEOUT") and place.states[4:] == [("2", "PENDING")], "and of the next one"
+    assert poller.job_ids() == {number: f"parsl_pool.pool.{number}" for number in "012"}
+
+
+def test_the_provider_is_not_polled_before_its_interval_is_over(poller_of: Make) -> None:
+    provider = Queue(30.0)
+    poller = poller_of(provider)
+    look(poller, 40.0)
+    asked = len(provider.asked)
+    poller._poll()
+    CLOCK.now += 31.0
+    poller._poll()
+    poller._poll()
+    assert len(provider.asked) == asked + 1
+    never = Queue(0.0)
+    poller = poller_of(never)
+    poller._poll()
+    assert not never.asked

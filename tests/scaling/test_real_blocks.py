@@ -212,3 +212,37 @@ def test_executors_of_one_run_have_managers_of_their_own() -> None:
         eventually(lambda: [sorted(one.connected_blocks()) for one in executors] == [["0", "1"]] * 2, within=30)
         for label in ("near", "later"):
             assert pool.options(executors=[label]).submit(max, 3, 4).result(30) == 4
+
+
+class Radio:
+    """Keeps what it is told; the first time it fails."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, Any]] = []
+        self.failures = 0
+
+    def send(self, rows: list[dict[str, Any]]) -> None:
+        if not self.failures:
+            self.failures = 1
+            raise ConnectionError("not yet")
+        self.rows += rows
+
+
+def test_whoever_keeps_the_states_of_blocks_is_told_of_each_change() -> None:
+    radio = Radio()
+    with pool_of(LocalProvider(init_blocks=0, max_blocks=1), "none") as pool:
+        executor: Any = pool.executors["near"]
+        executor.monitoring_radio = radio
+        executor.scale_out()
+        assert pool.submit(max, 3, 4).result(30) == 4
+        eventually(lambda: radio.failures, within=30)
+        executor.poll_facade()
+        executor.scale_in_facade(1)
+        eventually(lambda: radio.rows and radio.rows[-1]["status"] == "CANCELLED", within=30)
+    states = [row["status"] for row in radio.rows]
+    assert states in (["RUNNING", "CANCELLED"], ["CANCELLED"]), "it may have been up before it was looked at"
+    (job,) = {row["job_id"] for row in radio.rows}
+    assert job == executor.keeper.job_ids()["0"] and {row["block_id"] for row in radio.rows} == {"0"}
+    assert {row["executor_label"] for row in radio.rows} == {"near"}
+    times = [row["timestamp"] for row in radio.rows]
+    assert times == sorted(times) and all(time.tzinfo for time in times)

@@ -72,6 +72,17 @@ class ExecutorSite:
             return
         self._link.send(wire.Ranks([name for name in dict.fromkeys(order) if name in managers]))
 
+    def wants_states(self) -> bool:
+        """True if somebody keeps them."""
+        return self._executor.monitoring_radio is not None
+
+    def states_changed(self, status: Mapping[str, JobStatus]) -> None:
+        """To whoever keeps them. What that raises is told, and has no effect."""
+        try:
+            self._executor.send_monitoring_info(status)
+        except Exception as problem:  # of the user's
+            log.exception("pool %s: its monitoring_radio failed: %s", self._link.label, described(problem))
+
     def condemn(self, task: str) -> None:
         """See `Tries.place_lost`."""
         self._link.tries.condemned.add(task)
