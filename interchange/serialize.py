@@ -39,6 +39,7 @@ _U32 = Struct("<I")
 _U64 = Struct("<Q")
 _ALIGN = 64  # arrays in shared memory begin on a cache line
 
+_FILE = b"file_of__main__"  # see parsl_pool/files.py
 _PROTO, _FRAME = 0x80, 0x95  # opcodes: what pickle writes begins with one of them, unless it is a few bytes
 
 # Their pickles hold no buffers and no references by name: the cheapest way is good.
@@ -90,6 +91,20 @@ def names_main(data: bytes | list[Any]) -> bool:
     if isinstance(data, bytes):
         return b"__main__" in data
     return any(b"__main__" in part for part in data if len(part) < LARGE or part[0] in (_PROTO, _FRAME))
+
+
+def names_file(data: bytes | list[Any]) -> bool:
+    """True if there is a `File` in a pickle, or just might be. Where it is, `names_main` is true as well."""
+    if isinstance(data, bytes):
+        return _FILE in data
+    return any(_FILE in part for part in data if type(part) is bytes and (len(part) < LARGE or part[0] == _FRAME))
+
+
+def names_main_but_for_files(data: bytes | list[Any]) -> bool:
+    """`names_main`, for a pickle that `names_file`."""
+    if isinstance(data, bytes):
+        return names_main(data.replace(_FILE, b""))
+    return names_main([part if len(part) >= LARGE else part.replace(_FILE, b"") for part in data])
 
 
 def dump_value(value: object, name: str) -> bytes | list[Any]:

@@ -3,8 +3,8 @@
 The one module that all rooms may import. It loads nothing: the classes that also derive from
 `concurrent.futures.process.BrokenProcessPool` live in `parsl_pool.lost` and are fetched when first named,
 because their base costs a process 20 ms of imports that a worker never needs. Those of providers and channels,
-which a worker does not need either, live in `parsl_pool.provider_errors`, and those of files in
-`parsl_pool.staging_errors`.
+which a worker does not need either, live in `parsl_pool.provider_errors`; those of files
+that are brought from one place to another in `parsl_pool.staging_errors`.
 
 An error's constructor arguments are its attributes and its `args`, so that it survives pickling.
 """
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from parsl_pool.provider_errors import ScriptPathError as ScriptPathError
     from parsl_pool.provider_errors import SSHException as SSHException
     from parsl_pool.provider_errors import SubmitException as SubmitException
+    from parsl_pool.staging_errors import StagingError as StagingError
     from parsl_pool.staging_errors import TransferFailed as TransferFailed
 
 _LAZY = {  # in which module beside this one
@@ -69,6 +70,7 @@ _LAZY = {  # in which module beside this one
     "SchedulerMissingArgs": "provider_errors",
     "ScriptPathError": "provider_errors",
     "SubmitException": "provider_errors",
+    "StagingError": "staging_errors",
     "TransferFailed": "staging_errors",
 }
 

@@ -132,6 +132,7 @@ class ParslPoolExecutor(KernelFace, _stdlib.ProcessPoolExecutor):
         self._call: Callable[..., AppFuture[Any]] = self._backend.call if is_simple else self._call_somewhere
         self._flow_box: list[Flow] = []  # made for the first call that needs it
         self._place = place
+        self._bring_files_of(backends)
         if config is not None and (config.checkpoint_files or config.checkpoint_mode):
             self._remember_or_end()
         self._bar = _progress_bar(backends, self._backend.label) if progress else None

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 from typing import Any
-from urllib.parse import SplitResult, quote, urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from parsl_pool.errors import ConfigurationError, WrongType, shown
+
+WEB = ("http", "https")
+"""Schemes in whose URLs `?` and `#` end the path; elsewhere they are letters of a name."""
 
 
 class File:
     """A file that a task reads or writes.
+
+    Two of them are equal if their URLs are, wherever the file has been brought.
 
     Args:
         url: a path, relative or absolute, or a URL such as "https://host/data.csv"; without a scheme it is "file".
@@ -30,7 +35,10 @@ class File:
             raise WrongType(f"the url of a File must be a path or a URL, got {shown(url)}") from None
         if not isinstance(text, str) or not text or "\0" in text:
             raise ConfigurationError(f"the url of a File must be a path or a URL, got {shown(url)}")
-        parts = _split(text)
+        try:
+            parts = _split(text)
+        except ValueError as problem:
+            raise ConfigurationError(f"the url of a File must be a URL, got {shown(url)}: {problem}") from None
         if parts.scheme == "file" and parts.netloc not in ("", "localhost"):
             raise ConfigurationError(
                 f"the url {text!r} names a host, {parts.netloc!r}: a file of this machine has three slashes, "
@@ -70,12 +78,24 @@ class File:
         return f"<File {self.url}{where}>"
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, File):
-            return NotImplemented
-        return (self.url, self.local_path) == (other.url, other.local_path)
+        return self.url == other.url if isinstance(other, File) else NotImplemented
 
     def __hash__(self) -> int:
         return hash(self.url)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return file_of__main__, (type(self), self.__dict__)
+
+
+def file_of__main__(kind: type[File], attributes: dict[str, Any]) -> File:
+    """A File again, from its pickle.
+
+    Its name stands in that pickle. What is to be sent is searched for `__main__` anyway, so that a File among the
+    arguments of a task is found without a further search; see `serialize.names_file`.
+    """
+    file = kind.__new__(kind)
+    file.__dict__.update(attributes)
+    return file
 
 
 def _split(text: str) -> SplitResult:
@@ -83,11 +103,12 @@ def _split(text: str) -> SplitResult:
     scheme, colon, rest = text.partition(":")
     if not colon or not rest.startswith("/") or not scheme.isalnum() or len(scheme) < 2:
         return SplitResult("file", "", text, "", "")
-    if scheme == "file" and "#" not in text and "?" not in text:
+    if scheme.lower() in WEB:
         return urlsplit(text)
-    if scheme == "file":
-        return urlsplit("file:" + quote(rest))._replace(path=rest.removeprefix("//"))
-    return urlsplit(text)
+    if not rest.startswith("//"):
+        return SplitResult(scheme.lower(), "", rest, "", "")
+    netloc, slash, path = rest[2:].partition("/")
+    return SplitResult(scheme.lower(), netloc, slash + path, "", "")
 
 
 def as_file(value: Any, what: str) -> File:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from functools import partial
 from weakref import ref
 
 from parsl_pool.errors import ConfigurationError, WrongType, shown
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from parsl_pool.futures import AppFuture
     from parsl_pool.memoization.memoizer import Memoizer
     from parsl_pool.run_directory import RunDirectory, RunPlace
+    from parsl_pool.staging.data_manager import DataManager
+    from parsl_pool.staging.stager import Stager
     from parsl_pool.status import PoolStatus
 
 
@@ -35,6 +38,7 @@ class KernelFace:
     _place: RunPlace
     _directory: RunDirectory | None = None
     _config: Config | None
+    _data_manager: DataManager | None = None
     _token = ""  # by which the pool is known in its own tasks, once it was sent there
 
     if TYPE_CHECKING:
@@ -161,6 +165,7 @@ class KernelFace:
             executor.adopt_strategy(config.strategy, config.max_idletime, config.strategy_period)
             for flow in self._flow_box:
                 flow.hold(executor)
+            self._bring_files_of([executor])
             self._all_backends.append(executor)
             self._backends[executor.label] = executor
         self._are_many, self._defaults = True, None
@@ -211,9 +216,26 @@ class KernelFace:
         config = self.config
         flow = Flow(self._backend.label, config.internal_tasks_max_threads)
         flow.keeps_records = not config.garbage_collect
+        flow.stager = _make_stager(self.data_manager)
         if config.app_cache:
             flow.make_reuse = _maker_of_memory(config, self._backend.label, ref(self))
         return flow
+
+    @property
+    def data_manager(self) -> DataManager:
+        """Who brings the files of its tasks."""
+        if self._data_manager is None:
+            from parsl_pool.staging.data_manager import DataManager  # only for calls with files
+
+            self._data_manager = DataManager(self)
+        return self._data_manager
+
+    def _bring_files_of(self, backends: Iterable[Any]) -> None:
+        """Have calls of these executors come back here if files are to be brought for them."""
+        pool = ref(self)  # an executor outlives a pool that is dropped
+        for backend in backends:
+            backend.files_are_in_place = partial(_are_in_place, pool, backend.label)
+            backend.call_with_files = partial(_call_with_files, pool, backend)
 
     def _memory(self) -> Memoizer:
         memory: Any = self._flow().reuse
@@ -252,6 +274,30 @@ class KernelFace:
         parts = [f"task_{task:04}", _printable(name), _printable(label)]
         folder = os.path.join(self.run_directory(), "task_logs", f"{task // 10_000:04}")
         return os.path.join(folder, "_".join(filter(None, parts)) + f".{stream}")
+
+
+def _make_stager(dm: DataManager) -> Stager:
+    from parsl_pool.staging.stager import Stager  # as the flow, for which this is
+
+    return Stager(dm)
+
+
+def _are_in_place(pool: ref[KernelFace], label: str, value: Any) -> bool:
+    """Whether nothing is to be done for the files in a value."""
+    known = pool()
+    return known is None or known.data_manager.are_in_place(label, value)
+
+
+def _call_with_files(
+    pool: ref[KernelFace], backend: Any, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any],
+    options: Options | None,
+) -> AppFuture[Any]:  # fmt: skip
+    """What the executor's `call` does, for a call whose files have to be brought."""
+    from parsl_pool.dataflow.call import Call  # as the flow, which is loaded now
+
+    known = pool()
+    assert known is not None  # else all files are in place
+    return known._flow().submit(Call(fn, args, kwargs), backend.options if options is None else options, backend)
 
 
 def _maker_of_memory(config: Config, label: str, pool: ref[KernelFace]) -> Callable[[Helpers], Memoizer]:

@@ -5,7 +5,7 @@ They stand apart because a worker seldom needs them, and loads as little as it c
 
 from __future__ import annotations
 
-from parsl_pool.errors import ParslPoolError
+from parsl_pool.errors import ConfigurationError, ParslPoolError
 
 
 class TransferFailed(ParslPoolError):
@@ -22,3 +22,8 @@ class TransferFailed(ParslPoolError):
 
     def __str__(self) -> str:
         return f"{self.url}: {self.reason}"
+
+
+class StagingError(ConfigurationError):
+    """A file of a call can't be brought to where it is needed, or from there: nobody does that, or another task writes
+    it. Raised by the call."""

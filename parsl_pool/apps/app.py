@@ -253,9 +253,17 @@ class PythonApp(AppBase, Generic[P, R]):
             return future
         if not outputs:
             return pool.submit_call(Call(self.func, args, kwargs, is_app=True), options)
-        kwargs = _with_files(kwargs, outputs)
-        run = partial(shell.run_with_outputs, self.func, name_of(self.func), outputs)
-        call = Call(self.func, args, kwargs, (run, args, kwargs), outputs=outputs, is_app=True)
+        if options.join:  # its outputs are those of the apps that it calls
+            return pool.submit_call(
+                Call(self.func, args, _with_files(kwargs, outputs), outputs=outputs, is_app=True), options
+            )
+        written = keywords.copies_of(outputs)
+        kwargs = _with_files(kwargs, written)
+        given = {**kwargs, "outputs": list(written)} if self._taken.may_pass("outputs") else kwargs
+        run = partial(shell.run_with_outputs, self.func, name_of(self.func))
+        call = Call(
+            self.func, args, kwargs, (run, (written, *args), given), outputs=outputs, written=written, is_app=True
+        )
         return pool.submit_call(call, options)
 
 
@@ -293,16 +301,20 @@ class BashApp(AppBase, Generic[P]):
 
         stdout = keywords.stream_of(special, "stdout", automatic)
         stderr = keywords.stream_of(special, "stderr", automatic)
+        stderr = stdout if stderr == stdout else stderr  # if it is a File, one
         outputs = keywords.outputs_of(special)
-        kwargs = _with_files(kwargs, outputs)
+        written = keywords.copies_of(outputs)
+        kwargs = _with_files(kwargs, written)
         given = dict(kwargs)  # as the function sees them; a name that is made up here is no part of the call's key
+        if written and self._taken.may_pass("outputs"):
+            given["outputs"] = list(written)
         for stream, path in (("stdout", stdout), ("stderr", stderr)):
             if stream in given or (stream in self._taken.names and path is not None):
                 given[stream] = path
-        runs_as = (partial(shell.run_command, self.func, name), (stdout, stderr, outputs, *args), given)
+        runs_as = (partial(shell.run_command, self.func, name), (stdout, stderr, written, *args), given)
         call = Call(
             self.func, args, kwargs, runs_as, task, keywords.path_of(stdout), keywords.path_of(stderr), outputs,
-            is_app=True,
+            written, is_app=True,
         )  # fmt: skip
         return pool.submit_call(call, options)
 

@@ -80,8 +80,14 @@ def outputs_of(special: dict[str, Any]) -> tuple[File, ...]:
     return tuple(as_file(output, "outputs") for output in outputs)
 
 
+def copies_of(outputs: tuple[File, ...]) -> tuple[File, ...]:
+    """What stands for them among the arguments: in these is noted where the task is to write. The user's stay as they
+    are, and may be inputs, too."""
+    return tuple(output.cleancopy() for output in outputs)
+
+
 def stream_of(special: dict[str, Any], name: str, automatic: Callable[[str], Any]) -> Any:
-    """Where stdout or stderr goes: a path, a (path, mode), or None.
+    """Where stdout or stderr goes: a path or File, one of these and a mode, or None.
 
     Args:
         automatic: makes up the path for AUTO_LOGNAME.
@@ -101,6 +107,9 @@ def stream_of(special: dict[str, Any], name: str, automatic: Callable[[str], Any
         given, mode = given
         if not isinstance(mode, str):
             raise BadStdStreamFile(f"{name} as a tuple is (path, mode as for open), got the mode {shown(mode)}")
+    if isinstance(given, File):
+        file = given.cleancopy()
+        return file if mode is None else (file, mode)
     try:
         path = _STREAM(name, given)
     except ValueError as problem:
@@ -108,7 +117,7 @@ def stream_of(special: dict[str, Any], name: str, automatic: Callable[[str], Any
     return path if mode is None else (path, mode)
 
 
-def path_of(stream: Any) -> str | None:
-    """The path in what `stream_of` gives."""
-    path: str | None = stream[0] if isinstance(stream, tuple) else stream
+def path_of(stream: Any) -> str | File | None:
+    """The path or File in what `stream_of` gives."""
+    path: str | File | None = stream[0] if isinstance(stream, tuple) else stream
     return path

@@ -15,7 +15,8 @@ class Call(NamedTuple):
         fn, args, kwargs: the call: what records tell, and what decides whether two calls are the same.
         runs_as: (fn, args, kwargs) of what is launched instead; None: the call itself.
         task: its number, if it was needed before.
-        stdout, stderr, outputs: for the future's attributes of these names.
+        stdout, stderr, outputs: for the future's attributes of these names; a File as stdout or stderr is brought out.
+        written: the Files that stand for `outputs` among the arguments; empty: these themselves.
         is_app: an app's: some of its keywords are special.
     """
 
@@ -24,7 +25,8 @@ class Call(NamedTuple):
     kwargs: dict[str, Any]
     runs_as: tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]] | None = None
     task: int | None = None
-    stdout: str | None = None
-    stderr: str | None = None
+    stdout: str | File | None = None
+    stderr: str | File | None = None
     outputs: tuple[File, ...] = ()
+    written: tuple[File, ...] = ()
     is_app: bool = False

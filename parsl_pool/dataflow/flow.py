@@ -22,18 +22,17 @@ from parsl_pool.dataflow.failures import Failures
 from parsl_pool.dataflow.flow_task import Backend, FlowTask
 from parsl_pool.dataflow.flow_tries import FlowTries
 from parsl_pool.dataflow.helpers import Helpers
-from parsl_pool.dataflow.joining import Joiner, joined, joined_futures
+from parsl_pool.dataflow.joining import Joiner, check_files, joined, joined_futures
 from parsl_pool.dataflow.kernel import DependencyFailure, Kernel
 from parsl_pool.dataflow.record import FlowRecord, Options
 from parsl_pool.dataflow.resolvers import ResolvedCall
 from parsl_pool.dataflow.reuse import Key, NoReuse, Reuse
+from parsl_pool.dataflow.staged import NoStager, Stager, prepared, written_by
 from parsl_pool.dataflow.traverse import ObjectCall
-from parsl_pool.errors import JoinError
+from parsl_pool.errors import JoinError, StagingError
 from parsl_pool.futures import FINISHED, AppFuture, Failure, LiftingFuture, Value, frameless, has_failed
-from parsl_pool.futures.data_future import DataFuture
 from parsl_pool.futures.states import FINAL, TaskState
 from parsl_pool.futures.told import told_by
-from parsl_pool.interchange import shell
 
 
 class Flow:
@@ -51,6 +50,7 @@ class Flow:
         self._tasks: dict[int, FlowTask] = {}  # id(future) -> task
         self._holding: list[Backend] = []
         self._is_closing = self._is_abandoned = False
+        self.stager: Stager = NoStager()
         self._tries = FlowTries(self, self._lock, self.helpers)
         self.failures = Failures(name)
         self.keeps_records = False  # what a record tells of a call stays in it when the task is over
@@ -85,7 +85,7 @@ class Flow:
         future: AppFuture[Any] = LiftingFuture() if call.is_app else AppFuture()
         future._record, future._owner = record, self
         record.executor = backend.label
-        record.stdout, record.stderr, record.is_app = call.stdout, call.stderr, call.is_app
+        record.is_app = call.is_app
         key: Key | None = None
         problem: BaseException | None = None
         if options.cache:
@@ -95,23 +95,22 @@ class Flow:
             except BaseException as error:  # an argument that has no key; told below
                 problem, outcome = error, None
             if key is not None and outcome is not None:
-                self._was_known(future, key, outcome)
-                record.outputs = tuple([DataFuture(future, file) for file in call.outputs])
+                self._was_known(future, key, outcome, call)
                 return future
         record.func, record.args, record.kwargs, record.app_fu = fn, call.args, call.kwargs, future
         record.status = TaskState.pending
         task = FlowTask(future, record, backend, call.runs_as)
         task.key = key
+        future.add_done_callback(self._over)
+        record.outputs = self.stager.outputs(task, call)
         with self._lock:
             self._tasks[id(future)] = task
-        future.add_done_callback(self._over)
-        record.outputs = tuple([DataFuture(future, file) for file in call.outputs])
         try:
             if problem is not None:
                 raise problem
             if not self._is_known(task):
                 self._prepare(task)
-        except KeyboardInterrupt:  # Ctrl-C, and not the call's own fault: nobody will know this future
+        except (KeyboardInterrupt, StagingError):  # Ctrl-C, or nobody brings a file: nobody will know this future
             future.kill()
             self.take_back(task)
             raise
@@ -119,23 +118,24 @@ class Flow:
             self._fail(task, error)
         return future
 
-    def _was_known(self, future: AppFuture[Any], key: Key, outcome: object) -> None:
+    def _was_known(self, future: AppFuture[Any], key: Key, outcome: object, call: Call) -> None:
         """Nobody has this future yet, so that its end is to be told to nobody."""
         record = future._record
         record.hashsum, record.from_memo, record.status = key.digest.hex(), True, TaskState.memo_done
         record.time_returned = record.time_invoked
         future._data, future._state = outcome, FINISHED
+        record.outputs = written_by(future, call)
 
     def _prepare(self, task: FlowTask) -> None:
         record = task.record
         resolver = record.options.dependency_resolver
         fn, args, kwargs = task.runs_as or (record.func, record.args, record.kwargs)
         if resolver is not None:
-            task.call = ResolvedCall(fn, args, kwargs, resolver)
+            task.call = ResolvedCall(*self.stager.inputs(task, fn, args, kwargs), resolver)
         elif record.options.join:
             task.call = ObjectCall(fn, args, kwargs)
         else:
-            task.call = task.backend.prepare(fn, args, kwargs)
+            task.call = prepared(self.stager, task, fn, args, kwargs)
         record.depends = task.call.futures
         if task.call.futures:
             self._kernel.submit(task.future, None, task.call.futures, self, self._dependency_failed)
@@ -283,7 +283,7 @@ class Flow:
 
     def _see_outputs(self, task: FlowTask, outcome: object) -> None:
         """The files of a join app are those of the apps that it has called."""
-        shell.check_outputs(task.record.label, [output.file_obj for output in task.record.outputs])
+        check_files(task.record)
         self.succeed(task, outcome)
 
     # -- ends

@@ -26,6 +26,8 @@ class Backend(Protocol):
 
     def prepare(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], /) -> Any: ...
 
+    def prepare_staged(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], /) -> Any: ...
+
     def launch_try(
         self, call: Any, results: list[Future[Any]], options: Options, of: FlowRecord, /
     ) -> AppFuture[Any]: ...
@@ -33,6 +35,9 @@ class Backend(Protocol):
     def hold(self, is_busy: Callable[[], bool], /) -> None: ...
 
     def wake(self) -> None: ...
+
+
+_NONE: dict[int, Any] = {}  # never changed
 
 
 class FlowTask:
@@ -50,14 +55,16 @@ class FlowTask:
         key: under which its result is kept, once known.
         is_first: of all calls with that key: the others wait for it.
         follows: the future of that first one, for one of the others.
+        written: among the arguments, by id: files that the task writes, not reads.
     """
 
     __slots__ = ("__weakref__", "backend", "call", "follows", "future", "inner", "is_first", "is_over", "key", "record",
-                 "runs_as")  # fmt: skip
+                 "runs_as", "written")  # fmt: skip
 
     def __init__(self, future: AppFuture[Any], record: FlowRecord, backend: Backend, runs_as: Any = None) -> None:
         self.future, self.record, self.backend, self.runs_as = future, record, backend, runs_as
         self.call: Any = None
+        self.written: dict[int, Any] = _NONE
         self.key: Any = None
         self.follows: AppFuture[Any] | None = None
         self.inner: AppFuture[Any] | None = None

@@ -5,9 +5,11 @@ from __future__ import annotations
 from concurrent.futures import Future
 from typing import Any, Protocol
 
+from parsl_pool.dataflow.record import FlowRecord
 from parsl_pool.dataflow.traverse import futures_in, with_results
 from parsl_pool.errors import shown
 from parsl_pool.futures import AppFuture, Value
+from parsl_pool.interchange import shell
 
 
 class Joins(Protocol):
@@ -40,6 +42,12 @@ def joined(value: Any) -> object:
     if isinstance(value, AppFuture):
         return value._data
     return Value(value.result()) if isinstance(value, Future) else Joined(value)
+
+
+def check_files(record: FlowRecord) -> None:
+    """Raise MissingOutputs if files of a join app are not there; those elsewhere are seen to by who brings them."""
+    files = [output.file_obj for output in record.outputs]
+    shell.check_outputs(record.label, [file for file in files if file.scheme == "file"])
 
 
 class Joined:

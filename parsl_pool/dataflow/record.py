@@ -135,8 +135,8 @@ class FlowRecord(TaskRecord):
         self.from_memo = False
         self.is_app = False
         self.joins: Any = None
-        self.stdout: str | None = None
-        self.stderr: str | None = None
+        self.stdout: Any = None
+        self.stderr: Any = None
         self.outputs: tuple[Any, ...] = ()
         self.time_invoked = now
         self.time_returned: float | None = None

@@ -84,7 +84,7 @@ class ResolvedCall:
             SerializationError: futures are left that the executor can't take along.
         """
         args, kwargs = self.values()
-        call = backend.prepare(self.fn, args, kwargs)
+        call = backend.prepare_staged(self.fn, args, kwargs)
         if call.futures:
             if backend.wants_payloads:
                 raise SerializationError(

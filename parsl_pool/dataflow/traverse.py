@@ -10,12 +10,19 @@ from typing import Any
 
 from parsl_pool.errors import DataFlowException
 
+Kinds = type[Any] | tuple[type[Any], ...]
+
 
 def futures_in(value: Any) -> list[Future[Any]]:
     """Every future in a value: itself, or at any depth of lists, tuples, sets, dicts, dataclasses. Each once, in
     order."""
-    found: dict[int, Future[Any]] = {}
-    _collect(value, found, {})
+    return things_in(value, Future)
+
+
+def things_in(value: Any, kinds: Kinds) -> list[Any]:
+    """The same for objects of other classes."""
+    found: dict[int, Any] = {}
+    _collect(value, kinds, found, {})
     return list(found.values())
 
 
@@ -30,9 +37,9 @@ def _parts(value: Any) -> Iterable[Any] | None:
     return None
 
 
-def _collect(value: Any, found: dict[int, Future[Any]], seen: dict[int, bool]) -> bool:
-    """Finds the futures. `seen`: container -> whether there are some in it."""
-    if isinstance(value, Future):
+def _collect(value: Any, kinds: Kinds, found: dict[int, Any], seen: dict[int, bool]) -> bool:
+    """Finds objects of these classes. `seen`: container -> whether there are some in it."""
+    if isinstance(value, kinds):
         found[id(value)] = value
         return True
     parts = _parts(value)
@@ -41,7 +48,7 @@ def _collect(value: Any, found: dict[int, Future[Any]], seen: dict[int, bool]) -
     me = id(value)
     if me not in seen:
         seen[me] = True  # until we know: containers may contain themselves
-        seen[me] = any([_collect(part, found, seen) for part in parts])
+        seen[me] = any([_collect(part, kinds, found, seen) for part in parts])
     return seen[me]
 
 
@@ -62,26 +69,29 @@ def result_of_done(future: Future[Any]) -> Any:
 
 def with_results(value: Any, result_of: Callable[[Future[Any]], Any] = result_of_done) -> Any:
     """The same value with results in the futures' places; containers without futures are left as they are."""
-    found: dict[int, Future[Any]] = {}
+    return with_replaced(value, Future, result_of)
+
+
+def with_replaced(value: Any, kinds: Kinds, replace: Callable[[Any], Any]) -> Any:
+    """The same for objects of other classes: with what `replace` makes of each in its place."""
+    found: dict[int, Any] = {}
     seen: dict[int, bool] = {}
-    _collect(value, found, seen)
+    _collect(value, kinds, found, seen)
     if not found:
         return value
-    return _replaced(value, result_of, seen, {})
+    return _replaced(value, {key: replace(thing) for key, thing in found.items()}, seen, {})
 
 
-def _replaced(
-    value: Any, result_of: Callable[[Future[Any]], Any], with_futures: dict[int, bool], done: dict[int, Any]
-) -> Any:
-    if isinstance(value, Future):
-        return result_of(value)
-    if not with_futures.get(id(value)):
+def _replaced(value: Any, by_id: dict[int, Any], with_some: dict[int, bool], done: dict[int, Any]) -> Any:
+    if id(value) in by_id:
+        return by_id[id(value)]
+    if not with_some.get(id(value)):
         return value
     if id(value) in done:
         return done[id(value)]
 
     def replaced(part: Any) -> Any:
-        return _replaced(part, result_of, with_futures, done)
+        return _replaced(part, by_id, with_some, done)
 
     if isinstance(value, tuple):
         items = map(replaced, value)

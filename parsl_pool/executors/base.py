@@ -5,16 +5,20 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import Future, wait
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from parsl_pool import checks
 from parsl_pool.dataflow.record import Options, TaskRecord
+from parsl_pool.dataflow.staged import FilesInArguments
 from parsl_pool.dataflow.traverse import ObjectCall
 from parsl_pool.futures import AppFuture
 from parsl_pool.futures.told import Progress
 from parsl_pool.interchange.request import Asked
 from parsl_pool.recipe import Recipe
 from parsl_pool.run_directory import RunPlace
+
+if TYPE_CHECKING:
+    from parsl_pool.staging.base import Staging
 
 
 class ParslExecutor(Recipe, ABC):
@@ -31,6 +35,10 @@ class ParslExecutor(Recipe, ABC):
     _own: tuple[int | None, int | None] = (None, None)
     broken: BaseException | None = None
     token: str = ""  # by which the pool is known to tasks that make calls to it
+    storage_access: list[Staging] | None = None  # who brings the files of its tasks; None: `default_staging`
+    working_dir: str | None = None  # where they are brought to; None: the run's directory
+    files_are_in_place: Callable[[Any], bool] | None = None  # whether there is nothing to be done for those in a value
+    call_with_files: Callable[..., AppFuture[Any]] | None = None  # as call(), once they have been brought
     wants_payloads: bool = False  # whether launch_try() takes results as payloads, or as the futures themselves
 
     @abstractmethod
@@ -93,7 +101,14 @@ class ParslExecutor(Recipe, ABC):
 
         Raises:
             SerializationError: it can't be pickled.
+            FilesInArguments: there are files that have to be brought.
         """
+        if self.files_are_in_place is not None and not self.files_are_in_place((args, kwargs)):
+            raise FilesInArguments
+        return ObjectCall(fn, args, kwargs)
+
+    def prepare_staged(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The same when they have been, or will be when the futures are done."""
         return ObjectCall(fn, args, kwargs)
 
     def launch_try(
@@ -156,6 +171,15 @@ class ParslExecutor(Recipe, ABC):
         budget = checks.optional(checks.budget)
         self._own = budget("retries", retries), budget("lost_retries", lost_retries)
         self.options = self._with_own(self.options)
+
+    def take_storage(self, storage_access: Any, working_dir: Any) -> None:
+        """Take who brings its tasks' files, and where to. Raises ConfigurationError."""
+        self.working_dir = checks.optional(checks.path)("working_dir", working_dir)
+        if storage_access is not None:
+            from parsl_pool.staging.base import Staging  # only for those who say something
+
+            rule = checks.list_of(checks.instance_of(Staging, "a Staging"), "a list such as [NoOpFileStaging()]")
+            self.storage_access = rule("storage_access", storage_access)
 
     def _with_own(self, options: Options) -> Options:
         retries, lost_retries = self._own

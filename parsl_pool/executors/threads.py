@@ -15,12 +15,14 @@ from typing import Any
 from parsl_pool import checks, forked
 from parsl_pool.dataflow.kernel import Kernel
 from parsl_pool.dataflow.record import Fault, Options, TaskRecord
-from parsl_pool.dataflow.traverse import ObjectCall, futures_in, with_results
+from parsl_pool.dataflow.traverse import ObjectCall, things_in, with_results
 from parsl_pool.errors import AppTimeout, PoolBroken, described
 from parsl_pool.executors.base import ParslExecutor
 from parsl_pool.executors.thread_task import ThreadTask
 from parsl_pool.executors.walltimes import Walltimes
+from parsl_pool.files import File
 from parsl_pool.futures import PENDING, RUNNING, AppFuture, Failure
+from parsl_pool.futures.data_future import DataFuture
 from parsl_pool.futures.told import Progress, known_of, progress_of, told_by
 from parsl_pool.interchange import running_task
 from parsl_pool.run_directory import RunPlace
@@ -34,7 +36,8 @@ class ThreadPoolExecutor(ParslExecutor):
         label: name of the executor.
         max_threads: how many tasks run at once.
         thread_name_prefix: begins the threads' names.
-        storage_access, working_dir: for file staging.
+        storage_access: who brings the files of its tasks; the first that can does it. None: `default_staging`.
+        working_dir: where files are brought to; None: a folder in the run's directory.
         retries: how often a task that fails is tried again; None: what the pool says.
 
     A task that runs cannot be stopped: `future.kill()` only cancels what has not begun. At its walltime its future
@@ -56,8 +59,7 @@ class ThreadPoolExecutor(ParslExecutor):
     ) -> None:
         self.label = checks.name("label", label)
         self.max_threads = checks.workers("max_threads", max_threads)
-        self.storage_access = storage_access
-        self.working_dir = checks.optional(checks.path)("working_dir", working_dir)
+        self.take_storage(storage_access, working_dir)
         self.say(retries)
         self.kernel = Kernel()
         self._prefix = checks.short_text("thread_name_prefix", thread_name_prefix) or f"parsl-pool-{self.label}"
@@ -194,7 +196,13 @@ class ThreadPoolExecutor(ParslExecutor):
     ) -> AppFuture[Any]:
         """Run `fn(*args, **kwargs)`; futures among the arguments are awaited."""
         self.start()
-        return self._call(fn, args, kwargs, options, futures_in((args, dict(kwargs))))
+        found = things_in((args, dict(kwargs)), (Future, File))
+        needed = [each for each in found if isinstance(each, Future)]
+        if self.call_with_files is not None and self.files_are_in_place is not None:
+            files = [each for each in found if isinstance(each, (File, DataFuture))]
+            if files and not self.files_are_in_place(files):
+                return self.call_with_files(fn, args, dict(kwargs), options)
+        return self._call(fn, args, kwargs, options, needed)
 
     def new_id(self) -> int:
         """See the base class."""

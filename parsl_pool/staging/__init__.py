@@ -1,1 +1,54 @@
-"""Files that tasks need and make: brought to where they run, and from there."""
+"""Files that are brought to where a task runs, and away from there: the interface, and who does it.
+
+A table of contents; each name is loaded when it is first used, for workers load what transfers files through it.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False  # checkers know the name; taking it from `typing` would load that
+if TYPE_CHECKING:
+    from typing import Any
+
+    from parsl_pool.staging.base import Staging as Staging
+    from parsl_pool.staging.data_manager import DataManager as DataManager
+    from parsl_pool.staging.defaults import default_staging as default_staging
+    from parsl_pool.staging.noop import NoOpFileStaging as NoOpFileStaging
+    from parsl_pool.staging.styles import InTask as InTask
+    from parsl_pool.staging.styles import Protocol as Protocol
+    from parsl_pool.staging.styles import SeparateTask as SeparateTask
+    from parsl_pool.staging.zip_files import ZipFileStaging as ZipFileStaging
+
+_HOMES = {
+    "DataManager": "data_manager",
+    "InTask": "styles",
+    "NoOpFileStaging": "noop",
+    "Protocol": "styles",
+    "SeparateTask": "styles",
+    "Staging": "base",
+    "ZipFileStaging": "zip_files",
+    "default_staging": "defaults",
+}
+
+__all__ = [
+    "DataManager",
+    "InTask",
+    "NoOpFileStaging",
+    "Protocol",
+    "SeparateTask",
+    "Staging",
+    "ZipFileStaging",
+    "default_staging",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module  # now that something is loaded
+
+    value = globals()[name] = getattr(import_module(f"parsl_pool.staging.{_HOMES[name]}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

@@ -23,6 +23,11 @@ from parsl_pool.errors import ConfigurationError
         ("https://host:8000/data/a.csv?x=1", "https", "host:8000", "/data/a.csv", "a.csv"),
         ("ftp://host/a", "ftp", "host", "/a", "a"),
         ("globus://endpoint/~/a", "globus", "endpoint", "/~/a", "a"),
+        ("s3://bucket/a b#1?%20é", "s3", "bucket", "/a b#1?%20é", "a b#1?%20é"),
+        ("sftp://me@host:22/~/a#1", "sftp", "me@host:22", "/~/a#1", "a#1"),
+        ("zip:/data/a.zip/in/side", "zip", "", "/data/a.zip/in/side", "side"),
+        ("file:///tmp/a%20b", "file", "", "/tmp/a%20b", "a%20b"),
+        ("HTTP://Host/%41", "http", "Host", "/%41", "%41"),
         ("odd:name?x#y", "file", "", "odd:name?x#y", "odd:name?x#y"),
         (Path("x") / "y", "file", "", os.path.join("x", "y"), "y"),
     ],
@@ -53,11 +58,12 @@ def test_what_lies_elsewhere_has_no_path_here() -> None:
     file.local_path = "/tmp/a"
     assert file.filepath == "/tmp/a" == str(file)
     copy = file.cleancopy()
-    assert copy.local_path is None and copy.url == file.url and copy != file
-    assert pickle.loads(pickle.dumps(file)) == file and hash(file) == hash(copy)
+    assert copy.local_path is None and copy.url == file.url
+    assert copy == file and hash(file) == hash(copy) and file != File("https://host/b") and file != file.url
+    assert pickle.loads(pickle.dumps(file)).local_path == "/tmp/a"
 
 
-@pytest.mark.parametrize("bad", ["", b"x", 5, None, "a\0b", "file://home/me/x"])
+@pytest.mark.parametrize("bad", ["", b"x", 5, None, "a\0b", "file://home/me/x", "http://[::1/a"])
 def test_what_is_no_file(bad: object) -> None:
     with pytest.raises(ConfigurationError):
         File(bad)  # type: ignore[arg-type]  # that is the point

@@ -42,6 +42,7 @@ from parsl_pool.providers import (
 )
 from parsl_pool.providers.cluster import ClusterProvider
 from parsl_pool.providers.node_launchers import NodeLauncher
+from parsl_pool.staging import NoOpFileStaging
 
 NAN, INF, HUGE = float("nan"), float("inf"), 1 << 80
 
@@ -58,6 +59,7 @@ NO_INTEGER = [*NO_NUMBER, 2.5, NAN, INF]
 NO_TEXT = [5, b"text", ["text"], True]
 NO_FLAG = ["yes", "", 1, 0, [], "False"]
 NO_CALLABLE = [5, "abs", [], (abs,)]
+STORAGE = Wrong(["noop", 5, [5], [NoOpFileStaging], NoOpFileStaging()], [])
 
 WORKERS = Wrong(NO_INTEGER, [0, -1, HUGE])
 COUNT = Wrong([*NO_INTEGER, None], [0, -1])
@@ -279,6 +281,8 @@ TABLE: dict[tuple[type, str], dict[str, Wrong]] = {
                               [0, -1, NAN, INF, HUGE, "", "Auto", "01:00:00"]),
         "enable_mpi_mode": FLAG,
         "mpi_launcher": Wrong([5, None], ["mpirun", ""]),
+        "storage_access": STORAGE,
+        "working_dir": PATH,
         "retries": OWN_BUDGET,
         "lost_retries": OWN_BUDGET,
     },
@@ -293,6 +297,7 @@ TABLE: dict[tuple[type, str], dict[str, Wrong]] = {
         "label": NAME,
         "max_threads": Wrong([*NO_INTEGER, None], WORKERS.values),
         "thread_name_prefix": Wrong([*NO_TEXT, None], ["a\0b"]),
+        "storage_access": STORAGE,
         "working_dir": PATH,
         "retries": OWN_BUDGET,
     },
@@ -335,7 +340,6 @@ FREE = {
     "wait": "true or not, as in the standard library",
     "cancel_futures": "true or not, as in the standard library",
     "block": "true or not",
-    "storage_access": "nothing reads it yet",
 }
 """Parameters that take anything, and why."""
 

@@ -8,15 +8,20 @@ from __future__ import annotations
 
 import io
 import pickle
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
+from parsl_pool.dataflow.staged import FilesInArguments
 from parsl_pool.errors import InternalError, SerializationError, described
 from parsl_pool.executors.high_throughput.large_arguments import SharedPayload, limit
 from parsl_pool.executors.high_throughput.templates import Template, template_of
 from parsl_pool.executors.high_throughput.warm_memory import WarmMemory
 from parsl_pool.futures import FutureInArguments
+from parsl_pool.futures.data_future import DataFuture
 from parsl_pool.interchange import serialize
+
+InPlace = Callable[[Any], bool]
 
 
 class Dependent:
@@ -61,12 +66,21 @@ class _ValueUnpickler(pickle.Unpickler):
 
 
 def dump_arguments(
-    args: tuple[Any, ...], kwargs: dict[str, Any], name: str, shared: WarmMemory | None
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    name: str,
+    shared: WarmMemory | None,
+    in_place: InPlace | None = None,
 ) -> bytes | SharedPayload | Dependent:
-    """A payload. shared: where large ones may go; None if workers share no memory with us.
+    """A payload.
+
+    Args:
+        shared: where large ones may go; None if workers share no memory with us.
+        in_place: tells whether all files in a value are where the task will need them; None: they are.
 
     Raises:
         SerializationError: one of them can't be pickled; it says which.
+        FilesInArguments: there are files that are not in place.
     """
     if not kwargs:
         template = template_of(args)
@@ -76,23 +90,35 @@ def dump_arguments(
     data: bytes | list[Any]
     try:
         data, buffers = serialize.dump_parts(packed)
-        if serialize.names_main(data):
+        if serialize.names_main(data) and not _are_files_alone(data, packed, in_place):
             buffers.clear()
             data = serialize.dump_by_value(packed, name, buffers)
     except FutureInArguments:
-        return _dump_with_tokens(packed, args, kwargs, name)
+        return _dump_with_tokens(packed, args, kwargs, name, in_place)
+    except FilesInArguments:
+        raise
     except BaseException as problem:  # told below, or overcome by pickling by value
         serialize.pass_on(problem, lambda: pickle.dumps(packed, 5))
         if _has_future(problem, packed):
-            return _dump_with_tokens(packed, args, kwargs, name)
+            return _dump_with_tokens(packed, args, kwargs, name, in_place)
         buffers = []
         try:
             data = serialize.dump_by_value(packed, name, buffers)
         except SerializationError:
             # There may be a future beside, or inside, what failed first; if not, this tells what is to blame.
-            return _dump_with_tokens(packed, args, kwargs, name)
+            return _dump_with_tokens(packed, args, kwargs, name, in_place)
+        _are_files_alone(data, packed, in_place)
     payload = serialize.with_buffers(data, buffers) if buffers else data
     return finish_payload(payload, shared)
+
+
+def _are_files_alone(data: bytes | list[Any], packed: Any, in_place: InPlace | None) -> bool:
+    """True if a pickle that names `__main__` does so for its files alone. Raises FilesInArguments."""
+    if not serialize.names_file(data):
+        return False
+    if in_place is not None and not in_place(packed):
+        raise FilesInArguments
+    return not serialize.names_main_but_for_files(data)
 
 
 def filled(arguments: bytes | Template, results: list[Any], shared: WarmMemory | None) -> bytes | SharedPayload:
@@ -195,13 +221,23 @@ def has_future(packed: object) -> bool:
     return bool(tokens.futures)
 
 
-def _dump_with_tokens(packed: object, args: tuple[Any, ...], kwargs: dict[str, Any], name: str) -> Dependent:
+def _dump_with_tokens(
+    packed: object, args: tuple[Any, ...], kwargs: dict[str, Any], name: str, in_place: InPlace | None
+) -> Dependent:
+    dependent = _dumped_with_tokens(packed, args, kwargs, name)
+    if in_place is not None and not in_place([each for each in dependent.futures if isinstance(each, DataFuture)]):
+        raise FilesInArguments
+    _are_files_alone(dependent.arguments, packed, in_place)  # type: ignore[arg-type]  # no template
+    return dependent
+
+
+def _dumped_with_tokens(packed: object, args: tuple[Any, ...], kwargs: dict[str, Any], name: str) -> Dependent:
     tokens = _Tokens()
     file = io.BytesIO()
     try:
         _TokenPickler(file, tokens).dump(packed)
         data = file.getvalue()
-        if b"__main__" in data:
+        if serialize.names_main(data) and serialize.names_main_but_for_files(data):
             raise pickle.PicklingError("refers to __main__")
     except BaseException as problem:  # told in the SerializationError, if by value does not work either
         serialize.pass_on(problem, lambda: _TokenPickler(io.BytesIO(), _Tokens()).dump(packed))

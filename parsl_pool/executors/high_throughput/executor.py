@@ -96,6 +96,8 @@ class HighThroughputExecutor(Submission):
             are, and prove both sides. False switches nothing off.
         enable_mpi_mode: tasks are MPI programs, and have nodes of a block for themselves, as many as each says.
         mpi_launcher: what starts them: "mpiexec", "srun" or "aprun".
+        storage_access: who brings the files of its tasks; the first that can does it. None: `default_staging`.
+        working_dir: where files are brought to, on its nodes; None: a folder in the run's directory.
         retries, lost_retries: for calls that don't say otherwise; None: what the pool says.
     """
 
@@ -139,6 +141,8 @@ class HighThroughputExecutor(Submission):
         encrypted: bool = True,
         enable_mpi_mode: bool = False,
         mpi_launcher: str = "mpiexec",
+        storage_access: Iterable[Any] | None = None,
+        working_dir: str | os.PathLike[str] | None = None,
         retries: int | None = None,
         lost_retries: int | None = None,
         max_workers: int | None = None,
@@ -169,6 +173,7 @@ class HighThroughputExecutor(Submission):
         self._fuses = checked_fuses(max_node_hours, max_submissions_per_hour)
         self.mpi_launcher = capacity.mpi_launcher(enable_mpi_mode, mpi_launcher, provider)
         self.say(retries, lost_retries)
+        self.take_storage(storage_access, working_dir)
         root = checks.optional(checks.path)("worker_logdir_root", worker_logdir_root)
         self._worker_logs = arrangement.WorkerLogs(checks.flag("worker_debug", worker_debug), root)
         heart = arrangement.checked_heart(heartbeat_period, heartbeat_threshold)

@@ -13,11 +13,13 @@ from weakref import WeakSet
 
 from parsl_pool.dataflow.kernel import Kernel
 from parsl_pool.dataflow.record import Options, TaskRecord
+from parsl_pool.dataflow.staged import FilesInArguments
 from parsl_pool.errors import SerializationError
 from parsl_pool.executors.block_provider import BlockProviderExecutor
 from parsl_pool.executors.high_throughput import capacity
 from parsl_pool.executors.high_throughput.arguments import (
     Dependent,
+    InPlace,
     PreparedCall,
     dump_arguments,
     filled,
@@ -87,13 +89,19 @@ class Submission(BlockProviderExecutor):
         self._expect_nodes(options)
         try:
             number = self._number(fn, name)
-            payload = dump_arguments(args, kwargs, name, self._shared)
+            payload = dump_arguments(args, kwargs, name, self._shared, self.files_are_in_place)
         except SerializationError as error:
             return _failed(error)
+        except FilesInArguments:
+            return self._call_with_files(fn, args, kwargs, options)
         record = None if options is None else self.record(options, name)
         if isinstance(payload, Dependent):
             return self.submit_dependent(number, payload, record)
         return self.link.submit(number, payload, record)
+
+    def _call_with_files(self, *call: Any) -> AppFuture[Any]:
+        assert self.call_with_files is not None  # set with files_are_in_place
+        return self.call_with_files(*call)
 
     def call_chunk(
         self, fn: Callable[..., Any], calls: list[tuple[Any, ...]], options: Options | None = None
@@ -107,7 +115,11 @@ class Submission(BlockProviderExecutor):
         self._expect_nodes(options)
         try:
             number = self._number(fn, name)
-            payload = finish_payload(serialize.dump_chunk(calls, f"arguments of {name}"), self._shared)
+            dumped = serialize.dump_chunk(calls, f"arguments of {name}")
+            if self.files_are_in_place is not None and serialize.names_file(dumped):
+                if not self.files_are_in_place(calls):
+                    raise FutureInArguments  # each call is one that has to wait
+            payload = finish_payload(dumped, self._shared)
         except SerializationError as error:
             if has_future(calls):
                 raise FutureInArguments from None
@@ -176,8 +188,17 @@ class Submission(BlockProviderExecutor):
 
     def prepare(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> PreparedCall:
         """See the base class."""
+        return self._prepare(fn, args, kwargs, self.files_are_in_place)
+
+    def prepare_staged(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> PreparedCall:
+        """See the base class."""
+        return self._prepare(fn, args, kwargs, None)
+
+    def _prepare(
+        self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], in_place: InPlace | None
+    ) -> PreparedCall:
         name = name_of(fn)
-        call = PreparedCall(self._number(fn, name), name, dump_arguments(args, kwargs, name, self._shared))
+        call = PreparedCall(self._number(fn, name), name, dump_arguments(args, kwargs, name, self._shared, in_place))
         with self._preparing:
             self._prepared.add(call)
         return call

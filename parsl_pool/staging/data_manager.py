@@ -1,0 +1,214 @@
+"""`DataManager`: asks the providers of an executor about the files of a task, and helps them with theirs."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from typing import Any, Protocol
+from weakref import ref
+
+from parsl_pool.dataflow.traverse import things_in
+from parsl_pool.errors import StagingError
+from parsl_pool.files import File
+from parsl_pool.futures import AppFuture
+from parsl_pool.futures.data_future import DataFuture
+from parsl_pool.staging.base import Staging
+from parsl_pool.staging.defaults import default_staging
+from parsl_pool.staging.ends import ended
+from parsl_pool.staging.sharing import Sharing
+
+FILES = (File, DataFuture)
+"""What is a file among the arguments of a task."""
+
+
+class Pool(Protocol):
+    """What of a pool is needed here."""
+
+    @property
+    def executors(self) -> dict[str, Any]: ...
+
+    @property
+    def run_id(self) -> str: ...
+
+    @property
+    def default_options(self) -> Any: ...
+
+    def run_directory(self) -> str: ...
+
+    def submit_with(
+        self, options: Any, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], /
+    ) -> AppFuture[Any]: ...
+
+
+class DataManager:
+    """Brings the files of a pool's tasks.
+
+    Args:
+        dfk: the pool.
+
+    Attributes:
+        user: the future of the task that this one is about; None: it is about none.
+    """
+
+    def __init__(self, dfk: Pool) -> None:
+        self._pool = ref(dfk)  # the flow has this, and outlives a pool that is dropped
+        self._sharing = Sharing()
+        self.user: Future[Any] | None = None
+
+    def for_task(self, user: Future[Any]) -> DataManager:
+        """The same, for the files of that task."""
+        mine = DataManager.__new__(DataManager)
+        mine._pool, mine._sharing, mine.user = self._pool, self._sharing, user
+        return mine
+
+    @property
+    def dfk(self) -> Any:
+        """The pool."""
+        pool = self._pool()
+        if pool is None:
+            raise RuntimeError("the pool is gone")
+        return pool
+
+    # -- who does it
+
+    def provider_in(self, executor: str, file: File) -> Staging:
+        """Who brings this file to that executor's tasks. Raises StagingError."""
+        providers = self._providers(executor)
+        for provider in providers:
+            if provider.can_stage_in(file):
+                return provider
+        raise _nobody(executor, file, "in", providers)
+
+    def provider_out(self, executor: str, file: File) -> Staging:
+        """Who brings this file from that executor's tasks. Raises StagingError."""
+        providers = self._providers(executor)
+        for provider in providers:
+            if provider.can_stage_out(file):
+                return provider
+        raise _nobody(executor, file, "out", providers)
+
+    def _providers(self, executor: str) -> list[Staging]:
+        own: list[Staging] | None = getattr(self.dfk.executors[executor], "storage_access", None)
+        return default_staging if own is None else own
+
+    def are_in_place(self, executor: str, value: Any) -> bool:
+        """True if nothing is to be done for any file in the value. Raises StagingError."""
+        return all(self.provider_in(executor, file_of(thing)).moves_nothing for thing in things_in(value, FILES))
+
+    # -- by Parsl's names
+
+    def optionally_stage_in(
+        self, input: Any, func: Callable[..., Any], executor: str
+    ) -> tuple[Any, Callable[..., Any]]:
+        """What a task gets in place of this argument, and what runs in place of its function."""
+        if not isinstance(input, FILES):
+            return input, func
+        file = file_of(input).cleancopy()
+        provider = self.provider_in(executor, file)
+        if provider.moves_nothing:
+            return input, func
+        parent = input if isinstance(input, DataFuture) else None
+        brought = self._brought_by(provider, executor, file, parent)
+        instead = provider.replace_task(self, executor, file, func) or func
+        if brought is not None:
+            return brought, instead
+        return (file if parent is None else DataFuture(parent, file)), instead
+
+    def stage_in(self, file: File, input: Any, executor: str) -> Any:
+        """What a task gets in place of this argument, which is `file`, or its DataFuture."""
+        return self.optionally_stage_in(input, _nothing, executor)[0]
+
+    def stage_out(self, file: File, executor: str, app_fu: Future[Any]) -> Future[Any] | None:
+        """Prepare to bring out what a task will write; done when it has arrived. None: when the task is done."""
+        return self.provider_out(executor, file).stage_out(self, executor, file, app_fu)
+
+    def replace_task(self, file: File, func: Callable[..., Any], executor: str) -> Callable[..., Any]:
+        """What runs in place of the function of a task that reads the file."""
+        return self.provider_in(executor, file).replace_task(self, executor, file, func) or func
+
+    def replace_task_stage_out(self, file: File, func: Callable[..., Any], executor: str) -> Callable[..., Any]:
+        """What runs in place of the function of a task that writes the file."""
+        return self.provider_out(executor, file).replace_task_stage_out(self, executor, file, func) or func
+
+    def _brought_by(
+        self, provider: Staging, executor: str, file: File, parent: DataFuture | None
+    ) -> Future[Any] | None:
+        def bring() -> Future[Any] | None:
+            return provider.stage_in(self, executor, file, parent)
+
+        if not provider.is_shared or self.user is None:
+            return bring()
+        key = (id(provider), executor, file.url, parent)
+        return self._sharing.staged(key, self.user, file, bring)  # type: ignore[arg-type]  # shared: it has a future
+
+    # -- for providers
+
+    def directory(self, executor: str) -> str:
+        """Where files of this executor's tasks are to be: its working_dir, else a folder in the run's directory."""
+        own: str | None = getattr(self.dfk.executors[executor], "working_dir", None)
+        return os.path.abspath(own) if own is not None else os.path.join(self.dfk.run_directory(), "files")
+
+    def place(self, executor: str, file: File, use: str = "") -> str:
+        """A path for this file in that directory, which no other URL has.
+
+        Args:
+            use: tells one use of the URL from another; without, all have the same path.
+        """
+        digest = hashlib.sha256(f"{use}\n{file.url}".encode("utf-8", "surrogatepass")).hexdigest()[:16]
+        name = file.filename if file.filename not in ("", ".", "..") else "file"
+        return os.path.join(self.directory(executor), digest, name)
+
+    def use(self, executor: str, file: File, parent_fut: Future[Any] | None) -> str:
+        """A text that is the same for all tasks which use the file at the same time, and for no later ones.
+
+        Args:
+            parent_fut: as `Staging.stage_in` gets it: what one task writes is not what was there before.
+        """
+        if self.user is None:
+            return os.urandom(8).hex()
+        return f"{self.dfk.run_id}-{self._sharing.number((executor, file.url, parent_fut), self.user)}"
+
+    def submit(
+        self, executor: str, label: str, after: Future[Any] | None, fn: Callable[..., Any], *args: Any
+    ) -> AppFuture[Any]:
+        """Run `fn(*args)` as a task of its own, on that executor.
+
+        Args:
+            label: what people know the task by.
+            after: it has to wait for this, and fails if that fails. None: for nothing.
+        """
+        pool = self.dfk
+        options = pool.default_options._replace(
+            executors=(executor,), label=label[:200], retries=0, cache=False, retry_handler=None, walltime=None,
+            dependency_resolver=None, resources=None, join=False,
+        )  # fmt: skip
+        future: AppFuture[Any]
+        if after is None:
+            future = pool.submit_with(options, fn, args, {})
+        else:
+            future = pool.submit_with(options, run_after, (ended(after), fn, args), {})
+        return future
+
+
+def run_after(_: Any, fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+    """The task of a call that has had to wait for another one, whose value does not matter."""
+    return fn(*args)
+
+
+def file_of(thing: File | DataFuture) -> File:
+    """The File that an argument is, or will be."""
+    return thing.file_obj if isinstance(thing, DataFuture) else thing
+
+
+def _nothing() -> None:
+    """A task's function where only its arguments matter."""
+
+
+def _nobody(executor: str, file: File, way: str, providers: Iterable[Staging]) -> StagingError:
+    names = ", ".join(type(provider).__name__ for provider in providers) or "none"
+    return StagingError(
+        f"nothing in storage_access of executor {executor!r} can stage {way} {file.url!r}; there is: {names}. Add a "
+        f"provider for {file.scheme}: files to it"
+    )
