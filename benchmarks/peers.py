@@ -262,7 +262,10 @@ def _ours_that_writes(inside: bool) -> Callable[[int, str], Pool]:
 
 
 def _parsl_that_writes(workers: int, folder: str) -> Pool:
-    return ParslPool(workers, False, folder, checkpoint_mode="task_exit")
+    mode = {"checkpoint_mode": "task_exit"}
+    # As Parsl of 2026 has it; before, it was an option of a Config.
+    memoizer = getattr(import_module("parsl.dataflow.memoization"), "BasicMemoizer", None)
+    return ParslPool(workers, False, folder, **(mode if memoizer is None else {"memoizer": memoizer(**mode)}))
 
 
 # What a pool can do beyond submit and map of importable functions.
