@@ -32,7 +32,7 @@ from parsl_pool.providers.channels.local import LocalChannel
 from parsl_pool.providers.launchers import Launcher, LauncherLike, SingleNodeLauncher, check_launcher, launched
 from parsl_pool.providers.remote_directory import RemoteDirectory
 from parsl_pool.providers.scripts import directive_lines, script_text, scripts_named, write_script
-from parsl_pool.providers.seen import Seen, is_over, with_reason
+from parsl_pool.providers.seen import Seen, ended_with, is_over, with_reason
 from parsl_pool.providers.states import JobState, JobStatus
 from parsl_pool.providers.walltime import walltime as walltime_rule
 
@@ -417,7 +417,8 @@ class ClusterProvider(ExecutionProvider):
             self._told.add(seen.reason)
             log.warning("%s: job %s: %s; it counts as alive (told once)", self.label, job_id, seen.reason)
         if seen.exit_code is None and is_over(seen):
-            seen = seen._replace(exit_code=self._exit_code(job))
+            end = self._last_act(job)
+            seen = seen._replace(exit_code=end.exit_code if end is not None else None)
         if seen.state is JobState.FAILED and job.is_cancelled:
             seen = seen._replace(state=JobState.CANCELLED)
         job.last = seen
@@ -439,9 +440,8 @@ class ClusterProvider(ExecutionProvider):
         for job_id in job_ids:
             with self._lock:
                 job = self._jobs[job_id]
-            if job_id not in found and (code := self._exit_code(job)) is not None:
-                state = JobState.COMPLETED if code == 0 else JobState.FAILED
-                found[job_id] = Seen(state, f"its script ended with exit code {code}", code)
+            if job_id not in found and (end := self._last_act(job)) is not None:
+                found[job_id] = end
         return found
 
     def bring_output(self, job_ids: Sequence[str]) -> None:
@@ -458,15 +458,14 @@ class ClusterProvider(ExecutionProvider):
             for suffix in suffixes:
                 self._remote.fetch(os.path.basename(base) + suffix, base + suffix, _OUTPUT_BYTES)
 
-    def _exit_code(self, job: _Job) -> int | None:
-        """What the script itself has written as its last act."""
-        if not job.base:
-            return None
+    def _last_act(self, job: _Job) -> Seen | None:
+        """What the script itself has written at its end; None: nothing, or not yet."""
         try:
-            with open(f"{job.base}.exit", encoding="ascii") as file:
-                return int(file.read())
+            with open(f"{job.base}.exit" if job.base else "", encoding="ascii") as file:
+                code, seconds = map(int, file.read().split())
         except (OSError, ValueError):
             return None
+        return ended_with(code, seconds, self.walltime.seconds)
 
     def _status(self, job_id: str, job: _Job | None) -> JobStatus:
         if job is None:

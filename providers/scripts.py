@@ -19,7 +19,7 @@ _numbers = itertools.count(1)  # one for all providers of a process: several may
 _LEAVE_EXIT_CODE = """\
 parsl_pool_leave() {{
     parsl_pool_code=$?
-    echo "$parsl_pool_code" >{file}.part && mv {file}.part {file}
+    echo "$parsl_pool_code $SECONDS" >{file}.part && mv {file}.part {file}
 }}
 trap parsl_pool_leave EXIT
 """
@@ -31,7 +31,7 @@ def script_text(
     """A whole script: the scheduler's directives, if any, then `worker_init`, then what the launcher gave.
 
     On SIGTERM the shell ends once the command that it waits for has, and starts nothing more. Its last act, unless
-    it is killed, is to write its exit code into `exit_file`.
+    it is killed, is to write into `exit_file` its exit code and, in bash, for how many seconds it has run.
     """
     leave = ""
     if exit_file:

@@ -11,6 +11,7 @@ import pytest
 from parsl_pool.errors import ConfigurationError, ExecutionProviderException, SchedulerMissingArgs, SubmitException
 from parsl_pool.providers import JobState, SlurmProvider, slurm
 from parsl_pool.providers.cluster import _UNLISTED_S, JobRequest
+from parsl_pool.providers.seen import ended_with
 from tests.eventually import eventually
 from tests.providers.schedulers.conftest import Site
 
@@ -90,6 +91,26 @@ def test_how_a_job_ended_is_found_when_the_queue_has_forgotten_it(site: Site, co
     site.set("forget")
     status = site.ends(site.provider.submit(f"exit {code}", 1))
     assert (status.state, status.exit_code) == (JobState.FAILED if code else JobState.COMPLETED, code)
+
+
+@FEW
+def test_a_walltime_that_is_over_is_told_by_the_script_if_nobody_else_knows(site: Site) -> None:
+    """PBS Professional forgets jobs at once, unless a site has it keep them; and Cobalt tells nothing."""
+    site.set("forget")
+    site.provider = site.new(walltime=2 / 60)
+    status = site.ends(site.provider.submit("sleep 2.1; kill -TERM $$", 1))
+    assert (status.state, status.exit_code) == (JobState.TIMEOUT, 143), status
+
+
+@pytest.mark.parametrize(
+    "code, ran_s, walltime_s, state",
+    [(143, 600, 600, JobState.TIMEOUT), (143, 575, 600, JobState.TIMEOUT), (143, 60, 600, JobState.FAILED),
+     (1, 600, 600, JobState.FAILED), (0, 600, 600, JobState.COMPLETED), (137, 86390, 86400, JobState.TIMEOUT)],
+)  # fmt: skip
+def test_only_what_a_signal_has_ended_late_is_over_its_walltime(
+    code: int, ran_s: int, walltime_s: int, state: JobState
+) -> None:
+    assert ended_with(code, ran_s, walltime_s).state is state
 
 
 def test_a_job_of_which_nobody_knows_anything_ends_after_a_while(

@@ -51,7 +51,7 @@ def forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         SlurmProvider, "queue_command", lambda self, ids: listing(self, ids).replace(" --states=all", "")
     )
-    monkeypatch.setattr(SlurmProvider, "_exit_code", lambda self, job: None)
+    monkeypatch.setattr(SlurmProvider, "_last_act", lambda self, job: None)
 
 
 def test_sacct_tells_how_jobs_ended(
