@@ -12,7 +12,9 @@ from urllib.parse import quote
 
 import pytest
 
+from parsl_pool import Config, File, ParslPoolExecutor, ThreadPoolExecutor, python_app
 from parsl_pool.errors import ConfigurationError, TransferFailed
+from parsl_pool.staging import RSyncStaging
 from parsl_pool.staging.transfers import rsync, sftp
 from parsl_pool.staging.transfers.options import Transfer
 from tests.services.sshd import Sshd, needs_sshd
@@ -162,3 +164,17 @@ def test_transfers_leave_no_threads(options: Transfer, there: Path, target: Path
     before = set(threading.enumerate())
     sftp.fetch(f"sftp://here{there}/data", target, options)
     assert set(threading.enumerate()) <= before
+
+
+def shout(source: os.PathLike[str], outputs: tuple[os.PathLike[str], ...] = ()) -> None:
+    Path(outputs[0]).write_text(Path(source).read_text().upper())
+
+
+@needs_rsync
+def test_a_task_gets_its_files_by_rsync_and_gives_them_back(options: Transfer, there: Path, tmp_path: Path) -> None:
+    (there / "in put").write_text("hello")
+    executor = ThreadPoolExecutor(storage_access=[RSyncStaging("here", options)], working_dir=tmp_path / "working")
+    with ParslPoolExecutor(Config([executor], run_dir=None)) as pool:
+        future = python_app(shout, data_flow_kernel=pool)(File(there / "in put"), outputs=[File(there / "out put")])
+        assert future.outputs[0].result(60).path == str(there / "out put")
+    assert (there / "out put").read_text() == "HELLO"
