@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from typing import Any, Protocol
 from weakref import ref
 
@@ -18,6 +20,7 @@ from parsl_pool.staging.base import Staging
 from parsl_pool.staging.defaults import default_staging
 from parsl_pool.staging.ends import ended
 from parsl_pool.staging.sharing import Sharing
+from parsl_pool.staging.transfers.urls import shown
 
 FILES = (File, DataFuture)
 """What is a file among the arguments of a task."""
@@ -55,12 +58,13 @@ class DataManager:
     def __init__(self, dfk: Pool) -> None:
         self._pool = ref(dfk)  # the flow has this, and outlives a pool that is dropped
         self._sharing = Sharing()
+        self._asked = threading.local()  # .depth: of calls of providers in this thread
         self.user: Future[Any] | None = None
 
     def for_task(self, user: Future[Any]) -> DataManager:
         """The same, for the files of that task."""
         mine = DataManager.__new__(DataManager)
-        mine._pool, mine._sharing, mine.user = self._pool, self._sharing, user
+        mine._pool, mine._sharing, mine._asked, mine.user = self._pool, self._sharing, self._asked, user
         return mine
 
     @property
@@ -70,6 +74,21 @@ class DataManager:
         if pool is None:
             raise RuntimeError("the pool is gone")
         return pool
+
+    @property
+    def is_asking(self) -> bool:
+        """True while this thread is in a provider's method: tasks that are submitted there bring files, and those among
+        their own arguments are left alone."""
+        return getattr(self._asked, "depth", 0) > 0
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        depth = getattr(self._asked, "depth", 0)
+        self._asked.depth = depth + 1
+        try:
+            yield
+        finally:
+            self._asked.depth = depth
 
     # -- who does it
 
@@ -95,6 +114,8 @@ class DataManager:
 
     def are_in_place(self, executor: str, value: Any) -> bool:
         """True if nothing is to be done for any file in the value. Raises StagingError."""
+        if self.is_asking:
+            return True
         return all(self.provider_in(executor, file_of(thing)).moves_nothing for thing in things_in(value, FILES))
 
     # -- by Parsl's names
@@ -110,8 +131,9 @@ class DataManager:
         if provider.moves_nothing:
             return input, func
         parent = input if isinstance(input, DataFuture) else None
-        brought = self._brought_by(provider, executor, file, parent)
-        instead = provider.replace_task(self, executor, file, func) or func
+        with self._asking():
+            brought = self._brought_by(provider, executor, file, parent)
+            instead = provider.replace_task(self, executor, file, func) or func
         if brought is not None:
             return brought, instead
         return (file if parent is None else DataFuture(parent, file)), instead
@@ -122,15 +144,21 @@ class DataManager:
 
     def stage_out(self, file: File, executor: str, app_fu: Future[Any]) -> Future[Any] | None:
         """Prepare to bring out what a task will write; done when it has arrived. None: when the task is done."""
-        return self.provider_out(executor, file).stage_out(self, executor, file, app_fu)
+        provider = self.provider_out(executor, file)
+        with self._asking():
+            return provider.stage_out(self, executor, file, app_fu)
 
     def replace_task(self, file: File, func: Callable[..., Any], executor: str) -> Callable[..., Any]:
         """What runs in place of the function of a task that reads the file."""
-        return self.provider_in(executor, file).replace_task(self, executor, file, func) or func
+        provider = self.provider_in(executor, file)
+        with self._asking():
+            return provider.replace_task(self, executor, file, func) or func
 
     def replace_task_stage_out(self, file: File, func: Callable[..., Any], executor: str) -> Callable[..., Any]:
         """What runs in place of the function of a task that writes the file."""
-        return self.provider_out(executor, file).replace_task_stage_out(self, executor, file, func) or func
+        provider = self.provider_out(executor, file)
+        with self._asking():
+            return provider.replace_task_stage_out(self, executor, file, func) or func
 
     def _brought_by(
         self, provider: Staging, executor: str, file: File, parent: DataFuture | None
@@ -209,6 +237,6 @@ def _nothing() -> None:
 def _nobody(executor: str, file: File, way: str, providers: Iterable[Staging]) -> StagingError:
     names = ", ".join(type(provider).__name__ for provider in providers) or "none"
     return StagingError(
-        f"nothing in storage_access of executor {executor!r} can stage {way} {file.url!r}; there is: {names}. Add a "
-        f"provider for {file.scheme}: files to it"
+        f"nothing in storage_access of executor {executor!r} can stage {way} {shown(file.url)!r}; there is: {names}. "
+        f"Add a provider for {file.scheme}: files to it"
     )

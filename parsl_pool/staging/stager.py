@@ -32,7 +32,7 @@ class Stager:
         streams = list({id(file): file for file in (call.stdout, call.stderr) if isinstance(file, File)}.values())
         if not call.outputs and not streams:
             return ()
-        if record.options.join or call.kwargs.get(_INHIBIT):
+        if record.options.join or call.kwargs.get(_INHIBIT) or self._dm.is_asking:
             return tuple([DataFuture(task.future, file) for file in call.outputs])
         written = call.written or call.outputs
         files = [*zip(call.outputs, written), *((stream.cleancopy(), stream) for stream in streams)]
@@ -54,11 +54,9 @@ class Stager:
         if provider.moves_nothing:
             return DataFuture(task.future, file)
         dm, label = self._dm.for_task(task.future), task.backend.label
-        arrives = provider.stage_out(dm, label, copy, task.future)
+        arrives = dm.stage_out(copy, label, task.future)
         fn, args, kwargs = task.runs_as or (task.record.func, task.record.args, task.record.kwargs)
-        instead = provider.replace_task_stage_out(dm, label, copy, fn)
-        if instead is not None:
-            task.runs_as = (instead, args, kwargs)
+        task.runs_as = (dm.replace_task_stage_out(copy, fn, label), args, kwargs)
         if arrives is None:
             return DataFuture(task.future, file)
         self._writers.arrive_by(task, file, arrives)
@@ -68,7 +66,7 @@ class Stager:
         self, task: FlowTask, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
         """The call as it is to be launched, its files on their way. Raises StagingError."""
-        if task.record.kwargs.get(_INHIBIT):
+        if task.record.kwargs.get(_INHIBIT) or self._dm.is_asking:
             return fn, args, kwargs
         dm, label = self._dm.for_task(task.future), task.backend.label
 

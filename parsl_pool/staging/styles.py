@@ -15,6 +15,7 @@ from parsl_pool.futures.data_future import DataFuture
 from parsl_pool.staging import in_task
 from parsl_pool.staging.base import Manager, Staging
 from parsl_pool.staging.folders import made
+from parsl_pool.staging.transfers.urls import shown
 
 CACHE_BYTES = 10**10
 """How many bytes of files that no task uses stay on a node, unless something else is said."""
@@ -74,7 +75,7 @@ class SeparateTask(_Transferring):
         """See the base class."""
         file.local_path = dm.place(executor, file)
         fetching = dm.submit(
-            executor, f"fetch {file.url}", parent_fut, fetched, self.fetch, file.url, file.local_path,
+            executor, f"fetch {shown(file.url)}", parent_fut, fetched, self.fetch, file.url, file.local_path,
             self.options,
         )  # fmt: skip
         return DataFuture(fetching, file)
@@ -83,7 +84,7 @@ class SeparateTask(_Transferring):
         """See the base class."""
         file.local_path = dm.place(executor, file, "out")
         return dm.submit(
-            executor, f"send {file.url}", app_fu, sent, self.send, file.local_path, file.url, self.options
+            executor, f"send {shown(file.url)}", app_fu, sent, self.send, file.local_path, file.url, self.options
         )
 
     def replace_task_stage_out(

@@ -15,6 +15,7 @@ from parsl_pool.errors import StagingError
 from parsl_pool.files import File
 from parsl_pool.futures import AppFuture
 from parsl_pool.futures.data_future import DataFuture
+from parsl_pool.staging.transfers.urls import shown
 
 
 class _Writer:
@@ -54,7 +55,7 @@ class Writers:
         if len(mine) < len(files):
             names = [name_of(file) for file in files]
             twice = next(file for place, file in enumerate(files) if names[place] in names[:place])
-            raise StagingError(f"{label} would write {twice.url!r} twice: its outputs must be different files")
+            raise StagingError(f"{label} would write {shown(twice.url)!r} twice: its outputs must be different files")
         with self._lock:
             others = [(name, self._by_name[name]) for name in mine if name in self._by_name]
             if not others:
@@ -63,8 +64,8 @@ class Writers:
             for name, other in others:
                 if not other.is_over and not _may_follow(task, other):
                     raise StagingError(
-                        f"{name!r} is being written by task {other.task} ({other.label}), and {label} would write it "
-                        "too: pass it what that one's outputs are, so that it waits, or have it write another file"
+                        f"{shown(name)!r} is being written by task {other.task} ({other.label}), and {label} would "
+                        "write it too: pass it what that one's outputs are, so that it waits, or name another file"
                     )
             with self._lock:
                 self._by_name.update(mine)
