@@ -3,6 +3,8 @@
 Here Slurm keeps no accounts; test_blocks_with_accounting.py has some of these again with them.
 """
 
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -52,6 +54,34 @@ def test_a_node_is_lost(new_pool: NewPool, cluster: SlurmCluster, load: NewLoad)
     tasks.add(TASKS)
     cluster.crash(cluster.nodes_of(min(cluster.jobs()))[-1])
     assert tasks.is_done()
+
+
+def dies_on(bad: str) -> str:
+    """Its worker does, on that node."""
+    _, host = where(0, 0.05)
+    if host == bad:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return host
+
+
+def test_a_node_on_which_workers_die_is_left_out(new_pool: NewPool, cluster: SlurmCluster, load: NewLoad) -> None:
+    """Its block is drained, and the next one is somewhere else."""
+    pool = new_pool(nodes_per_block=1, init_blocks=2, max_blocks=2)
+    tasks = load(pool)
+    tasks.goes_on_until(lambda: len(tasks.hosts()) == 2)
+    bad = min(tasks.hosts())
+
+    def has_been_named() -> bool:
+        futures = [pool.submit(dies_on, bad) for _ in range(10)]
+        failed = [future for future in futures if future.exception(60)]
+        return f"node {bad} has lost the workers of" in pool.explain() and len(failed) < len(futures)
+
+    assert eventually(has_been_named, 60), pool.explain()
+    first = set(cluster.jobs())
+    tasks.goes_on_until(lambda: bad not in {node for job in cluster.jobs() for node in cluster.nodes_of(job)})
+    tasks.goes_on_until(lambda: len(set(cluster.jobs()) - first) == 1)
+    assert tasks.is_done()
+    assert bad not in {host for _, host in pool.map(where, range(100), [0.01] * 100)}
 
 
 def test_only_slurmd_is_lost(new_pool: NewPool, cluster: SlurmCluster, load: NewLoad) -> None:
