@@ -61,7 +61,7 @@ class File:
             return self.local_path
         if self.scheme == "file":
             return self.path
-        raise ValueError(f"{self.url} has no path here: it has not been staged in")
+        raise ValueError(f"{without_password(self.url)} has no path here: it has not been staged in")
 
     def cleancopy(self) -> File:
         """The same file, without what is known about one place."""
@@ -75,7 +75,7 @@ class File:
 
     def __repr__(self) -> str:
         where = f" local_path={self.local_path}" if self.local_path is not None else ""
-        return f"<File {self.url}{where}>"
+        return f"<File {without_password(self.url)}{where}>"
 
     def __eq__(self, other: object) -> bool:
         return self.url == other.url if isinstance(other, File) else NotImplemented
@@ -96,6 +96,15 @@ def file_of__main__(kind: type[File], attributes: dict[str, Any]) -> File:
     file = kind.__new__(kind)
     file.__dict__.update(attributes)
     return file
+
+
+def without_password(url: str) -> str:
+    """A URL as it may be seen by others."""
+    head, marks, rest = url.partition("://")
+    place, slash, path = rest.partition("/")
+    who, at, host = place.rpartition("@")
+    user, colon, _ = who.partition(":")
+    return f"{head}{marks}{user}:***{at}{host}{slash}{path}" if at and colon else url
 
 
 def _split(text: str) -> SplitResult:

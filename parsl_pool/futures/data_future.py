@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from parsl_pool.errors import WrongType, shown
-from parsl_pool.files import File, as_file
+from parsl_pool.files import File, as_file, without_password
 from parsl_pool.futures.app_future import AppFuture, has_failed
 from parsl_pool.futures.lifted import Lifted
 from parsl_pool.futures.outcome import Failure
@@ -56,7 +56,7 @@ class DataFuture(AppFuture[File]):
 
     def __repr__(self) -> str:
         state = "done" if self.done() else "pending"
-        return f"<DataFuture {self.file_obj.url} of task {self._tid} state={state}>"
+        return f"<DataFuture {without_password(self.file_obj.url)} of task {self._tid} state={state}>"
 
 
 class _Owner:

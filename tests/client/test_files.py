@@ -2,6 +2,7 @@
 
 import os
 import pickle
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from parsl_pool import File
 from parsl_pool.errors import ConfigurationError
+from parsl_pool.futures.data_future import DataFuture
 
 
 @pytest.mark.parametrize(
@@ -67,3 +69,13 @@ def test_what_lies_elsewhere_has_no_path_here() -> None:
 def test_what_is_no_file(bad: object) -> None:
     with pytest.raises(ConfigurationError):
         File(bad)  # type: ignore[arg-type]  # that is the point
+
+
+def test_a_password_is_not_shown() -> None:
+    file = File("sftp://me:open-sesame@host/a:b@c")
+    assert repr(file) == "<File sftp://me:***@host/a:b@c>" and file.url == "sftp://me:open-sesame@host/a:b@c"
+    assert "sesame" not in repr(DataFuture(Future(), file))
+    with pytest.raises(ValueError) as raised:
+        _ = file.filepath
+    assert "sesame" not in str(raised.value)
+    assert repr(File("https://host/a:b@c")) == "<File https://host/a:b@c>"
