@@ -199,7 +199,7 @@ class ManagerProgram:
         # Longer than the client takes to notice that the interchange hangs, and to start another one.
         self._patience_s = 2 * settings.threshold_ms / 1000
         # Who is in the midst of a large message hears nothing but a Ping at each heartbeat.
-        self._doubt_s = max(settings.threshold_ms / 3, 1.25 * settings.heartbeat_ms, _DOUBT_LEAST_MS) / 1000
+        self._doubt_s = max(settings.threshold_ms / 3, 1.5 * settings.heartbeat_ms, _DOUBT_LEAST_MS) / 1000
         if settings.worker_log_dir and settings.worker_log_dir != settings.log_dir:
             make_private(settings.worker_log_dir)
         self._log.open(settings.worker_log_dir, self._warn_soon)

@@ -24,7 +24,7 @@ from parsl_pool.interchange.loop import Loop
 _AGAIN_S = 0.05
 _AGAIN_MOST_S = 1.0
 _CONNECT_MS = 10_000
-_UNACKNOWLEDGED_MS = 30_000  # what we sent has not come to the machine there for so long: the way leads nowhere now
+_UNACKNOWLEDGED_MS = 10_000  # what we sent has not come to the machine there for so long: the way leads nowhere now
 _HEAD_START_S = 1.0
 
 UP = int(zmq.Event.HANDSHAKE_SUCCEEDED)

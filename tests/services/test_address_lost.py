@@ -40,7 +40,7 @@ def lose(host, address, gateway):
 
 executor = HighThroughputExecutor(
     provider=LocalProvider(launcher=OtherHost(debug=False)), max_workers_per_node=2, manager_inside=False,
-    heartbeat_period=1, heartbeat_threshold=15, address={address!r}
+    heartbeat_period={beat}, heartbeat_threshold={threshold}, address={address!r}
 )
 with ParslPoolExecutor(Config([executor], run_dir={run_dir!r}, initialize_logging=True, lost_retries=0)) as pool:
     futures = [pool.submit(triple, number) for number in range(600)]
@@ -53,7 +53,8 @@ with ParslPoolExecutor(Config([executor], run_dir={run_dir!r}, initialize_loggin
 
     ((here, there),) = ways()
     lose({node!r}, here, {from_node!r})
-    lose({home!r}, there, {from_home!r})
+    if {both}:
+        lose({home!r}, there, {from_home!r})
     outcome = dict(lost=here, right=[future.result(60) for future in futures] == [3 * n for n in range(600)])
     outcome["same"] = set(pool._backend.workers.managers) == managers
     outcome["now"] = sorted(each for each, _ in ways() - {{(here, there)}})
@@ -62,14 +63,16 @@ print(json.dumps(outcome))
 """
 
 
-def outcome(networks: Networks, run_dir: Path, address: str | None) -> dict[str, Any]:
-    """What came of a pool at home, with a manager on the node."""
+def outcome(
+    networks: Networks, run_dir: Path, address: str | None, both: bool = True, beat: float = 1.0, threshold: int = 15
+) -> dict[str, Any]:
+    """What came of a pool at home, with a manager on the node. both: the packets of both get lost, not only its."""
     home, node = networks.host(), networks.host()
     networks.wire(home, "10.231.1.1/24", node, "10.231.1.2/24")
     networks.wire(home, "10.231.2.1/24", node, "10.231.2.2/24")
     text = PROGRAM.format(
         home=home, node=node, from_home=networks.abyss(home), from_node=networks.abyss(node), address=address,
-        run_dir=str(run_dir),
+        run_dir=str(run_dir), both=both, beat=beat, threshold=threshold,
     )  # fmt: skip
     done = subprocess.run(
         ["ip", "netns", "exec", home, sys.executable, "-c", text], capture_output=True, text=True, timeout=110,
@@ -93,3 +96,10 @@ def test_managers_go_on_by_another_address_and_nothing_is_lost(
     assert f"nothing came from tcp://{found['lost']}:54" in said
     assert f"connected to the interchange at tcp://{other}" in said
     assert any(f"and goes on by tcp://{other}" in path.read_text() for path in tmp_path.rglob("parsl*.log"))
+
+
+def test_a_manager_that_hears_and_is_not_heard_goes_on_by_another_address(networks: Networks, tmp_path: Path) -> None:
+    """The interchange's signs of life arrive, so it is the system that notices: nobody acknowledges what is sent."""
+    found = outcome(networks, tmp_path, None, both=False, beat=0.5, threshold=30)
+    assert found["right"] and found["same"] and found["after"] == 1
+    assert found["now"] == list({"10.231.1.1", "10.231.2.1"} - {found["lost"]})
