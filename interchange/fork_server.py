@@ -277,6 +277,7 @@ def prepare(settings: wire.Settings, descriptors: list[int]) -> worker.Setup:
     os.environ["PARSL_WORKER_BLOCK_ID"] = settings.block
     if settings.authkey:
         inherited.set_authkey(settings.authkey)
+        inherited.refuse_connections()
     preload(settings.preload)
     place = (settings.worker_log_dir, f"block-{settings.block}", settings.manager.replace("/", "-"))
     return worker.Setup(

@@ -19,7 +19,9 @@ from parsl_pool.executors.high_throughput.templates import Template, template_of
 from parsl_pool.executors.high_throughput.warm_memory import WarmMemory
 from parsl_pool.futures import FutureInArguments
 from parsl_pool.futures.data_future import DataFuture
-from parsl_pool.interchange import serialize
+from parsl_pool.interchange import inherited, serialize
+
+inherited.refuse_connections()
 
 InPlace = Callable[[Any], bool]
 

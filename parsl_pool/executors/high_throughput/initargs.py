@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import stat
 from collections import ChainMap
 from collections.abc import Callable
 from multiprocessing import context
@@ -48,16 +49,20 @@ def dump_for(
     """As dump_initializer, for workers of a manager inside the interchange, or apart.
 
     Raises:
-        ConfigurationError: those apart can't get the descriptors on this system.
+        ConfigurationError: those apart can't get the descriptors, of this kind or on this system.
     """
     data, descriptors = dump_initializer(initializer, initargs)
-    if descriptors and not manager_inside and not portable.has_proc():
-        for fd in descriptors:
-            os.close(fd)
-        raise ConfigurationError(
-            "on this system the multiprocessing queues and pipes among the initializer's arguments can only be "
-            "shared with manager_inside=True; or take them from a multiprocessing.Manager()"
-        )
+    if descriptors and not manager_inside:
+        has_socket = any(stat.S_ISSOCK(os.fstat(fd).st_mode) for fd in descriptors)
+        if has_socket or not portable.has_proc():
+            _close(descriptors)
+            what = (
+                "a Pipe() of both directions" if has_socket else "on this system a multiprocessing queue or pipe"
+            )
+            raise ConfigurationError(
+                f"{what} among the initializer's arguments can only be shared with manager_inside=True; use a "
+                "Pipe(duplex=False), or take a queue from a multiprocessing.Manager()"
+            )
     return data, descriptors
 
 
@@ -105,7 +110,9 @@ def _reducers() -> dict[Any, Any]:
 
 def _may_be_shared(problem: SerializationError) -> bool:
     text = str(problem)
-    return "should only be shared" in text or "objects" in text or "SemLock" in text or "_semlock" in problem.path
+    if "should only be shared" in text or "objects" in text or "SemLock" in text:
+        return True
+    return "_semlock" in problem.path or "._wrapper._state" in problem.path  # a lock; the memory of a Value or an Array
 
 
 def _dump(whole: object) -> bytes:
@@ -135,6 +142,8 @@ def _refuse_nameless(obj: object) -> None:
 
 def _check(data: bytes, descriptors: list[int]) -> None:
     """Open it once here: what can't be opened is told now, and not by each worker."""
+    if b"multiprocessing.heap" in data:
+        return  # it would keep a descriptor of each Value's memory open, here, for good
     inherited.provide(descriptors)
     try:
         pickle.loads(data)
