@@ -13,6 +13,7 @@ int main(int argc, char **argv) {
     MPI_Allreduce(&mine, &sum, 1, MPI_INT, MPI_SUM, MPI_COMM_WORLD);
     gethostname(host, sizeof host);
     printf("%s:%d/%d=%d\n", host, rank, ranks, sum);
+    fflush(stdout);
     MPI_Finalize();
     return 0;
 }
