@@ -115,6 +115,11 @@ class BlockProviderExecutor(ParslExecutor):
         known: dict[str, JobStatus] = self.keeper.statuses() if self.keeper is not None else {}
         return known
 
+    def initialize_scaling(self) -> list[str]:
+        """Start, and ask for the first blocks. Gives the ids of the blocks that there are. `start` does as much."""
+        self.start()
+        return list(self.status())
+
     def scale_out(self, blocks: int = 1) -> list[str]:
         """Start more blocks, as far as the provider's max_blocks allows. Gives their ids.
 

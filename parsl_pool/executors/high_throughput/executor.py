@@ -230,7 +230,7 @@ class HighThroughputExecutor(Submission):
             self.strategy, self.max_idletime, self.strategy_period, self._wishes.start_timeout_s,
             self.block_error_handler, self._fuses,
         )  # fmt: skip
-        logs = self._worker_logs.directory(self._log_dir(), self._who())
+        logs = self.worker_logdir
         command = launch_command.of(self, self._commands.manager, self._node, self._worker_logs.debug, logs)
         self._apart = Apart(self, self._provider, self._directory, self._wishes, rules, command)
         return self._apart
@@ -244,9 +244,15 @@ class HighThroughputExecutor(Submission):
         """
         return self._apart.manager_command(wire.BY_HAND) if self._apart is not None and self.is_open else ""
 
-    def _log_dir(self) -> str:
-        """Where the run's logs are; "" for nowhere."""
+    @property
+    def logdir(self) -> str:
+        """Where the run's logs are, once it was started; "" for nowhere."""
         return self._directory.path if self._log is not None and self._directory is not None else ""
+
+    @property
+    def worker_logdir(self) -> str:
+        """Where those of managers apart and their workers are; "" for nowhere."""
+        return self._worker_logs.directory(self.logdir, self._who())
 
     def _who(self) -> str:
         """What tells this pool's logs from those of others."""
@@ -256,7 +262,7 @@ class HighThroughputExecutor(Submission):
         start = self._start_of_workers
         initializer, descriptors = start.dumped(self.manager_inside)
         path = [os.path.abspath(entry) if entry == "" else entry for entry in sys.path]
-        log_dir, who, node = self._log_dir(), self._who(), self._node
+        log_dir, who, node = self.logdir, self._who(), self._node
         settings = wire.Settings(
             node.workers,
             start.method,
@@ -268,7 +274,7 @@ class HighThroughputExecutor(Submission):
             descriptors,
             _authkey(),
             log_dir,
-            self._worker_logs.directory(log_dir, who),
+            self.worker_logdir,
             self._worker_logs.debug,
             place.here(),
             os.getpid(),

@@ -5,11 +5,14 @@ from collections.abc import Mapping
 import pytest
 
 from parsl_pool.providers.channels.base import CommandResult
+from parsl_pool.providers.cluster import ClusterProvider
 from parsl_pool.providers.cobalt import CobaltProvider
 from parsl_pool.providers.condor import CondorProvider
+from parsl_pool.providers.grid_engine import GridEngineProvider
 from parsl_pool.providers.lsf import LSFProvider, _from_history
 from parsl_pool.providers.pbspro import PBSProProvider
-from parsl_pool.providers.seen import Seen
+from parsl_pool.providers.seen import Seen, is_over
+from parsl_pool.providers.slurm import SlurmProvider
 from parsl_pool.providers.states import JobState
 from parsl_pool.providers.torque import TorqueProvider
 
@@ -250,3 +253,20 @@ def test_cobalt() -> None:
         "104927": "RUNNING", "104928": "PENDING", "104929": "HELD", "104930": "HELD",
     }  # fmt: skip
     assert provider.job_id("Job routed to queue \"debug\".\n104927\n") == "104927"
+
+
+UNKNOWN: list[tuple[ClusterProvider, str]] = [
+    (SlurmProvider(), "12|LEVITATING|None\n"),
+    (PBSProProvider(), "Job Id: 12.server\n    job_state = Z\n"),
+    (TorqueProvider(), "Job Id: 12.server\n    job_state = Z\n"),
+    (LSFProvider(), "12|FLOAT|-|-\n"),
+    (GridEngineProvider(), "     12 0.55500 name       user         z     11/21/2026 19:19:39 all.q@host   1\n"),
+    (CondorProvider(), "12, 0, 99, undefined, undefined\n"),
+    (CobaltProvider(), " 12  levitating  \n"),
+]
+
+
+@pytest.mark.parametrize("provider, printed", UNKNOWN, ids=lambda value: getattr(value, "name", "text"))
+def test_a_state_that_nobody_knows_is_unknown_and_not_the_end(provider: ClusterProvider, printed: str) -> None:
+    seen = provider.queue(printed)["12"]
+    assert seen.state is JobState.UNKNOWN and not is_over(seen)
