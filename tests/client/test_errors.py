@@ -8,7 +8,7 @@ from typing import Any
 import cloudpickle
 import pytest
 
-from parsl_pool import errors, lost, provider_errors
+from parsl_pool import errors, lost, provider_errors, staging_errors
 from parsl_pool.errors import ParslPoolError
 
 
@@ -93,7 +93,7 @@ def test_there_is_one_root_and_all_can_be_imported_from_one_place() -> None:
 def test_every_late_error_is_in_the_late_modules_and_no_other() -> None:
     late = {
         name: module.__name__.removeprefix("parsl_pool.")
-        for module in (lost, provider_errors)
+        for module in (lost, provider_errors, staging_errors)
         for name, value in vars(module).items()
         if isinstance(value, type) and value.__module__ == module.__name__
     }
@@ -112,7 +112,8 @@ def test_every_late_error_is_in_the_late_modules_and_no_other() -> None:
         ("InvalidResourceSpecification", ValueError),
         ("BadLauncher", TypeError),
         *[(name, BrokenProcessPool) for name, module in errors._LAZY.items() if module == "lost"],
-        *[(name, errors.ExecutionProviderException) for name, module in errors._LAZY.items() if module != "lost"],
+        *[(name, errors.ExecutionProviderException) for name, of in errors._LAZY.items() if of == "provider_errors"],
+        ("StagingError", ValueError),
         ("WorkerLost", BrokenExecutor),
         ("WorkerKilled", lost.WorkerLost),
         ("InterchangeLost", lost.ManagerLost),
