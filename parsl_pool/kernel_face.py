@@ -227,8 +227,9 @@ class KernelFace:
         if self._data_manager is None:
             from parsl_pool.staging.data_manager import DataManager  # only for calls with files
 
-            self._data_manager = DataManager(self)
-        return self._data_manager
+            self.__dict__.setdefault("_data_manager", DataManager(self))  # one step: threads may ask at the same time
+        dm: DataManager = self.__dict__["_data_manager"]
+        return dm
 
     def _bring_files_of(self, backends: Iterable[Any]) -> None:
         """Have calls of these executors come back here if files are to be brought for them."""

@@ -39,7 +39,12 @@ class _Entry:
     def __init__(self, number: int) -> None:
         self.number = number  # tells this use of the URL from later ones, which may find other contents there
         self.staged: StagedFile | None = None
-        self.users = 0
+        self.users: dict[int, Future[Any]] = {}  # by id
+
+    @property
+    def is_used(self) -> bool:
+        """Asked, and not told: who has a task's result may ask for the file again before the task's callbacks ran."""
+        return any(not user.done() for user in self.users.values())
 
 
 class Sharing:
@@ -73,17 +78,17 @@ class Sharing:
         made = StagedFile(file) if file is not None else None
         with self._lock:
             entry = self._entries.get(key)
-            is_new = entry is None
-            if entry is None:
+            is_new = entry is None or not entry.is_used
+            if entry is None or is_new:
                 entry = self._entries[key] = _Entry(next(self._numbers))
                 entry.staged = made
-            entry.users += 1
+            entry.users[id(user)] = user
         user.add_done_callback(partial(self._left, key, entry))
         return entry, is_new
 
     def _left(self, key: Hashable, entry: _Entry, user: Future[Any]) -> None:
         with self._lock:
-            entry.users -= 1
+            entry.users.pop(id(user), None)
         if entry.staged is None or entry.staged.done():
             self._forget(key, entry)
 

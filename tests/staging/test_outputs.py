@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
-from parsl_pool import DataFuture, File, ParslPoolExecutor, bash_app, python_app
+from parsl_pool import Config, DataFuture, File, ParslPoolExecutor, bash_app, python_app
+from parsl_pool.apps import PythonApp
 from parsl_pool.errors import DependencyError, MissingOutputs, StagingError, TransferFailed
+from tests.staging.conftest import KINDS, WAYS
 from tests.staging.shelf import noted, on_shelf
 
 pytestmark = pytest.mark.timeout(60)
@@ -101,6 +103,13 @@ def test_both_streams_into_one_file(pool: ParslPoolExecutor, shelf: Path) -> Non
     assert future.stdout is future.stderr and isinstance(future.stdout, DataFuture)
     future.stdout.result()
     assert (shelf / "both").read_text() == "hello\noh\n"
+
+
+def test_the_end_of_a_pool_waits_for_what_is_brought_out(kind: str, way: str, shelf: Path, tmp_path: Path) -> None:
+    executor = KINDS[kind](storage_access=[WAYS[way]()], working_dir=tmp_path / "working")
+    with ParslPoolExecutor(Config([executor], run_dir=None)) as pool:
+        PythonApp(write.func, pool)("text", outputs=[on_shelf(shelf / "one")])
+    assert (shelf / "one").read_text() == "text"
 
 
 def test_what_was_not_written_is_named(pool: ParslPoolExecutor, shelf: Path, way: str) -> None:
