@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures.thread  # noqa: F401  # its own hook must be registered before ours: the last one runs first
 import os
 import sys
 import threading
