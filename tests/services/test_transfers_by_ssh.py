@@ -17,6 +17,7 @@ from parsl_pool.errors import ConfigurationError, TransferFailed
 from parsl_pool.staging import RSyncStaging
 from parsl_pool.staging.transfers import rsync, sftp
 from parsl_pool.staging.transfers.options import Transfer
+from tests.eventually import eventually
 from tests.services.sshd import Sshd, needs_sshd
 
 pytestmark = [needs_sshd, pytest.mark.timeout(90)]
@@ -163,7 +164,7 @@ def test_a_key_that_is_not_known_ends_rsync_at_once(
 def test_transfers_leave_no_threads(options: Transfer, there: Path, target: Path) -> None:
     before = set(threading.enumerate())
     sftp.fetch(f"sftp://here{there}/data", target, options)
-    assert set(threading.enumerate()) <= before
+    eventually(lambda: set(threading.enumerate()) <= before)
 
 
 def shout(source: os.PathLike[str], outputs: tuple[os.PathLike[str], ...] = ()) -> None:

@@ -150,6 +150,8 @@ def _session(place: Url, options: Transfer) -> Iterator[Any]:
         raise Passing(str(problem)) from None
     except ChannelError as problem:
         raise Refused(str(problem)) from None
+    except UnicodeError as problem:
+        raise Refused(f"{place.host} can be no name of a host: {problem}") from None
     except OSError as problem:
         raise Refused(f"the server says: {problem.strerror or described(problem)}") from None
     finally:

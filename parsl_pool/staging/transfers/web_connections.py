@@ -132,7 +132,7 @@ class Connections:
             connection.sock.settimeout(self._options.silence)
         except BaseException as problem:
             connection.close()
-            if isinstance(problem, (OSError, http.client.HTTPException)):
+            if isinstance(problem, (OSError, http.client.HTTPException, UnicodeError)):
                 raise _failure(problem, end) from None
             raise
         return connection
@@ -165,11 +165,13 @@ class Connections:
         return context
 
 
-def _failure(problem: OSError | http.client.HTTPException, end: End) -> Passing | Refused:
+def _failure(problem: Exception, end: End) -> Passing | Refused:
     proxy = f" by the proxy {end.proxy.host}:{end.proxy.port}" if end.proxy is not None else ""
     text = f"cannot connect to {end.host}:{end.port}{proxy}: {said(problem)}"
     if isinstance(problem, ssl.SSLCertVerificationError):
         return Refused(f"{text}. It is not trusted; if its authority is to be, give its certificate as ca_file=")
+    if isinstance(problem, UnicodeError):  # that can be no name of a host
+        return Refused(text)
     if str(problem).startswith("Tunnel connection failed") and not _FOR_PASSING.match(str(problem)):
         return Refused(text)
     return Passing(text)

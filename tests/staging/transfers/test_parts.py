@@ -9,7 +9,7 @@ import pytest
 
 from parsl_pool.errors import ConfigurationError, InternalError, TransferFailed
 from parsl_pool.staging.transfers import web_answers
-from parsl_pool.staging.transfers.errand import Errand, Passing, Refused
+from parsl_pool.staging.transfers.errand import TRICKLE, Errand, Pace, Passing, Refused
 from parsl_pool.staging.transfers.options import Transfer
 from parsl_pool.staging.transfers.urls import parsed, shown
 
@@ -159,3 +159,17 @@ def test_a_bug_of_ours_is_not_taken_for_a_failure_of_the_transfer() -> None:
 
     with pytest.raises(InternalError):
         Errand("was to be", "http://host/x", Transfer()).persist(fails)
+
+
+def test_a_pace_that_leads_nowhere_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    pace = Pace(60)
+    for _ in range(100):  # enough each time
+        clock[0] += 59
+        pace.came(TRICKLE)
+    clock[0] += 59
+    pace.came(TRICKLE - 1)
+    clock[0] += 2
+    with pytest.raises(Passing, match="^next to nothing came for 60 s$"):
+        pace.came(0)
