@@ -8,7 +8,16 @@ from typing import Any
 import pytest
 
 import parsl_pool
-from parsl_pool import Config, DataFuture, File, HighThroughputExecutor, ThreadPoolExecutor, python_app
+from parsl_pool import (
+    AUTO_LOGNAME,
+    Config,
+    DataFuture,
+    File,
+    HighThroughputExecutor,
+    ThreadPoolExecutor,
+    bash_app,
+    python_app,
+)
 from parsl_pool.dataflow.resolvers import DEEP_DEPENDENCY_RESOLVER
 from parsl_pool.errors import DependencyError, TransferFailed
 from parsl_pool.staging import DataManager, InTask, NoOpFileStaging, Protocol, Staging, default_staging
@@ -228,6 +237,22 @@ def test_a_data_manager_can_be_asked_by_hand(tmp_path: Path) -> None:
         future = dm.stage_in(on_shelf(tmp_path / "a"), on_shelf(tmp_path / "a"), "main")
         assert Path(future.result()).read_text() == "text"
         assert dm.replace_task(on_shelf(tmp_path / "a"), abs, "main") is abs
+
+
+@bash_app
+def say(text: str, stdout: Any = AUTO_LOGNAME) -> str:
+    return f"echo {text}"
+
+
+def test_the_names_that_a_config_makes_up_for_streams_may_be_files_elsewhere(tmp_path: Path) -> None:
+    def name(record: Any, stream: str) -> File:
+        return on_shelf(tmp_path / f"{record.func_name}-{stream}")
+
+    with threads(SeparateShelf(), std_autopath=name):
+        future = say("hello")
+        assert isinstance(future.stdout, DataFuture)
+        assert future.stdout.result() == on_shelf(tmp_path / "say-stdout")
+    assert (tmp_path / "say-stdout").read_text() == "hello\n"
 
 
 def test_an_executor_without_a_pool_passes_files_as_they_are() -> None:
