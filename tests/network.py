@@ -123,7 +123,7 @@ class Network(Door):
             else:
                 for end in ready:
                     self._pass_on(end)
-        for end in (self._commands, self._commander, self._door, *self._ways):  # of some ways the end was not read yet
+        for end in (self._commands, self._commander, self._door):
             end.close()
 
     def _obey(self, command: bytes) -> None:
