@@ -19,7 +19,7 @@ from weakref import ref
 import cloudpickle
 from cloudpickle import cloudpickle as _within
 
-from parsl_pool.interchange import nameless
+from parsl_pool.interchange import nameless, own_globals
 
 # By their ids: a metaclass of the user's may have its own idea of what is equal. Each use of them is one operation of a
 # dict's, and needs no lock; it could have none either, as a class may end wherever the collector runs.
@@ -37,7 +37,9 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
             return nameless.reduced(obj) or NotImplemented
         if isinstance(obj, type):
             return _reduced(obj, reduced)
-        return (type(obj) is FunctionType and nameless.reduced_function(obj)) or reduced
+        if type(obj) is not FunctionType:
+            return reduced
+        return nameless.reduced_function(obj) or own_globals.with_names(obj, reduced)
 
 
 def dumps(value: object, buffer_callback: Callable[[Any], Any] | None = None) -> bytes:

@@ -16,6 +16,7 @@ from types import CellType, CodeType, CoroutineType, FunctionType, GeneratorType
 from typing import Any
 
 from parsl_pool.errors import described, shown
+from parsl_pool.interchange import own_globals
 
 _DEPTH = 30
 _ENDLESS_DEPTH = 3  # where there may be no end, some steps show the way
@@ -179,7 +180,7 @@ def _parts_of_function(function: FunctionType) -> Iterator[Part]:
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or ()):
         yield f" variable {name!r}", cell.cell_contents
     for name in _names(function.__code__):
-        if name in function.__globals__:
+        if name in function.__globals__ and type(function.__globals__[name]) not in own_globals.KINDS:
             yield f" global {name!r}", function.__globals__[name]
     yield from ((".__defaults__", function.__defaults__), (".__kwdefaults__", function.__kwdefaults__))
     yield ".__dict__", function.__dict__

@@ -16,7 +16,7 @@ from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import Any
 
 from parsl_pool.errors import SerializationError
-from parsl_pool.interchange import serialize
+from parsl_pool.interchange import own_globals, serialize
 
 _IMMUTABLE = (int, float, complex, str, bytes, bool, type(None), CodeType)
 _KEEP_BYTES = 1 << 26
@@ -238,4 +238,6 @@ def _is_steady(part: object) -> bool:
         return _is_what_its_name_says(part)
     if isinstance(part, ModuleType):
         return sys.modules.get(part.__name__) is part
+    if type(part) in own_globals.KINDS:
+        return True  # it does not travel
     return type(part) is tuple and all(map(_is_steady, part))
