@@ -48,6 +48,7 @@ class Config:
         internal_tasks_max_threads: threads of this process for join apps, retry handlers and the like.
         lost_retries: how often a task is tried again whose place was lost.
         max_idletime: seconds without work after which a block may go.
+        monitoring: None. There is no monitoring yet; so that this is an error, and not ignored, it has a name here.
         project_name: is sent with usage messages.
         retries: how often a task that fails is tried again.
         retry_delay: seconds before the second try, twice as many before each further one.
@@ -79,6 +80,7 @@ class Config:
         internal_tasks_max_threads: int = 10,
         lost_retries: int = 3,
         max_idletime: float = 120.0,
+        monitoring: None = None,
         project_name: str | None = None,
         retries: int = 0,
         retry_delay: float = 0.0,
@@ -112,6 +114,7 @@ class Config:
     internal_tasks_max_threads: int
     lost_retries: int
     max_idletime: float
+    monitoring: None
     project_name: str | None
     retries: int
     retry_delay: float
@@ -269,6 +272,11 @@ def _period(value: Any) -> float | None:
     return checks.seconds._accept(value)
 
 
+def _nothing(value: Any) -> None:
+    if value is not None:
+        raise ValueError
+
+
 def _usage_level(value: Any) -> int | None:
     if value is None:
         return None
@@ -295,6 +303,7 @@ RULES: Mapping[str, checks.Rule[Any]] = {
     "internal_tasks_max_threads": checks.whole(above=0, most=10_000),
     "lost_retries": checks.budget,
     "max_idletime": _SECONDS,
+    "monitoring": checks.Rule("None", "None, as there is no monitoring yet", _nothing),
     "project_name": checks.optional(checks.name),
     "retries": checks.budget,
     "retry_delay": checks.number(least=0, most=3600, kind="a number of seconds"),

@@ -89,6 +89,9 @@ class CobaltProvider(ClusterProvider):
         found = re.findall(r"^\s*(\d+)\s*$", stdout, re.MULTILINE)
         return found[-1] if found else None
 
+    def find_command(self, job_name: str) -> str:
+        return f"qstat --header JobName:JobID | awk '$1 == \"{job_name}\" {{print $2}}'"
+
     def queue_command(self, job_ids: Sequence[str]) -> str:
         return f"qstat --header JobID:State {' '.join(job_ids)}"
 

@@ -90,6 +90,9 @@ class GridEngineProvider(ClusterProvider):
         found = _ID.search(stdout)
         return found["id"] if found else None
 
+    def find_command(self, job_name: str) -> str:
+        return f"qstat -j {shlex.quote(job_name)} | sed -n 's/^job_number: *//p'"  # qstat alone cuts names off
+
     def queue_command(self, job_ids: Sequence[str]) -> str:
         return 'qstat -u "$(id -un)"'
 

@@ -215,6 +215,7 @@ TABLE: dict[tuple[type, str], dict[str, Wrong]] = {
         "initialize_logging": FLAG,
         "internal_tasks_max_threads": Wrong([*NO_INTEGER, None], [0, -1, HUGE]),
         "max_idletime": Wrong([*NO_NUMBER, None], [-1, NAN, INF, HUGE]),
+        "monitoring": Wrong([], ["sqlite://", 5, True, []]),
         "project_name": Wrong(NO_TEXT, NAME.values),
         "retry_delay": Wrong([*NO_NUMBER, None], [-1, NAN, INF, HUGE]),
         "retry_handler": Wrong(NO_CALLABLE, []),

@@ -17,6 +17,7 @@ PRINTS = {
     "chain": "100\n",
     "diamond": "from 1 to 3\n",
     "files": "2825\n",
+    "remote_files": "apple\nfig\npear\nSMALL LETTERS\n",
     "map_reduce": "[('the', 3), ('dog', 2)]\n",
     "pi": "3.14\n",
     "recursive": "144\n[0, 1, 4, 9]\n",

@@ -50,6 +50,14 @@ def test_jobs_are_cancelled(new_provider: NewProvider, grid_engine: GridEngineCl
     assert provider.cancel([ours, theirs]) == [True, True]
 
 
+def test_jobs_are_found_by_their_names(new_provider: NewProvider) -> None:
+    """As those whose ids nobody has written down."""
+    provider = new_provider()
+    jobs = [provider.submit("sleep 100", 1, f"the_{which}_of_two") for which in ("first", "second")]
+    assert [provider.find(f"the_{which}_of_two") for which in ("first", "second")] == [[job] for job in jobs]
+    assert provider.find("the_third") == []
+
+
 def test_jobs_are_cancelled_of_which_one_has_just_ended(
     new_provider: NewProvider, grid_engine: GridEngineCluster
 ) -> None:

@@ -182,6 +182,11 @@ def qstat(words: list[str]) -> int:
         return _grid_engine_qstat(words)
     asked = numbers(words)
     jobs = listed(asked)
+    if FLAVOUR == "cobalt" and words[:2] == ["--header", "JobName:JobID"]:
+        print("JobName   JobID\n===================")
+        for job in known():
+            print(f"{job.name}  {job.number}" if not job.is_over else "")
+        return 0
     if FLAVOUR == "cobalt":
         print("JobID   State\n===================")
         for job in jobs:
@@ -201,7 +206,8 @@ def qstat(words: list[str]) -> int:
 
 def _grid_engine_qstat(words: list[str]) -> int:
     if words[0] == "-j":
-        for job in listed(words[1].split(",")):
+        named = [job for job in known() if job.name == words[1]]
+        for job in named or listed(words[1].split(",")):
             print(f"{'=' * 62}\njob_number:                 {job.number}")
             print("scheduling info:            Job is in hold state" if job.state == "held" else "")
         return 0
@@ -248,6 +254,9 @@ def bsub(words: list[str]) -> int:
 
 
 def bjobs(words: list[str]) -> int:
+    if words[-2] == "-J":
+        print(*(job.number for job in known() if job.name == words[-1]), sep="\n")
+        return 0
     asked = numbers(words)
     jobs = listed(asked)
     if "-p" in words:
@@ -294,6 +303,9 @@ def condor_submit(words: list[str]) -> int:
 
 
 def condor_q(words: list[str]) -> int:
+    if words[0] == "-constraint":
+        print(*(job.number for job in known() if words[1] == f'JobBatchName == "{job.name}"'), sep="\n")
+        return 0
     for job in listed(numbers(words)):
         if not job.is_over:
             _condor_line(job, "via condor_hold (by user user1)" if job.state == "held" else "undefined")

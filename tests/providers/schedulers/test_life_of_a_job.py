@@ -210,6 +210,15 @@ def test_a_job_whose_submit_command_says_nothing_in_time_is_found_by_its_name(si
     assert any(call.startswith(("squeue", "qselect")) and "parsl_pool" in call for call in site.calls)
 
 
+def test_jobs_are_found_by_their_names(site: Site) -> None:
+    """As those whose ids nobody has written down."""
+    jobs = [site.provider.submit(HOLD, 1, f"{which}_of_2") for which in ("the_1st", "the_2nd")]
+    key = site.provider.key
+    found = [site.provider.find(f"{which}_of_2") for which in ("the_1st", "the_2nd")]
+    assert [list(map(key, some)) for some in found] == [[key(job)] for job in jobs]
+    assert site.provider.find("the_3rd_of_2") == []
+
+
 def test_a_banner_is_no_job_that_was_looked_for_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     provider = SlurmProvider()
     for command, found in [("echo Welcome to 2 clusters; echo CLUSTER: x; echo 12", "12"), ("echo Welcome", None)]:
