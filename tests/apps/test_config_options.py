@@ -284,6 +284,7 @@ TABLE: dict[str, tuple[Seen, list[tuple[Callable[[Path], Any], Any]]]] = {
     "internal_tasks_max_threads": (join_apps_at_once, [(lambda _: 1, 1), (lambda _: 3, 3)]),
     "lost_retries": (lost_retries_of, [(lambda _: 0, 0), (lambda _: 7, 7)]),
     "max_idletime": (block_goes, [(lambda _: 0.1, True), (lambda _: 1e6, False)]),
+    "monitoring": (files_of_a_run, [(lambda _: None, ["runs/000/parsl_pool.log"])]),
     "project_name": (messages, [(lambda _: "fish", ["fish"]), (lambda _: None, [None])]),
     "retries": (calls_of_a_flaky_task, [(lambda _: 0, 1), (lambda _: 5, 3)]),
     "retry_delay": (least_pause, [(lambda _: 0.1, True), (lambda _: 0.0, False)]),
