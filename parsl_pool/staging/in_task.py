@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import fcntl
 import os
+import random
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 from parsl_pool.staging.folders import made
@@ -79,7 +81,12 @@ def _used(path: str, fetch: Callable[[], object], most_bytes: int) -> Iterator[N
         try:
             fcntl.flock(lock, fcntl.LOCK_SH)
             if not os.path.exists(path):
-                fcntl.flock(lock, fcntl.LOCK_EX)  # it lets go first: others may have fetched it meanwhile
+                # Never waited for: that would be for all who use the file, when somebody else has fetched it.
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # it lets go first
+                except BlockingIOError:
+                    sleep(random.uniform(0.001, 0.02))  # several have looked at the same moment
+                    continue
                 if os.path.samestat(os.fstat(lock), _stat(os.path.join(folder, _LOCK))):
                     if not os.path.exists(path):
                         _make_room(os.path.dirname(folder), most_bytes)
