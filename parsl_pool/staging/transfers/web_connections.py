@@ -130,7 +130,7 @@ class Connections:
         try:
             connection.connect()
             connection.sock.settimeout(self._options.silence)
-        except BaseException as problem:
+        except BaseException as problem:  # passed on, as ours if we know it; nobody else can close this
             connection.close()
             if isinstance(problem, (OSError, http.client.HTTPException, UnicodeError)):
                 raise _failure(problem, end) from None

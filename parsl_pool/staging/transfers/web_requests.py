@@ -141,7 +141,7 @@ class Requests:
                 if cut is not None:
                     raise cut from None
                 raise
-        except BaseException:
+        except BaseException:  # passed on; in the midst of a request it can serve no other
             connection.close()
             raise
         answer = Answer(response, connection, end, self._connections, self._options.silence)
