@@ -160,7 +160,7 @@ def test_threads_of_others_are_not_ours() -> None:
 def test_shared_memory_that_a_stranger_uses_is_not_ours(use: str) -> None:
     """A stranger: not our child any more, and without our token."""
     before = leaks.census()
-    path = leaks.SHARED_MEMORY / f"stranger-{leaks.TOKEN}"
+    path = leaks.SHARED_MEMORY / f"psm_stranger-{leaks.TOKEN}"
     code = f"import mmap, os, sys, time; from multiprocessing import get_context; path = {str(path)!r}; {use}"
     start = "import subprocess, sys; print(subprocess.Popen(sys.argv[1:], stdout=2, env={}).pid)"
     command = [sys.executable, "-c", start, sys.executable, "-c", f"{code}; time.sleep(60)"]
@@ -172,6 +172,17 @@ def test_shared_memory_that_a_stranger_uses_is_not_ours(use: str) -> None:
         os.kill(stranger, signal.SIGKILL)
         eventually(lambda: Thing("shared memory", path.name) in leaks.left_behind(before, within=0))
         path.unlink()
+
+
+def test_what_a_stranger_leaves_beside_shared_memory_is_not_ours() -> None:
+    """Other programs of this machine keep files there that nobody has open."""
+    before = leaks.census()
+    path = leaks.SHARED_MEMORY / f"tmp{leaks.TOKEN}"
+    path.mkdir()
+    try:
+        assert leaks.left_behind(before, within=0) == {}
+    finally:
+        path.rmdir()
 
 
 @pytest.fixture
