@@ -90,21 +90,25 @@ def names_main(data: bytes | list[Any]) -> bool:
     """
     if isinstance(data, bytes):
         return b"__main__" in data
-    return any(b"__main__" in part for part in data if len(part) < LARGE or part[0] in (_PROTO, _FRAME))
+    return any(b"__main__" in part for part in data if _has_names(part))
+
+
+def _has_names(part: Any) -> bool:
+    return len(part) < LARGE or part[0] in (_PROTO, _FRAME)
 
 
 def names_file(data: bytes | list[Any]) -> bool:
     """True if there is a `File` in a pickle, or just might be. Where it is, `names_main` is true as well."""
     if isinstance(data, bytes):
         return _FILE in data
-    return any(_FILE in part for part in data if type(part) is bytes and (len(part) < LARGE or part[0] == _FRAME))
+    return any(_FILE in part for part in data if type(part) is bytes and _has_names(part))
 
 
 def names_main_but_for_files(data: bytes | list[Any]) -> bool:
     """`names_main`, for a pickle that `names_file`."""
     if isinstance(data, bytes):
         return names_main(data.replace(_FILE, b""))
-    return names_main([part if len(part) >= LARGE else part.replace(_FILE, b"") for part in data])
+    return names_main([part.replace(_FILE, b"") if _has_names(part) else part for part in data])
 
 
 def dump_value(value: object, name: str) -> bytes | list[Any]:

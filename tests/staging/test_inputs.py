@@ -70,6 +70,13 @@ def test_a_file_is_found_wherever_it_stands(pool: ParslPoolExecutor, file: File,
     assert file.local_path is None  # the user's own is left alone
 
 
+@pytest.mark.parametrize("first", [True, False], ids=["before", "after"])
+def test_a_file_is_found_among_many_other_things(pool: ParslPoolExecutor, file: File, first: bool) -> None:
+    others = [f"{number:020}" for number in range(10_000)]  # their pickle is no small one
+    things = [file, *others] if first else [*others, file]
+    assert pool.submit(text_of, things).result() == ["contents" if thing is file else thing for thing in things]
+
+
 def test_submit_and_map_bring_files_too(pool: ParslPoolExecutor, file: File) -> None:
     assert pool.submit(text_of, file).result() == "contents"
     assert pool.options(label="x").submit(text_of, [file]).result() == ["contents"]
