@@ -24,7 +24,8 @@ from parsl_pool.interchange import running_task
 
 _TAIL = 2048  # bytes of standard error that an error tells
 
-Stream = str | tuple[str, str] | None
+Path = str | os.PathLike[str]
+Stream = Path | tuple[Path, str] | None
 
 if TYPE_CHECKING:
     import subprocess

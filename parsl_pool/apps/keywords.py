@@ -15,6 +15,9 @@ AUTO_LOGNAME = -1
 
 NAMES = ("inputs", "outputs", "walltime", "stdout", "stderr", "label", "parsl_resource_specification")
 
+Stream = str | File | tuple[str | File, str] | None
+"""Where stdout or stderr goes: a file, or one and a mode as for `open`."""
+
 _STREAM = checks.Rule("a path, (path, mode as for open), or AUTO_LOGNAME", "", checks.path._accept)
 _WALLTIME = checks.optional(checks.number(above=0, most=4e6, kind="a number of seconds"))
 
@@ -86,7 +89,7 @@ def copies_of(outputs: tuple[File, ...]) -> tuple[File, ...]:
     return tuple(output.cleancopy() for output in outputs)
 
 
-def stream_of(special: dict[str, Any], name: str, automatic: Callable[[str], Any]) -> Any:
+def stream_of(special: dict[str, Any], name: str, automatic: Callable[[str], Any]) -> Stream:
     """Where stdout or stderr goes: a path or File, one of these and a mode, or None.
 
     Args:
@@ -117,7 +120,6 @@ def stream_of(special: dict[str, Any], name: str, automatic: Callable[[str], Any
     return path if mode is None else (path, mode)
 
 
-def path_of(stream: Any) -> str | File | None:
+def path_of(stream: Stream) -> str | File | None:
     """The path or File in what `stream_of` gives."""
-    path: str | File | None = stream[0] if isinstance(stream, tuple) else stream
-    return path
+    return stream[0] if isinstance(stream, tuple) else stream

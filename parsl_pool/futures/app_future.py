@@ -36,6 +36,7 @@ from parsl_pool.futures.outcome import Failure, Value, opened_outcome
 from parsl_pool.loggers import tell_of
 
 if TYPE_CHECKING:
+    from parsl_pool.futures.data_future import DataFuture
     from parsl_pool.futures.states import Attempt
     from parsl_pool.futures.told import Progress
 
@@ -295,14 +296,16 @@ class AppFuture(Future[T], Generic[T]):
         return progress_of(self)
 
     @property
-    def stdout(self) -> str | None:
-        """Path of the file with the standard output of a bash app, if it was to have one."""
-        return getattr(self._record, "stdout", None)
+    def stdout(self) -> str | DataFuture | None:
+        """Where the standard output of a bash app goes: a path; of a `File`, its `DataFuture`; None: to no file."""
+        path: str | DataFuture | None = getattr(self._record, "stdout", None)
+        return path
 
     @property
-    def stderr(self) -> str | None:
-        """Path of the file with the standard error of a bash app, if it was to have one."""
-        return getattr(self._record, "stderr", None)
+    def stderr(self) -> str | DataFuture | None:
+        """Where the standard error of a bash app goes: a path; of a `File`, its `DataFuture`; None: to no file."""
+        path: str | DataFuture | None = getattr(self._record, "stderr", None)
+        return path
 
     @property
     def outputs(self) -> Sequence[Any]:

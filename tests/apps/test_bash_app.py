@@ -69,7 +69,7 @@ def test_a_file_may_be_told_by_position(pool: ParslPoolExecutor, tmp_path: Path)
 
 def test_automatic_names(pool: ParslPoolExecutor) -> None:
     future = say("hello", stdout=AUTO_LOGNAME, stderr=AUTO_LOGNAME, label="first")
-    assert future.stdout is not None and future.stderr is not None
+    assert isinstance(future.stdout, str) and isinstance(future.stderr, str)
     assert os.path.basename(future.stdout) == f"task_{future.tid:04}_say_first.stdout"
     assert os.path.basename(os.path.dirname(os.path.dirname(future.stdout))) == "task_logs"
     assert future.result() == 0

@@ -19,5 +19,9 @@ def test_a_wrong_argument_does_not(tmp_path: Path) -> None:
     check_fails(PROGRAM, tmp_path, without="call-overload", says='matches argument type "str"')
 
 
+def test_a_stream_taken_for_a_path_does_not(tmp_path: Path) -> None:
+    check_fails(PROGRAM, tmp_path, without="union-attr", says='Item "DataFuture" of "str | DataFuture | None" has no')
+
+
 def test_the_same_workflow_runs() -> None:
     check_runs("tests.apps.typed_workflow")

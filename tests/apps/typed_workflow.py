@@ -3,7 +3,7 @@
 from concurrent.futures import Future, wait
 
 import parsl_pool
-from parsl_pool import AppFuture, Config, ThreadPoolExecutor, bash_app, join_app, python_app
+from parsl_pool import AppFuture, Config, DataFuture, File, ThreadPoolExecutor, bash_app, join_app, python_app
 
 
 @python_app
@@ -19,6 +19,18 @@ def half(number: float) -> float:
 @bash_app
 def say(text: str, stdout: str | None = None) -> str:
     return f"echo {text}"
+
+
+@bash_app
+def tell(text: str, stdout: "str | tuple[str, str] | File | None" = None) -> str:
+    return f"echo {text}"
+
+
+def where(stream: "str | DataFuture | None") -> str:
+    """What a future has as `stdout` or `stderr`: a path, or the future of a File."""
+    if isinstance(stream, DataFuture):
+        return stream.filepath
+    return "nowhere" if stream is None else stream
 
 
 @join_app
@@ -51,6 +63,8 @@ def main() -> None:
         keyword: AppFuture[str] = shout(3, text=text)
         limited: AppFuture[float] = half(4.0, walltime=20)
         code: AppFuture[int] = say(keyword, stdout="/dev/null")
+        added: AppFuture[int] = tell("so", stdout=("/dev/null", "w"))
+        filed: AppFuture[int] = tell("so", stdout=File("/dev/null"))
         joined: AppFuture[str] = either(True)
         lifted = joined[0]
         foreign: Future[int] = Future()
@@ -62,7 +76,10 @@ def main() -> None:
         bare: AppFuture[float] = Model.bare(3)  # by the class: of an object, checkers take it for a method
         assert (times.result(), sized.result(), bare.result()) == ("hoho" * 9, 6, 1.5)
         wait([limited])
-        wait([code])
+        wait([code, added, filed])
+        assert [where(each.stdout) for each in (code, added, filed)] == ["/dev/null"] * 3
+        assert (where(code.stderr), code.stdout) == ("nowhere", "/dev/null")
+        code.stdout.upper()  # type: ignore[union-attr]
         assert (text.result().upper(), limited.result().hex()) == ("HOHO", (2.0).hex())
         assert (keyword.result(), code.result(), lifted.result()) == ("hohohohohoho", 0, "h")
         shout("three")  # type: ignore[call-overload]
