@@ -226,13 +226,18 @@ def test_the_table_has_no_cycle() -> None:
     TopologicalSorter(MAY_USE).prepare()
 
 
+STDOUT_IS = ("parsl_pool.futures.app_future", "parsl_pool.futures.data_future")
+
+
 def test_no_module_imports_itself_in_a_circle() -> None:
-    """Imports for types and late ones count too, but for `errors`, whose late parts are built on it."""
+    """Imports for types and late ones count too, but for `errors`, whose late parts are built on it, and for the type
+    of `future.stdout`, which may be a future again."""
     graph = {
         module.name: {
             used.module
             for used in module.imports
             if used.module in our_paths() and used.module != module.name
+            if not (used.is_for_types and (module.name, used.module) == STDOUT_IS)
             if not (
                 module.name == "parsl_pool.errors"
                 and used.module in ("parsl_pool.lost", "parsl_pool.provider_errors", "parsl_pool.staging_errors")
