@@ -157,17 +157,18 @@ class Broker:
                 seat.idle_since = old.idle_since
         seat.held.update(held)
         claimed = len(seat.held)
-        if old is not None:
-            seat.held &= old.held  # what it gave back may be on its way to us again, though it waits here already
         for other in self._managers.values():
             seat.held -= other.held
+        strange = claimed - len(seat.held)
+        if old is not None:
+            seat.known = seat.held - old.held  # it keeps its results until it knows that they are with the client
+            seat.held &= old.held
         for task, amounts in (settled or {}).items():
             if task in seat.held:
                 seat.room.take(task, amounts)
         seat.rank = self._rank_of(name)
         self._managers[name] = seat
         lost = sorted(old.held - seat.held) if old is not None else []
-        strange = claimed - len(seat.held)
         effects: list[Effect] = [TasksLost(name, lost)] if lost else []
         if strange:
             effects.append(NotHeld(name, strange))
@@ -229,7 +230,9 @@ class Broker:
         good = _only(results, seat.held)
         strange = results.count - (good.count if good is not None else 0)
         self.late += strange
-        effects: list[Effect] = [NotHeld(seat.name, strange)]
+        again = seat.known.intersection(results.task_ids())
+        seat.known -= again
+        effects: list[Effect] = [NotHeld(seat.name, strange - len(again))] if strange > len(again) else []
         return effects + self.results_arrived(seat.name, good) if good is not None else effects
 
     def tasks_returned(self, name: str, tasks: Tasks) -> list[Effect]:

@@ -60,6 +60,7 @@ class Interchange:
         self._rubbish = Rubbish(lambda text: self._tell(wire.Notice(30, text)))
         self._ebb = Ebb()
         self._undelivered: list[TaskMessage] = []  # on their way to the client
+        self._untold: dict[str, wire.Window | None] = {}  # that the client may not have heard of: see `_announce`
         self._stopping = False
         self._greeted = self._has_managed = False
         self._to_remove: list[str] = []
@@ -259,6 +260,10 @@ class Interchange:
                     message.delivered()
         if self._door is not None:
             self._door.client_has_all()
+        untold, self._untold = self._untold, {}
+        for name, window in untold.items():
+            if window is not None:
+                self.from_manager(name, window)
 
     # -- managers
 
@@ -277,7 +282,7 @@ class Interchange:
         """One message of a manager's."""
         if type(message) is columns.Results:
             effects = self._broker.results_arrived(name, message)
-            if not effects and message.descriptors:
+            if message.descriptors and not any(type(effect) is broker.Deliver for effect in effects):
                 lent.close(message.descriptors)  # nobody wants it any more
             self._perform(effects)
         elif type(message) is columns.Tasks:
@@ -285,14 +290,13 @@ class Interchange:
         elif isinstance(message, TaskMessage):
             self._from_task(name, message)
         elif isinstance(message, wire.Window):
-            self._perform(self._broker.window_set(name, message.tasks, message.lent, message.least))
+            if name in self._untold:
+                self._untold[name] = message
+            else:
+                self._perform(self._broker.window_set(name, message.tasks, message.lent, message.least))
         elif isinstance(message, wire.Register):
             self._register(name, message)
-            self._tell(
-                wire.ManagerUp(
-                    name, message.host, message.pid, message.workers, message.block, message.shares, message.held
-                )
-            )
+            self._announce(name, message)
         elif isinstance(message, wire.Unfit):
             self._unfit(f"node {message.host} (block {message.block}): {message.reason[:_REASON]}")
         elif isinstance(message, wire.WorkerUp) and name == INSIDE and self._inside is not None:
@@ -307,6 +311,13 @@ class Interchange:
             self._drains(message)
         else:
             self._rubbish.drop(f"{type(message).__name__} from a manager")
+
+    def _announce(self, name: str, record: wire.Register) -> None:
+        """The client hears of a manager before that gets any tasks. Should we end, it knows who may have some."""
+        up = wire.ManagerUp(name, record.host, record.pid, record.workers, record.block, record.shares, record.held)
+        self._tell(up)
+        self._untold[name] = None
+        self._flush_client()
 
     def _register(self, name: str, message: wire.Register) -> None:
         """A manager that comes back says what it holds; what else it should have is lost."""

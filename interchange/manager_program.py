@@ -190,7 +190,6 @@ class ManagerProgram:
                 reason = f"its arguments can't be read on {manager.host}: {problem}"
                 self._report(lent.lost(tasks.task_ids()[0], manager.host, reason))
                 return
-        self._link.came(tasks)
         manager.tasks(tasks)
         if self._relief is not None:
             self._relief.watch()

@@ -123,7 +123,9 @@ class Line:
 class Seat:
     """A manager, as the broker sees it."""
 
-    __slots__ = ("functions", "held", "idle_since", "least", "name", "open", "queued", "rank", "room", "told", "window")
+    __slots__ = (
+        "functions", "held", "idle_since", "known", "least", "name", "open", "queued", "rank", "room", "told", "window",
+    )  # fmt: skip
 
     def __init__(self, name: str, room: Room, now: float) -> None:
         self.name = name
@@ -133,6 +135,7 @@ class Seat:
         self.told = self.window = 0  # as it has said, and without the places that tasks take beyond one each
         self.least = 1  # it is sent more when so many of these are free
         self.held: set[int] = set()
+        self.known: set[int] = set()  # tasks whose results it will tell again, since it does not know that they came
         self.functions: set[int] = set()
         self.open = True  # takes tasks
         self.queued = False  # stands in Broker._ready

@@ -5,7 +5,8 @@
 A connection that ends takes with it what was under way, in both directions, and nobody knows what that was. zmq
 would connect again and say nothing, so that is switched off. Instead each new connection has a name of its own, and
 begins with who we are and what we hold. Then come, again, all messages that the interchange has not said to be with
-the client: it may have been another interchange that got them.
+the client: it may have been another interchange that got them. What was given back does not: nobody here holds it any
+more, and if it did not arrive the broker finds that out from what we say that we hold.
 
 Of some ends nobody tells: a route or a firewall begins to drop what is sent. So a connection that is silent for too
 long is doubted. All addresses are tried then, and the first that is proven takes its place, unless it speaks before.
@@ -34,6 +35,8 @@ _LARGE = 1 << 26  # bytes of results that travel together: a message has a limit
 
 # What says how things are now. All else is kept.
 _PASSING = {wire.KIND[cls] for cls in (wire.Register, wire.Ping, wire.Pong, wire.Window, wire.Stop, wire.Unfit)}
+
+_GIVEN_BACK = (wire.TASKS, wire.ASKING)
 
 
 def _nothing() -> None:
@@ -82,7 +85,6 @@ class Uplink:
         # Messages, the ids of the tasks whose results they are, descriptors of memory that they lend, and what is to be
         # called once the client has them.
         self._kept: deque[tuple[bytes, bytes, list[int], Callable[[], None]]] = deque()
-        self._settled: set[int] = set()  # ids of those among them that need not be sent again
         self._taken = 0  # how many of this connection's kept messages are kept no more
         self._pause_s = _AGAIN_S
         self._race = Race(loop, name, owner.find, self._begin, context)
@@ -163,9 +165,8 @@ class Uplink:
         self._begun_at = monotonic()
         self._taken = 0
         self._owner.connected(line.address, self._race.troubles)
-        if self._settled:  # so these have been dealt with; another interchange knows nothing of them
-            self._kept = deque(entry for entry in self._kept if id(entry) not in self._settled)
-            self._settled.clear()
+        # To give the same back twice would have it run twice: it may be with another manager by now.
+        self._kept = deque(entry for entry in self._kept if entry[0][0] not in _GIVEN_BACK)
         self._owner.greet([task for _, ids, *_ in self._kept for task in unpack(f"<{len(ids) // 8}Q", ids)])
         for data, *_ in self._kept:
             self._put(data)
@@ -194,21 +195,12 @@ class Uplink:
         self._put(data)
 
     def send_back(self, tasks: columns.Tasks) -> None:
-        """See that these tasks get back to the broker. Until then they are ours."""
+        """Give these tasks back to the broker. We have not delivered everything until it has them."""
         self._flush()
-        data = bytes((wire.TASKS, 0)) + tasks.encode()
+        kind, body = tasks.message()
+        data = bytes((kind, 0)) + body
         self._kept.append((data, tasks.ids, [], _nothing))
         self._put(data)
-
-    def came(self, tasks: columns.Tasks) -> None:
-        """These have come. If we are still to see that some of them get back, they have: they came again. To send them
-        back once more, by another connection, would have them run twice."""
-        ids: set[int] = set()
-        for entry in self._kept:
-            if entry[0][0] == wire.TASKS:
-                ids = ids or set(tasks.task_ids())
-                if not ids.isdisjoint(unpack(f"<{len(entry[1]) // 8}Q", entry[1])):
-                    self._settled.add(id(entry))
 
     def has_delivered(self) -> bool:
         """True if the client has everything that was to arrive, and there is a connection."""
@@ -285,9 +277,7 @@ class Uplink:
 
     def _let_go(self, messages: int) -> None:
         while self._taken < messages and self._kept:
-            entry = self._kept.popleft()
-            self._settled.discard(id(entry))
-            _, _, descriptors, delivered = entry
+            _, _, descriptors, delivered = self._kept.popleft()
             lent.close(descriptors)
             delivered()
             self._taken += 1

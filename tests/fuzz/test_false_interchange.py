@@ -1,6 +1,7 @@
 """A manager faces somebody who is not its interchange, or an interchange that talks rubbish."""
 
 import contextlib
+import os
 import pickle
 import socket
 import subprocess
@@ -19,6 +20,7 @@ from hypothesis import strategies as st
 
 from parsl_pool.interchange import columns, wire
 from parsl_pool.interchange.manager_program import NO_WAY
+from parsl_pool.interchange.request import Request
 from tests import leaks
 from tests.eventually import eventually
 from tests.fuzz import rubbish
@@ -279,6 +281,27 @@ def test_a_manager_ends_with_its_workers_when_the_interchange_falls_silent(tmp_p
         assert not any(process.is_running() for process in family)
     (farewell,) = it.said.splitlines()
     assert "no interchange at" in farewell
+
+
+def test_what_a_manager_gives_back_still_asks_for_what_it_asked_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    with FalseInterchange() as false, manager(false.ticket, tmp_path) as it:
+        name = false.begin().manager
+        start_work(false)
+        false.tell(wire.Function(2, b"P" + pickle.dumps(Path.read_bytes)))
+        held = tasks([2], functions=2, payloads=[pickle.dumps((tmp_path / "fifo",))])
+        false.send(Frame(wire.TASKS, held.encode()).on_zmq())
+        asking = tasks([3], payloads=[pickle.dumps((-3,))])
+        asking.request = Request(1, 100, 0, 0, 5000, 0, 0, 0, "")
+        kind, body = asking.message()
+        false.send(Frame(kind, body).on_zmq())
+        false.tell(wire.Drain(name, "because"))
+        back = false.await_message(columns.Tasks)
+        assert (back.task_ids(), back.request) == ((3,), asking.request)
+        (tmp_path / "fifo").write_bytes(b"")
+        false.await_message(columns.Results)
+        false.tell(wire.Stop(0))
+        assert it.await_end() == 0
 
 
 def test_a_manager_that_is_refused_ends_with_the_reason(tmp_path: Path) -> None:

@@ -46,6 +46,7 @@ class ModelSeat:
         self.is_open = True
         self.held: dict[int, Tasks] = {}  # id -> the frame it came in
         self.functions: dict[int, bytes] = {}
+        self.known: list[int] = []  # tasks whose results it has said that it will tell again
 
     def state(self) -> str:
         if not self.is_open:
@@ -171,7 +172,9 @@ class BrokerMachine(RuleBasedStateMachine):
         more = range(self.next_id, self.next_id + strangers)
         self.next_id += strangers
         said = [*kept, *more]
-        if not is_known:  # it has them from an earlier interchange; else only from us, and so it can't have them
+        if is_known:  # it can have them from us only, and so they are over
+            new.known = list(more)
+        else:  # from an earlier interchange
             for task in more:
                 self.of_task[task] = (0, 1)
                 kept[task] = tasks([task])
@@ -179,9 +182,7 @@ class BrokerMachine(RuleBasedStateMachine):
         lost = sorted(set(old.held) - set(kept))
         self.lost.update(lost)
         effects = self.broker.manager_registered(name, said)
-        assert [effect for effect in effects if effect != TasksLost(name, [])] == [
-            *[TasksLost(name, lost)] * bool(lost), *[NotHeld(name, strangers)] * (is_known and strangers > 0),
-        ]  # fmt: skip
+        assert [effect for effect in effects if effect != TasksLost(name, [])] == [TasksLost(name, lost)] * bool(lost)
 
     @rule(name=MANAGERS, window=st.sampled_from([-1, 0, 1, 2, 5]))
     def window_set(self, name: str, window: int) -> None:
@@ -224,6 +225,19 @@ class BrokerMachine(RuleBasedStateMachine):
         assert effects == ([NotHeld(name, 2)] if name in self.seats else [])
         assert self.broker.late == late + 2
 
+    @rule(name=MANAGERS, strangers=st.integers(0, 1))
+    def results_told_again(self, name: str, strangers: int) -> None:
+        """As it has said when it came back; once."""
+        seat = self.seats.get(name)
+        if seat is None or not seat.known:
+            return
+        known, seat.known = seat.known, []
+        late = self.broker.late
+        effects = self.broker.results_arrived(name, results([*known, *[1_000_000] * strangers]))
+        assert effects == [NotHeld(name, strangers)] * strangers
+        assert self.broker.late == late + len(known) + strangers
+        assert self.broker.results_arrived(name, results(known)) == [NotHeld(name, len(known))]
+
     @rule(name=MANAGERS, data=st.data())
     def results_of_others(self, name: str, data: st.DataObject) -> None:
         """Beside its own: those count."""
@@ -241,10 +255,15 @@ class BrokerMachine(RuleBasedStateMachine):
     @rule(name=MANAGERS)
     def registered_with_what_others_hold(self, name: str) -> None:
         others = [task for other in self.seats if other != name for task in self.seats[other].held]
-        if name in self.seats or not others:
+        if not others:
             return
-        self.seats[name] = ModelSeat(self.now)
-        assert self.broker.manager_registered(name, others) == [NotHeld(name, len(others))]
+        old = self.seats.get(name)
+        new = self.seats[name] = ModelSeat(self.now)
+        if old is not None:
+            new.held, new.is_open = old.held, old.is_open
+            new.idle_since = self.now if old.held else old.idle_since
+        effects = self.broker.manager_registered(name, [*others, *new.held])
+        assert [effect for effect in effects if effect != TasksLost(name, [])] == [NotHeld(name, len(others))]
 
     @rule(name=MANAGERS, data=st.data())
     def tasks_returned(self, name: str, data: st.DataObject) -> None:

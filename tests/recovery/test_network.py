@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from parsl_pool import portable
-from parsl_pool.errors import ManagerLost
+from parsl_pool.errors import InterchangeLost, ManagerLost
+from parsl_pool.executors.high_throughput import recovery
 from tests.eventually import eventually
 from tests.network import Network
 from tests.recovery.arrangement import Arrangement, is_over, listening
@@ -32,6 +33,12 @@ def network(manager_inside: bool, monkeypatch: pytest.MonkeyPatch) -> Iterator[N
     network = Network(monkeypatch)
     yield network
     network.close()
+
+
+def noted_and_held(begun: Path, go: Path) -> None:
+    begun.touch()
+    while not go.exists():
+        time.sleep(0.001)
 
 
 def noted_triple(path: Path, task: int) -> int:
@@ -69,6 +76,56 @@ def test_what_was_on_its_way_to_another_host_when_the_connection_was_cut_has_not
         eventually(lambda: all(future.running() for future in futures))
         network.cut()
         assert [future.result(30) for future in futures] == [0, 1]
+
+
+def test_what_was_on_its_way_to_another_host_when_the_interchange_ended_has_not_begun(
+    network: Network, arrangement: Arrangement, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All managers have come back, and none says that it has got it."""
+    monkeypatch.setattr(socket, "gethostname", lambda: "elsewhere")
+    with arrangement.new_pool(2, lost_retries=0) as pool:
+        assert pool.submit(abs, -1).result(30) == 1
+        network.silence("interchange")
+        futures = [pool.submit(abs, -number) for number in range(2)]
+        eventually(lambda: all(future.running() for future in futures))
+        arrangement.parts(pool).interchange.kill()
+        network.cut()
+        assert [future.result(60) for future in futures] == [0, 1]
+
+
+def test_what_may_have_begun_on_another_host_that_does_not_come_back_is_lost(
+    network: Network, arrangement: Arrangement, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody can tell what the manager had got: it has gone meanwhile."""
+    monkeypatch.setattr(socket, "gethostname", lambda: "elsewhere")
+    monkeypatch.setattr(recovery, "_REUNION_S", 0.5)
+    with arrangement.new_pool(1, lost_retries=0) as pool:
+        held = pool.submit(noted_and_held, tmp_path / "begun", tmp_path / "go")
+        eventually(lambda: (tmp_path / "begun").exists())
+        parts = arrangement.parts(pool)
+        interchange, manager = parts.interchange, parts.manager
+        manager.suspend()
+        interchange.kill()
+        with pytest.raises(InterchangeLost):
+            held.result(60)
+        manager.kill()
+        assert pool.submit(abs, -1).result(60) == 1
+
+
+def test_results_that_were_told_before_a_cut_are_no_rubbish_when_they_are_told_again(
+    network: Network, arrangement: Arrangement, tmp_path: Path
+) -> None:
+    """They were with the client, and the manager had not heard so."""
+    with arrangement.pool(2, lost_retries=0) as pool:
+        held = [pool.submit(noted_and_held, tmp_path / f"begun{n}", tmp_path / "go") for n in range(2)]
+        eventually(lambda: all((tmp_path / f"begun{n}").exists() for n in range(2)))
+        network.silence("interchange")  # and so nothing is acknowledged
+        (tmp_path / "go").touch()
+        assert [future.result(30) for future in held] == [None, None]
+        network.cut()
+        assert pool.submit(abs, -1).result(30) == 1  # by then they have come again
+        standings, dropped = pool._backend.manager_loads()
+        assert len(standings) == 1 and not dropped
 
 
 def test_large_results_survive_a_cut(network: Network, arrangement: Arrangement) -> None:

@@ -141,9 +141,11 @@ class Resent:
 class Reunion:
     """After a restart of the interchange: which tasks nobody has been heard to hold, and who is still to come."""
 
-    def __init__(self, unplaced: set[int], managers: set[str], reason: str) -> None:
+    def __init__(self, unplaced: set[int], managers: set[str], reason: str, *, tells: bool) -> None:
+        """tells: if all of them come back, what none of them holds was not begun, whatever the claims table says."""
         self.unplaced, self.reason = unplaced, reason
         self._managers = managers
+        self._tells = tells
         self._deadline = monotonic() + _REUNION_S
 
     def back(self, record: wire.ManagerUp) -> None:
@@ -153,7 +155,15 @@ class Reunion:
 
     def gone(self, manager: str) -> None:
         """A manager will not come back."""
+        self._tells = self._tells and manager not in self._managers
         self._managers.discard(manager)
+
+    def never_came(self) -> bool:
+        """True, once it is over, if what nobody holds had got lost on its way to managers of other hosts.
+
+        Such tasks are claimed when they are sent. No manager gets any before the client has heard of it.
+        """
+        return self._tells and not self._managers
 
     def is_over(self) -> bool:
         """True when all have come, or have had their time."""
@@ -284,11 +294,15 @@ class Recovery:
         if problem is not None:
             link.give_up_for_good(problem)
             return
+        before = [] if link.inside else list(link.watcher.managers.values())
         managers = set() if link.inside else self._living_managers()
+        # All are alive, and for some of them the interchange has claimed. A stream that broke off may have had more.
+        tells = len(before) == len(managers) and not all(up.shares for up in before)
+        tells = tells and not process.stream.has_lost_descriptors
         # What other threads have submitted meanwhile is still to be sent for the first time.
         link.outbox.extendleft(reversed(link.outgoing.large.leave()))
         unsent = {future._tid for future in list(link.outbox)}
-        self._reunion = Reunion(set(link.tries.table) - unsent, managers, reason)
+        self._reunion = Reunion(set(link.tries.table) - unsent, managers, reason, tells=tells)
         self._end_reunion()
 
     def _living_managers(self) -> set[str]:
@@ -318,6 +332,8 @@ class Recovery:
         link.outgoing.resent.begin()
         lost = sorted(reunion.unplaced.intersection(list(link.tries.table)))
         waited = link.claims.withdraw(lost)
+        if reunion.never_came():
+            waited.update(lost)
         for task in lost:
             future = link.tries.table.get(task)
             error = InterchangeLost(None, reunion.reason)
