@@ -23,6 +23,7 @@ from parsl_pool.interchange.end_watch import EndWatch
 from parsl_pool.interchange.from_manager import Message, decode, with_memory
 from parsl_pool.interchange.inline import inline_tasks
 from parsl_pool.interchange.loop import Loop
+from parsl_pool.interchange.spare_memory import SpareMemory
 from parsl_pool.interchange.standing import Standing
 from parsl_pool.interchange.uplink import is_kept
 from parsl_pool.interchange.versions import mismatch
@@ -98,6 +99,7 @@ class ManagersDoor:
         self._stopping: Callable[[], None] | None = None
         self._beating = False
         self._ping = 0
+        self._spare = SpareMemory()
         _allow_many_connections()
         self._context = zmq.Context(1)
         self._gatekeeper = curve.Gatekeeper(self._context, hello.manager_public)
@@ -285,6 +287,7 @@ class ManagersDoor:
             # Else it has asked us itself. But what it asks comes after all of a message that it is sending.
             elif peer.connection.incoming.is_amid or now - peer.seen >= self.settings.heartbeat_ms / 1000:
                 self._post(peer.connection, wire.Ping(0))
+        self._spare.look(len(self._peers))
         if self._peers:
             self._loop.call_at(now + self.settings.heartbeat_ms / 1000, self._beat)
         else:

@@ -17,7 +17,7 @@ from benchmarks.trial import Line, Metric, Trial, expect
 
 NODE_WORKERS = 10
 TASKS = 100_000
-IDLE_S = 15.0  # three heartbeats
+IDLE_S = 15.0  # three heartbeats, after which the interchange has given back what it does not need
 KILOBYTE = 1 << 10
 
 
@@ -47,6 +47,7 @@ def _measure(managers: int, tasks: int, idle_s: float) -> dict[str, float]:
             time.sleep(0.05)
         registered_s = time.perf_counter() - started
         broker = pool._backend.link._process.pid
+        time.sleep(idle_s)
         rss = processes.rss(broker)
         expect(list(pool.map(last, [0.0] * 20 * managers, range(20 * managers))), list(range(20 * managers)))
         begun = time.perf_counter()
