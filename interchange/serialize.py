@@ -59,7 +59,7 @@ class _Sink(list[Any]):
 
     def keep_in_band(self, buffer: PickleBuffer) -> bool:
         """What pickle is to do with a buffer; those that are to stay outside are remembered."""
-        return _keep_in_band(buffer, self.buffers)
+        return keep_in_band(buffer, self.buffers)
 
 
 _free: list[tuple[_Sink, pickle.Pickler]] = []  # making a pickler costs three times what a small pickle does
@@ -142,7 +142,7 @@ def dump_by_value(value: object, name: str, buffers: list[PickleBuffer] | None =
     try:
         if buffers is None:
             return by_value.dumps(value)
-        return by_value.dumps(value, lambda b: _keep_in_band(b, buffers))
+        return by_value.dumps(value, lambda b: keep_in_band(b, buffers))
     except BaseException as problem:  # whatever user code raises while it is pickled
         pass_on(problem, lambda: by_value.dumps(value))
         from parsl_pool.interchange.diagnose import unpicklable_part  # only when something is wrong
@@ -175,7 +175,8 @@ def too_large(name: str, size: int) -> SerializationError:
     return SerializationError(name, "", reason)
 
 
-def _keep_in_band(buffer: PickleBuffer, buffers: list[PickleBuffer]) -> bool:
+def keep_in_band(buffer: PickleBuffer, buffers: list[PickleBuffer]) -> bool:
+    """What pickle is to do with a buffer. Those that are to stay outside are added to the list."""
     try:
         if buffer.raw().nbytes < LARGE:
             return True
@@ -365,18 +366,19 @@ def _load_with_buffers(view: memoryview) -> Any:
 
 def load_arguments(payload: Payload) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Positional and keyword arguments of a task (not of a chunk). Raises whatever unpickling raises."""
-    return _as_call(_load_with_results(memoryview(payload)) if payload[0] == 0x44 else load_value(payload))
+    return as_call(_load_with_results(memoryview(payload)) if payload[0] == 0x44 else load_value(payload))
 
 
 def load_shared_arguments(fd: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """As `load_arguments`, for a payload that `is_plain`; the descriptor is closed."""
     try:
-        return _as_call(load_plain(fd))
+        return as_call(load_plain(fd))
     finally:
         os.close(fd)
 
 
-def _as_call(arguments: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def as_call(arguments: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Positional and keyword arguments, of what is pickled of a task's."""
     if type(arguments) is tuple:
         return arguments, {}
     args, kwargs = arguments

@@ -237,6 +237,7 @@ class KernelFace:
         for backend in backends:
             backend.files_are_in_place = partial(_are_in_place, pool, backend.label)
             backend.call_with_files = partial(_call_with_files, pool, backend)
+            backend.in_helper = partial(_in_helper, pool, backend)
 
     def _memory(self) -> Memoizer:
         memory: Any = self._flow().reuse
@@ -283,10 +284,16 @@ def _make_stager(dm: DataManager) -> Stager:
     return Stager(dm)
 
 
-def _are_in_place(pool: ref[KernelFace], label: str, value: Any) -> bool:
-    """Whether nothing is to be done for the files in a value."""
+def _are_in_place(pool: ref[KernelFace], label: str, files: Iterable[Any]) -> bool:
+    """Whether nothing is to be done for these files."""
     known = pool()
-    return known is None or known.data_manager.are_in_place(label, value)
+    return known is None or known.data_manager.are_in_place(label, files)
+
+
+def _in_helper(pool: ref[KernelFace], backend: Any, job: Callable[[], None]) -> None:
+    """Have a thread run it that may submit until the pool has ended."""
+    known = pool()
+    (backend.kernel.in_helper if known is None else known._flow().helpers.run)(job)
 
 
 def _call_with_files(

@@ -106,6 +106,8 @@ class AppBase:
         if not kwargs and self._taken.says_nothing:
             return self._submit(pool, self._usual_options(pool), {}, args, {})
         args, kwargs = self._taken.by_name(args, kwargs)
+        if self._taken.brought:
+            args, kwargs = self._taken.with_brought(args, kwargs)
         special = {**self._taken.defaults, **{name: kwargs[name] for name in keywords.NAMES if name in kwargs}}
         options = self._options(pool, special)
         own = {name: value for name, value in kwargs.items() if name not in special or self._taken.may_pass(name)}

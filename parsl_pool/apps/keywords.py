@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from parsl_pool import checks
+from parsl_pool.dataflow.traverse import things_in
 from parsl_pool.errors import BadStdStreamFile, WrongType, shown
 from parsl_pool.files import File, as_file
 
@@ -14,6 +15,8 @@ AUTO_LOGNAME = -1
 """As stdout= or stderr= of a bash app: a file in the run directory, named after the task."""
 
 NAMES = ("inputs", "outputs", "walltime", "stdout", "stderr", "label", "parsl_resource_specification")
+
+_WRITTEN = ("outputs", "stdout", "stderr")
 
 Stream = str | File | tuple[str | File, str] | None
 """Where stdout or stderr goes: a file, or one and a mode as for `open`."""
@@ -29,6 +32,8 @@ class Taken(NamedTuple):
         order: the arguments that may be given by position, in their order.
         first: place of the first special one among them; None: there is none.
         says_nothing: a call without keywords says nothing special, whatever its arguments are.
+        brought: defaults with files to be read in them. They have to be passed like arguments: the function's own are
+            on a worker as they are here.
     """
 
     defaults: dict[str, Any]
@@ -37,10 +42,18 @@ class Taken(NamedTuple):
     order: tuple[str, ...] = ()
     first: int | None = None
     says_nothing: bool = True
+    brought: dict[str, Any] = {}  # never changed
 
     def may_pass(self, name: str) -> bool:
         """True if the function can be given this keyword."""
         return self.takes_all or name in self.names
+
+    def with_brought(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The same arguments, and those defaults for which there are none."""
+        given = {*self.order[: len(args)], *kwargs}
+        return args, {**{name: value for name, value in self.brought.items() if name not in given}, **kwargs}
 
     def by_name(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The same arguments, with the first special one that was given by position, and those after it, by name."""
@@ -61,13 +74,14 @@ def taken_by(function: Callable[..., Any]) -> Taken:
         return Taken({}, frozenset(), True)
     named = [each for each in parameters if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)]
     defaults = {each.name: each.default for each in named if each.name in NAMES and each.default is not each.empty}
+    brought = {each.name: each.default for each in named if each.name not in _WRITTEN and things_in(each.default, File)}
     takes_all = any(each.kind is each.VAR_KEYWORD for each in parameters)
     order = tuple(each.name for each in parameters if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD))
     nameless = sum(each.kind is each.POSITIONAL_ONLY for each in parameters)
     told = enumerate(order[nameless:], nameless)  # a label by position may be the function's own, of any type
     first = next((place for place, name in told if name in NAMES and name != "label"), None)
-    says_nothing = first is None and not defaults
-    return Taken(defaults, frozenset(each.name for each in named), takes_all, order, first, says_nothing)
+    says_nothing = first is None and not defaults and not brought
+    return Taken(defaults, frozenset(each.name for each in named), takes_all, order, first, says_nothing, brought)
 
 
 def walltime_of(special: dict[str, Any]) -> float | None:

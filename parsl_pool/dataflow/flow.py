@@ -27,7 +27,7 @@ from parsl_pool.dataflow.kernel import DependencyFailure, Kernel
 from parsl_pool.dataflow.record import FlowRecord, Options
 from parsl_pool.dataflow.resolvers import ResolvedCall
 from parsl_pool.dataflow.reuse import Key, NoReuse, Reuse
-from parsl_pool.dataflow.staged import NoStager, Stager, prepared, written_by
+from parsl_pool.dataflow.staged import NoStager, Stager, prepared, with_files_brought, written_by
 from parsl_pool.dataflow.traverse import ObjectCall
 from parsl_pool.errors import JoinError, StagingError
 from parsl_pool.futures import FINISHED, AppFuture, Failure, LiftingFuture, Value, frameless, has_failed
@@ -131,7 +131,7 @@ class Flow:
         resolver = record.options.dependency_resolver
         fn, args, kwargs = task.runs_as or (record.func, record.args, record.kwargs)
         if resolver is not None:
-            task.call = ResolvedCall(*self.stager.inputs(task, fn, args, kwargs), resolver)
+            task.call = ResolvedCall(*with_files_brought(self.stager, task, fn, args, kwargs), resolver)
         elif record.options.join:
             task.call = ObjectCall(fn, args, kwargs)
         else:

@@ -26,7 +26,9 @@ class Backend(Protocol):
 
     def prepare(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], /) -> Any: ...
 
-    def prepare_staged(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], /) -> Any: ...
+    def prepare_staged(
+        self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], instead: Any = None, /
+    ) -> Any: ...
 
     def launch_try(
         self, call: Any, results: list[Future[Any]], options: Options, of: FlowRecord, /

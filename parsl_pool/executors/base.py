@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from parsl_pool import checks
 from parsl_pool.dataflow.record import Options, TaskRecord
-from parsl_pool.dataflow.staged import FilesInArguments
-from parsl_pool.dataflow.traverse import ObjectCall
+from parsl_pool.dataflow.staged import FILES, FilesInArguments, Instead
+from parsl_pool.dataflow.traverse import ObjectCall, things_in, with_replaced
 from parsl_pool.futures import AppFuture
 from parsl_pool.futures.told import Progress
 from parsl_pool.interchange.request import Asked
@@ -37,7 +37,8 @@ class ParslExecutor(Recipe, ABC):
     token: str = ""  # by which the pool is known to tasks that make calls to it
     storage_access: list[Staging] | None = None  # who brings the files of its tasks; None: `default_staging`
     working_dir: str | None = None  # where they are brought to; None: the run's directory
-    files_are_in_place: Callable[[Any], bool] | None = None  # whether there is nothing to be done for those in a value
+    files_are_in_place: Callable[[Any], bool] | None = None  # whether there is nothing to be done for these
+    in_helper: Callable[[Callable[[], None]], None] | None = None  # has it run where users' code may
     call_with_files: Callable[..., AppFuture[Any]] | None = None  # as call(), once they have been brought
     wants_payloads: bool = False  # whether launch_try() takes results as payloads, or as the futures themselves
 
@@ -103,12 +104,18 @@ class ParslExecutor(Recipe, ABC):
             SerializationError: it can't be pickled.
             FilesInArguments: there are files that have to be brought.
         """
-        if self.files_are_in_place is not None and not self.files_are_in_place((args, kwargs)):
-            raise FilesInArguments
+        if self.files_are_in_place is not None:
+            files = things_in((args, kwargs), FILES)
+            if files and not self.files_are_in_place(files):
+                raise FilesInArguments(files)
         return ObjectCall(fn, args, kwargs)
 
-    def prepare_staged(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """The same when they have been, or will be when the futures are done."""
+    def prepare_staged(
+        self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], instead: Instead | None = None
+    ) -> Any:
+        """The same when they have been, or will be when the futures are done. instead: what takes their places."""
+        if instead is not None:
+            args, kwargs = with_replaced((args, kwargs), FILES, instead.of)
         return ObjectCall(fn, args, kwargs)
 
     def launch_try(

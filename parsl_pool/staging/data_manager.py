@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 from weakref import ref
 
-from parsl_pool.dataflow.traverse import things_in
+from parsl_pool.dataflow.staged import FILES
 from parsl_pool.errors import StagingError
 from parsl_pool.files import File
 from parsl_pool.futures import AppFuture
@@ -21,9 +21,6 @@ from parsl_pool.staging.defaults import default_staging
 from parsl_pool.staging.ends import ended
 from parsl_pool.staging.sharing import Sharing
 from parsl_pool.staging.transfers.urls import shown
-
-FILES = (File, DataFuture)
-"""What is a file among the arguments of a task."""
 
 
 class Pool(Protocol):
@@ -112,11 +109,9 @@ class DataManager:
         own: list[Staging] | None = getattr(self.dfk.executors[executor], "storage_access", None)
         return default_staging if own is None else own
 
-    def are_in_place(self, executor: str, value: Any) -> bool:
-        """True if nothing is to be done for any file in the value. Raises StagingError."""
-        if self.is_asking:
-            return True
-        return all(self.provider_in(executor, file_of(thing)).moves_nothing for thing in things_in(value, FILES))
+    def are_in_place(self, executor: str, files: Iterable[File | DataFuture]) -> bool:
+        """True if nothing is to be done for any of these. Raises StagingError."""
+        return self.is_asking or all(self.provider_in(executor, file_of(thing)).moves_nothing for thing in files)
 
     # -- by Parsl's names
 

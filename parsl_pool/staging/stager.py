@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from parsl_pool.dataflow.call import Call
 from parsl_pool.dataflow.flow_task import FlowTask
-from parsl_pool.dataflow.traverse import with_replaced
+from parsl_pool.dataflow.staged import Instead
 from parsl_pool.files import File
 from parsl_pool.futures.data_future import DataFuture
 from parsl_pool.staging.base import Staging
-from parsl_pool.staging.data_manager import FILES, DataManager
+from parsl_pool.staging.data_manager import DataManager
 from parsl_pool.staging.ends import SentFile
 from parsl_pool.staging.writers import Writers
 
@@ -32,7 +32,9 @@ class Stager:
         streams = list({id(file): file for file in (call.stdout, call.stderr) if isinstance(file, File)}.values())
         if not call.outputs and not streams:
             return ()
-        if record.options.join or call.kwargs.get(_INHIBIT) or self._dm.is_asking:
+        if record.options.join:
+            return tuple([self._writers.of_join(task.future, file) for file in call.outputs])
+        if call.kwargs.get(_INHIBIT) or self._dm.is_asking:
             return tuple([DataFuture(task.future, file) for file in call.outputs])
         written = call.written or call.outputs
         files = [*zip(call.outputs, written), *((stream.cleancopy(), stream) for stream in streams)]
@@ -63,19 +65,17 @@ class Stager:
         return SentFile(task.future, arrives, file)
 
     def inputs(
-        self, task: FlowTask, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
-        """The call as it is to be launched, its files on their way. Raises StagingError."""
+        self, task: FlowTask, fn: Callable[..., Any], files: Sequence[Any]
+    ) -> tuple[Callable[..., Any], Instead]:
+        """What is launched in place of the function, and what takes the places of the files among its arguments, now
+        that they are on their way. Raises StagingError."""
         if task.record.kwargs.get(_INHIBIT) or self._dm.is_asking:
-            return fn, args, kwargs
+            return fn, Instead(())
         dm, label = self._dm.for_task(task.future), task.backend.label
-
-        def instead_of(thing: File | DataFuture) -> Any:
-            nonlocal fn
-            if id(thing) in task.written:
-                return thing
-            replacement, fn = dm.optionally_stage_in(thing, fn, label)
-            return replacement
-
-        args, kwargs = with_replaced((args, kwargs), FILES, instead_of)
-        return fn, args, kwargs
+        made: list[tuple[Any, Any]] = []
+        for thing in files:
+            replacement = thing
+            if id(thing) not in task.written:
+                replacement, fn = dm.optionally_stage_in(thing, fn, label)
+            made.append((thing, replacement))
+        return fn, Instead(made)

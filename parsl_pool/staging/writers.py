@@ -13,7 +13,7 @@ from parsl_pool.dataflow.flow_task import FlowTask
 from parsl_pool.dataflow.traverse import futures_in
 from parsl_pool.errors import StagingError
 from parsl_pool.files import File
-from parsl_pool.futures import AppFuture
+from parsl_pool.futures import AppFuture, has_failed
 from parsl_pool.futures.data_future import DataFuture
 from parsl_pool.staging.transfers.urls import shown
 
@@ -37,12 +37,51 @@ class _Writer:
         return self.arrives.done()
 
 
+class Written(DataFuture):
+    """A file of a join app, which one of the apps that it calls writes: done when the join is, and that file is there.
+    """
+
+    def __init__(self, join: AppFuture[Any], file: File) -> None:
+        self.writer: _Writer | None = None  # the last one that has begun
+        super().__init__(join, file)
+
+    def _written(self, fut: Future[Any]) -> None:
+        if self.writer is None or (fut is self.parent and (fut.cancelled() or has_failed(fut))):
+            super()._written(fut)
+        else:
+            self.writer.arrives.add_done_callback(super()._written)
+
+
 class Writers:
     """The files that are being written. Safe for any thread."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()  # guards _by_name
+        self._lock = threading.Lock()  # guards what follows
         self._by_name: dict[str, _Writer] = {}
+        self._awaited: dict[str, list[Written]] = {}  # those of joins, by the names of their files
+
+    def of_join(self, join: AppFuture[Any], file: File) -> Written:
+        """The future of a file that some task is to write while the join is under way."""
+        name, future = name_of(file), Written(join, file)
+        with self._lock:
+            self._awaited.setdefault(name, []).append(future)
+        join.add_done_callback(partial(self._join_ended, name, future))
+        return future
+
+    def _join_ended(self, name: str, future: Written, _: Future[Any]) -> None:
+        with self._lock:
+            left = [each for each in self._awaited.get(name, ()) if each is not future]
+            if left:
+                self._awaited[name] = left
+            else:
+                self._awaited.pop(name, None)
+
+    def _enter(self, mine: dict[str, _Writer]) -> None:
+        """They are being written. Call this under the lock."""
+        self._by_name.update(mine)
+        for name in mine.keys() & self._awaited.keys():
+            for future in self._awaited[name]:
+                future.writer = mine[name]
 
     def begin(self, task: FlowTask, files: Sequence[File]) -> None:
         """The task is to write these.
@@ -59,7 +98,7 @@ class Writers:
         with self._lock:
             others = [(name, self._by_name[name]) for name in mine if name in self._by_name]
             if not others:
-                self._by_name.update(mine)
+                self._enter(mine)
         if others:
             for name, other in others:
                 if not other.is_over and not _may_follow(task, other):
@@ -68,7 +107,7 @@ class Writers:
                         "write it too: pass it what that one's outputs are, so that it waits, or name another file"
                     )
             with self._lock:
-                self._by_name.update(mine)
+                self._enter(mine)
         task.future.add_done_callback(partial(self._ended, mine))
 
     def arrive_by(self, task: FlowTask, file: File, arrives: Future[Any]) -> None:
@@ -87,7 +126,7 @@ class Writers:
                     del self._by_name[name]
 
     def __len__(self) -> int:
-        return len(self._by_name)
+        return len(self._by_name) + len(self._awaited)
 
 
 def _may_follow(task: FlowTask, other: _Writer) -> bool:

@@ -10,20 +10,22 @@ import io
 import pickle
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 from typing import Any
 
-from parsl_pool.dataflow.staged import FilesInArguments
+from parsl_pool.dataflow.staged import FILES, FilesInArguments, Instead
 from parsl_pool.errors import InternalError, SerializationError, described
 from parsl_pool.executors.high_throughput.large_arguments import SharedPayload, limit
 from parsl_pool.executors.high_throughput.templates import Template, template_of
 from parsl_pool.executors.high_throughput.warm_memory import WarmMemory
+from parsl_pool.files import File
 from parsl_pool.futures import FutureInArguments
 from parsl_pool.futures.data_future import DataFuture
 from parsl_pool.interchange import inherited, serialize
 
 inherited.refuse_connections()
 
-InPlace = Callable[[Any], bool]
+InPlace = Callable[[list[Any]], bool]
 
 
 class Dependent:
@@ -78,7 +80,7 @@ def dump_arguments(
 
     Args:
         shared: where large ones may go; None if workers share no memory with us.
-        in_place: tells whether all files in a value are where the task will need them; None: they are.
+        in_place: tells whether all of these files are where the task will need them; None: they are.
 
     Raises:
         SerializationError: one of them can't be pickled; it says which.
@@ -118,8 +120,8 @@ def _are_files_alone(data: bytes | list[Any], packed: Any, in_place: InPlace | N
     """True if a pickle that names `__main__` does so for its files alone. Raises FilesInArguments."""
     if not serialize.names_file(data):
         return False
-    if in_place is not None and not in_place(packed):
-        raise FilesInArguments
+    if in_place is not None:
+        refuse_files(packed, in_place)
     return not serialize.names_main_but_for_files(data)
 
 
@@ -159,14 +161,18 @@ def _has_future(problem: BaseException, packed: object) -> bool:
 
 
 class _Tokens:
-    """Numbers the futures met while pickling."""
+    """Numbers the futures met while pickling; and puts others in the places of files."""
 
-    def __init__(self) -> None:
+    def __init__(self, instead: Instead | None = None) -> None:
+        self._instead = instead
+        self.replaces_files = instead is not None
         self.futures: list[Future[Any]] = []
         self._numbers: dict[int, int] = {}
 
     def token(self, thing: object) -> tuple[int, tuple[Any, ...]] | None:
         """The persistent id of a future; None for everything else."""
+        if self._instead is not None and isinstance(thing, FILES):
+            thing = self._instead.of(thing)
         if not isinstance(thing, Future):
             return None
         number = self._numbers.get(id(thing))
@@ -176,13 +182,65 @@ class _Tokens:
         return number, ()
 
 
+    def reduced(self, thing: object) -> Any:
+        """What pickle is to write for a File; NotImplemented for everything else, and for one that stays."""
+        if self._instead is None or not isinstance(thing, File):
+            return NotImplemented
+        return self._instead.of(thing).__reduce__()
+
+
+class _FilesFound(_Tokens):
+    """Finds files. What is pickled meanwhile is of no use.
+
+    Attributes:
+        files: by their ids.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.files: dict[int, Any] = {}
+
+    def token(self, thing: object) -> Any:
+        """See the base class."""
+        if isinstance(thing, FILES):
+            self.files[id(thing)] = thing
+        return super().token(thing)
+
+
+Beside = Callable[[pickle.PickleBuffer], Any]
+
+
 class _TokenPickler(pickle.Pickler):
-    def __init__(self, file: io.BytesIO, tokens: _Tokens) -> None:
-        super().__init__(file, 5)
+    def __init__(self, file: io.BytesIO, tokens: _Tokens, beside: Beside | None = None) -> None:
+        super().__init__(file, 5, buffer_callback=beside)
         self._tokens = tokens
 
     def persistent_id(self, obj: object) -> Any:
         return self._tokens.token(obj)
+
+
+class _StagingPickler(_TokenPickler):
+    def reducer_override(self, obj: object) -> Any:
+        return self._tokens.reduced(obj)
+
+
+def _pickler(file: io.BytesIO, tokens: _Tokens, beside: Beside | None = None) -> _TokenPickler:
+    return (_StagingPickler if tokens.replaces_files else _TokenPickler)(file, tokens, beside)
+
+
+def _by_value(file: io.BytesIO, tokens: _Tokens, beside: Beside | None = None) -> Any:
+    """The same by cloudpickle."""
+    from parsl_pool.interchange import by_value  # on first need: 20 ms
+
+    class ByValue(by_value.Pickler):
+        def persistent_id(self, obj: object) -> Any:
+            return tokens.token(obj)
+
+        def reducer_override(self, obj: Any) -> Any:
+            reduced = tokens.reduced(obj)
+            return super().reducer_override(obj) if reduced is NotImplemented else reduced
+
+    return ByValue(file, 5, buffer_callback=beside)
 
 
 class _Finder(pickle.Pickler):
@@ -208,54 +266,91 @@ class _Finder(pickle.Pickler):
 
 def has_future(packed: object) -> bool:
     """True if there is a future in something that can't be pickled."""
-    from parsl_pool.interchange import by_value  # on first need: 20 ms
-
     tokens = _Tokens()
-
-    class ByValue(by_value.Pickler):
-        def persistent_id(self, obj: object) -> Any:
-            return tokens.token(obj)
-
     try:
-        ByValue(io.BytesIO(), 5).dump(packed)
+        _by_value(io.BytesIO(), tokens).dump(packed)
     except BaseException as problem:  # the error is told by others; here only the question counts
-        serialize.pass_on(problem, lambda: ByValue(io.BytesIO(), 5).dump(packed))
+        serialize.pass_on(problem, lambda: _by_value(io.BytesIO(), _Tokens()).dump(packed))
     return bool(tokens.futures)
 
 
 def _dump_with_tokens(
     packed: object, args: tuple[Any, ...], kwargs: dict[str, Any], name: str, in_place: InPlace | None
 ) -> Dependent:
-    dependent = _dumped_with_tokens(packed, args, kwargs, name)
-    if in_place is not None and not in_place([each for each in dependent.futures if isinstance(each, DataFuture)]):
-        raise FilesInArguments
-    _are_files_alone(dependent.arguments, packed, in_place)  # type: ignore[arg-type]  # no template
+    dependent = _dumped_with_tokens(packed, args, kwargs, name, _Tokens)
+    data = dependent.arguments
+    assert isinstance(data, bytes)  # no template
+    if in_place is not None:
+        if any(isinstance(each, DataFuture) for each in dependent.futures) or serialize.names_file(data):
+            refuse_files(packed, in_place)
     return dependent
 
 
-def _dumped_with_tokens(packed: object, args: tuple[Any, ...], kwargs: dict[str, Any], name: str) -> Dependent:
-    tokens = _Tokens()
-    file = io.BytesIO()
+def dump_staged(
+    args: tuple[Any, ...], kwargs: dict[str, Any], name: str, shared: WarmMemory | None, instead: Instead
+) -> bytes | SharedPayload | Dependent:
+    """A payload with others in the places of its files. Raises SerializationError."""
+    packed: Any = [args, kwargs] if kwargs else args
+    buffers: list[pickle.PickleBuffer] = []
+    dependent = _dumped_with_tokens(packed, args, kwargs, name, partial(_Tokens, instead), buffers)
+    if dependent.futures:
+        return _dumped_with_tokens(packed, args, kwargs, name, partial(_Tokens, instead)) if buffers else dependent
+    data = dependent.arguments
+    assert isinstance(data, bytes)  # no template
+    return finish_payload(serialize.with_buffers(data, buffers) if buffers else data, shared)
+
+
+def refuse_files(packed: object, in_place: InPlace) -> None:
+    """Raise FilesInArguments if there are files, at any depth of it, that are not in place."""
+    files = files_in(packed)
+    if files and not in_place(files):
+        raise FilesInArguments(files)
+
+
+def files_in(packed: object) -> list[Any]:
+    """The Files and DataFutures in something that can be pickled."""
+    finding = _FilesFound()
     try:
-        _TokenPickler(file, tokens).dump(packed)
+        _TokenPickler(io.BytesIO(), finding, _left_out).dump(packed)
+    except BaseException as problem:  # by value, then; that it can't be pickled is told by others
+        serialize.pass_on(problem, lambda: _TokenPickler(io.BytesIO(), _FilesFound(), _left_out).dump(packed))
+        finding = _FilesFound()
+        _by_value(io.BytesIO(), finding, _left_out).dump(packed)
+    return list(finding.files.values())
+
+
+def _left_out(_: pickle.PickleBuffer) -> bool:
+    """What pickle is to do with a buffer where nobody will see the pickle."""
+    return False
+
+
+def _dumped_with_tokens(
+    packed: object,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    name: str,
+    make: Callable[[], _Tokens],
+    buffers: list[pickle.PickleBuffer] | None = None,
+) -> Dependent:
+    """make: what numbers the futures. buffers: large ones are added to these; None: all stay in the pickle."""
+    tokens = make()
+    file = io.BytesIO()
+    beside = None if buffers is None else partial(serialize.keep_in_band, buffers=buffers)
+    try:
+        _pickler(file, tokens, beside).dump(packed)
         data = file.getvalue()
         if serialize.names_main(data) and serialize.names_main_but_for_files(data):
             raise pickle.PicklingError("refers to __main__")
     except BaseException as problem:  # told in the SerializationError, if by value does not work either
-        serialize.pass_on(problem, lambda: _TokenPickler(io.BytesIO(), _Tokens()).dump(packed))
-        from parsl_pool.interchange import by_value  # on first need: 20 ms
-
-        tokens = _Tokens()
-
-        class ByValue(by_value.Pickler):
-            def persistent_id(self, obj: object) -> Any:
-                return tokens.token(obj)
-
+        serialize.pass_on(problem, lambda: _pickler(io.BytesIO(), make()).dump(packed))
+        tokens = make()
         file = io.BytesIO()
+        if buffers:
+            buffers.clear()
         try:
-            ByValue(file, 5).dump(packed)
+            _by_value(file, tokens, beside).dump(packed)
         except BaseException as second:  # whatever user code raises while it is pickled
-            serialize.pass_on(second, lambda: ByValue(io.BytesIO(), 5).dump(packed))
+            serialize.pass_on(second, lambda: _by_value(io.BytesIO(), make()).dump(packed))
             from parsl_pool.interchange.diagnose import unpicklable_part  # only when something is wrong
 
             path, reason = unpicklable_part(packed, problem, (Future,))

@@ -103,6 +103,10 @@ class Nested:
         options = _options(record.options, backend.options)
         if options is not None and options.resources is not None:
             backend.check_resources(options.resources)
+        if backend.call_with_files is not None and serialize.names_file(record.arguments):
+            from parsl_pool.executors.high_throughput import nested_files  # rarely needed
+
+            return nested_files.begun(backend, record, needed, options)
         number = self._link.functions.register(record.function)
         self._link.names[number] = record.name
         story = None if options is None else backend.record(options, record.name)
@@ -126,7 +130,7 @@ class Nested:
     def _tell(self, task: int, child: _Child) -> None:
         status, data = _outcome(child.future)
         if status in _ENVELOPES:
-            self._link.failure_seen(child.future)
+            (child.future._owner or self._link).failure_seen(child.future)
         self._say(task, calls.Ended(child.number, status, data))
 
     def _await(self, task: int, children: _Children, record: calls.Await) -> None:

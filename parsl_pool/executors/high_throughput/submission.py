@@ -13,20 +13,22 @@ from weakref import WeakSet
 
 from parsl_pool.dataflow.kernel import Kernel
 from parsl_pool.dataflow.record import Options, TaskRecord
-from parsl_pool.dataflow.staged import FilesInArguments
+from parsl_pool.dataflow.staged import FilesInArguments, Instead
 from parsl_pool.errors import SerializationError
 from parsl_pool.executors.block_provider import BlockProviderExecutor
 from parsl_pool.executors.high_throughput import capacity
 from parsl_pool.executors.high_throughput.arguments import (
     Dependent,
-    InPlace,
     PreparedCall,
     dump_arguments,
+    dump_staged,
     filled,
     finish_payload,
     has_future,
+    refuse_files,
 )
 from parsl_pool.executors.high_throughput.functions import name_of
+from parsl_pool.executors.high_throughput.large_arguments import SharedPayload
 from parsl_pool.executors.high_throughput.link import Link, Stage
 from parsl_pool.executors.high_throughput.resumed_payload import first, try_of
 from parsl_pool.executors.high_throughput.templates import Template
@@ -56,6 +58,7 @@ class Submission(BlockProviderExecutor):
         self._is_held: Callable[[], bool] = lambda: False
         self._prepared: WeakSet[PreparedCall] = WeakSet()  # changed and read under _preparing
         self._preparing = threading.Lock()
+        self.coming: set[Future[Any]] = set()  # calls of tasks that are being prepared; each change is one step
         link.is_awaited = self._is_awaited
         kernel.emptied = link.wake  # a shutdown may wait for that
         link.outgoing.awaiting_functions = self._awaiting_functions
@@ -117,9 +120,10 @@ class Submission(BlockProviderExecutor):
             number = self._number(fn, name)
             dumped = serialize.dump_chunk(calls, f"arguments of {name}")
             if self.files_are_in_place is not None and serialize.names_file(dumped):
-                if not self.files_are_in_place(calls):
-                    raise FutureInArguments  # each call is one that has to wait
+                refuse_files(calls, self.files_are_in_place)
             payload = finish_payload(dumped, self._shared)
+        except FilesInArguments:
+            raise FutureInArguments from None  # each call is one that has to wait
         except SerializationError as error:
             if has_future(calls):
                 raise FutureInArguments from None
@@ -176,7 +180,7 @@ class Submission(BlockProviderExecutor):
 
     def unfinished(self) -> list[Future[Any]]:
         """See the base class."""
-        return [*self.kernel.waiting(), *list(self.link.tries.table.values())]
+        return [*self.kernel.waiting(), *list(self.link.tries.table.values()), *self.coming.copy()]
 
     def hold(self, is_busy: Callable[[], bool]) -> None:
         """See the base class."""
@@ -188,17 +192,21 @@ class Submission(BlockProviderExecutor):
 
     def prepare(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> PreparedCall:
         """See the base class."""
-        return self._prepare(fn, args, kwargs, self.files_are_in_place)
-
-    def prepare_staged(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> PreparedCall:
-        """See the base class."""
-        return self._prepare(fn, args, kwargs, None)
-
-    def _prepare(
-        self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], in_place: InPlace | None
-    ) -> PreparedCall:
         name = name_of(fn)
-        call = PreparedCall(self._number(fn, name), name, dump_arguments(args, kwargs, name, self._shared, in_place))
+        payload = dump_arguments(args, kwargs, name, self._shared, self.files_are_in_place)
+        return self._call_of(fn, name, payload)
+
+    def prepare_staged(
+        self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], instead: Instead | None = None
+    ) -> PreparedCall:
+        """See the base class."""
+        name = name_of(fn)
+        if instead is None:
+            return self._call_of(fn, name, dump_arguments(args, kwargs, name, self._shared))
+        return self._call_of(fn, name, dump_staged(args, kwargs, name, self._shared, instead))
+
+    def _call_of(self, fn: Callable[..., Any], name: str, payload: bytes | SharedPayload | Dependent) -> PreparedCall:
+        call = PreparedCall(self._number(fn, name), name, payload)
         with self._preparing:
             self._prepared.add(call)
         return call
@@ -213,7 +221,7 @@ class Submission(BlockProviderExecutor):
         return self.link.submit(call.number, payload if of is None else try_of(of, record, payload), record)
 
     def _is_awaited(self) -> bool:
-        return self.kernel.is_waiting() or self._is_held()
+        return self.kernel.is_waiting() or self._is_held() or bool(self.coming)
 
     def _awaiting_functions(self) -> set[int]:
         with self._preparing:
