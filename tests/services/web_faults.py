@@ -74,21 +74,25 @@ class _Server(ThreadingHTTPServer):
             if self.faults.context is not None:
                 request = self.faults.context.wrap_socket(request, server_side=True)
             self.faults.opened(request)
-            super().finish_request(request, client_address)
+            try:
+                super().finish_request(request, client_address)
+            finally:
+                self.faults.closed()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         self.faults.errors.append(repr(request))
 
 
 class WebFaults:
-    """The server. `requests` are those that came, in order; `connections` is how many connections were made."""
+    """The server. `requests` are those that came, in order; `connections` is how many connections were made, and
+    `open_connections` how many there are now."""
 
     def __init__(self, context: ssl.SSLContext | None = None) -> None:
         self.context = context
         self.ended = threading.Event()
         self.requests: list[Request] = []
         self.errors: list[str] = []
-        self.connections = 0
+        self.connections = self.open_connections = 0
         self._lock = threading.Lock()  # guards the lists, the count, _acts and _sockets
         self._acts: dict[str, list[Act]] = {}
         self._sockets: list[Any] = []
@@ -116,7 +120,12 @@ class WebFaults:
     def opened(self, connection: Any) -> None:
         with self._lock:
             self.connections += 1
+            self.open_connections += 1
             self._sockets.append(connection)
+
+    def closed(self) -> None:
+        with self._lock:
+            self.open_connections -= 1
 
     def cut_all(self) -> None:
         """End all connections."""

@@ -62,7 +62,12 @@ class Errand:
 
     def __init__(self, what: str, url: str, options: Transfer, place: Url | None = None) -> None:
         """what: the errand in words. place: the URL's parts, which have the secrets that no text may show."""
-        self._what, self.url, self._options, self._place = what, shown(url), options, place
+        self._what, self._url, self._options, self._place = what, url, options, place
+
+    @property
+    def url(self) -> str:
+        """As it may be seen."""
+        return shown(self._url)
 
     def failed(self, reason: str) -> TransferFailed:
         """The error to be raised."""

@@ -15,20 +15,18 @@ import hmac
 import os
 import re
 import time
-from contextlib import ExitStack
 from dataclasses import dataclass
-from email.message import Message
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 from parsl_pool.errors import ConfigurationError
-from parsl_pool.staging.transfers import web_answers
+from parsl_pool.staging.transfers import web_answers, web_kept
 from parsl_pool.staging.transfers.errand import fetching, sending
-from parsl_pool.staging.transfers.local_files import Landing, Source
+from parsl_pool.staging.transfers.local_files import Source
 from parsl_pool.staging.transfers.options import USUAL, Transfer
 from parsl_pool.staging.transfers.urls import Url, shown
-from parsl_pool.staging.transfers.web import Download, put
-from parsl_pool.staging.transfers.web_connections import Connections
+from parsl_pool.staging.transfers.web import fetch_from, send_to
+from parsl_pool.staging.transfers.web_heads import Headers
 from parsl_pool.staging.transfers.web_requests import Requests
 
 _MOST = 5 * 2**30
@@ -44,12 +42,8 @@ def fetch(url: str, target: Path, options: Transfer = USUAL) -> None:
     """
     account = Account.found()
     place = _place(url, account)
-    errand = fetching(url, target, options)
-    with ExitStack() as stack:
-        connections = stack.enter_context(Connections(options))
-        landing = stack.enter_context(Landing(target, errand))
-        errand.persist(Download(landing, Requests(connections, options, account.sign), place, _checksums).go_on)
-        landing.settle()
+    requests = Requests(web_kept.connections(options), options, account.sign)
+    fetch_from(place, target, requests, fetching(url, target, options), _checksums)
 
 
 def send(source: Path, url: str, options: Transfer = USUAL) -> None:
@@ -62,19 +56,16 @@ def send(source: Path, url: str, options: Transfer = USUAL) -> None:
     account = Account.found()
     place = _place(url, account)
     errand = sending(source, url, options)
-    with ExitStack() as stack:
-        file = stack.enter_context(Source(source, errand))
+    with Source(source, errand) as file:
         if file.size > _MOST:
             raise errand.failed(f"it has {file.size:,} bytes, and S3 takes at most {_MOST:,} at once")
-        connections = stack.enter_context(Connections(options))
-        requests = Requests(connections, options, account.sign)
-        errand.persist(lambda: put(requests, place, file))
+        send_to(place, file, Requests(web_kept.connections(options), options, account.sign), errand)
 
 
-def _checksums(headers: Message) -> list[web_answers.Checksum]:
+def _checksums(headers: Headers) -> list[web_answers.Checksum]:
     """What the web says, and the ETag where it is an MD5: of objects that came at once, with keys of the server's."""
     found = web_answers.checksums(headers)
-    tag = (headers.get("ETag") or "").strip('" ')
+    tag = headers.get("ETag").strip('" ')
     kind = headers.get("x-amz-server-side-encryption") or "AES256"
     own_key = headers.get("x-amz-server-side-encryption-customer-algorithm")
     if re.fullmatch("[0-9a-f]{32}", tag) and kind == "AES256" and not own_key:

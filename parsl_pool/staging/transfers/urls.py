@@ -15,6 +15,7 @@ _SECRET = re.compile(r"sig|token|key|pass|pwd|secret|credential|auth|code", re.I
 _LONGEST = 600
 _QUESTION, _HASH = "\ue03f", "\ue023"  # what stands for ? and # while a URL is taken apart: letters of nobody's
 _PATH = "/%:@!$&'()*+,;=~-._"  # what stands in a path as it is
+_PLAIN = re.compile(r"[/A-Za-z0-9~._-]*")  # what stands in most of them
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,8 @@ def _joined(text: str) -> str:
 
 def _quoted(path: str) -> str:
     """Quoted where that has been left out; what looks quoted is."""
+    if _PLAIN.fullmatch(path):
+        return path
     return quote(re.sub(r"%(?![0-9A-Fa-f]{2})", "%25", path), safe=_PATH)
 
 

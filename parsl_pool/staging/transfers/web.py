@@ -7,40 +7,29 @@ it says of length and checksums is verified. Proxies are those of the environmen
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack
-from email.message import Message
 from pathlib import Path
 
-from parsl_pool.staging.transfers import web_answers
-from parsl_pool.staging.transfers.errand import Passing, fetching, sending
+from parsl_pool.staging.transfers import web_answers, web_kept
+from parsl_pool.staging.transfers.errand import Errand, Passing, fetching, sending
 from parsl_pool.staging.transfers.local_files import Landing, Source
 from parsl_pool.staging.transfers.options import USUAL, Transfer
 from parsl_pool.staging.transfers.urls import Url, parsed
-from parsl_pool.staging.transfers.web_connections import Connections
+from parsl_pool.staging.transfers.web_heads import Headers
 from parsl_pool.staging.transfers.web_requests import Answer, Requests
 
 
-def fetch(url: str, target: Path, options: Transfer = USUAL, connections: Connections | None = None) -> None:
+def fetch(url: str, target: Path, options: Transfer = USUAL) -> None:
     """Bring the file of a URL to a path.
-
-    Args:
-        connections: kept ones, to be used again by others; None: of this fetch only.
 
     Raises:
         TransferFailed: it can't be brought.
         ConfigurationError: that is no URL of the web.
     """
     place = parsed(url, "http", "https")
-    errand = fetching(url, target, options, place)
-    with ExitStack() as stack:
-        connections = connections or stack.enter_context(Connections(options))
-        landing = stack.enter_context(Landing(target, errand))
-        download = Download(landing, Requests(connections, options), place)
-        errand.persist(download.go_on)
-        landing.settle()
+    fetch_from(place, target, Requests(web_kept.connections(options), options), fetching(url, target, options, place))
 
 
-def send(source: Path, url: str, options: Transfer = USUAL, connections: Connections | None = None) -> None:
+def send(source: Path, url: str, options: Transfer = USUAL) -> None:
     """Send a file to a URL, by PUT.
 
     Raises:
@@ -49,14 +38,26 @@ def send(source: Path, url: str, options: Transfer = USUAL, connections: Connect
     """
     place = parsed(url, "http", "https")
     errand = sending(source, url, options, place)
-    with ExitStack() as stack:
-        connections = connections or stack.enter_context(Connections(options))
-        file = stack.enter_context(Source(source, errand))
-        requests = Requests(connections, options)
-        errand.persist(lambda: put(requests, place, file))
+    with Source(source, errand) as file:
+        send_to(place, file, Requests(web_kept.connections(options), options), errand)
 
 
-def put(requests: Requests, place: Url, file: Source) -> None:
+def fetch_from(
+    place: Url, target: Path, requests: Requests, errand: Errand,
+    list_checksums: Callable[[Headers], list[web_answers.Checksum]] = web_answers.checksums,
+) -> None:  # fmt: skip
+    """Bring a file by these requests; what they say of checksums is verified. Raises TransferFailed."""
+    with Landing(target, errand) as landing:
+        errand.persist(_Download(landing, requests, place, list_checksums).go_on)
+        landing.settle()
+
+
+def send_to(place: Url, file: Source, requests: Requests, errand: Errand) -> None:
+    """Send a file by these requests. Raises TransferFailed."""
+    errand.persist(lambda: _put(requests, place, file))
+
+
+def _put(requests: Requests, place: Url, file: Source) -> None:
     """Send a file once. Raises Passing, Refused."""
     with requests.ask("PUT", place, {"Content-Type": "application/octet-stream"}, file) as answer:
         if answer.status >= 400 or answer.status < 200:
@@ -66,12 +67,12 @@ def put(requests: Requests, place: Url, file: Source) -> None:
         answer.words()  # to its end, and so the connection can be kept
 
 
-class Download:
+class _Download:
     """One file on its way here, over several tries."""
 
     def __init__(
         self, landing: Landing, requests: Requests, url: Url,
-        list_checksums: Callable[[Message], list[web_answers.Checksum]] = web_answers.checksums,
+        list_checksums: Callable[[Headers], list[web_answers.Checksum]],
     ) -> None:  # fmt: skip
         self._list_checksums = list_checksums
         self._landing, self._requests, self._url = landing, requests, url

@@ -10,10 +10,10 @@ import html
 import re
 import time
 from collections.abc import Iterator
-from email.message import Message
 from typing import Any, NamedTuple
 
 from parsl_pool.errors import bounded
+from parsl_pool.staging.transfers.web_heads import Headers
 
 # What may pass: too many requests, and a server that is in trouble. It has said of 501 and 505 that they never will.
 _PASSING = {408, 425, 429} | (set(range(500, 600)) - {501, 505})
@@ -29,31 +29,31 @@ def is_passing(status: int) -> bool:
     return status in _PASSING
 
 
-def wait_s(headers: Message) -> float | None:
+def wait_s(headers: Headers) -> float | None:
     """The seconds that the server asks to be left alone; None if it does not."""
-    text = (headers.get("Retry-After") or "").strip()
+    text = headers.get("Retry-After")
     if text.isascii() and text.isdigit():
         return float(text)
     moment = _moment(text)
     return None if moment is None else max(0.0, moment - time.time())
 
 
-def _moment(text: str | None) -> float | None:
+def _moment(text: str) -> float | None:
     try:
         return email.utils.parsedate_to_datetime(text).timestamp() if text else None
     except (ValueError, TypeError, OverflowError):
         return None
 
 
-def version(headers: Message) -> str:
+def version(headers: Headers) -> str:
     """What tells this version of the file from others, for If-Range; "": nothing that is sure."""
-    tag = (headers.get("ETag") or "").strip()
+    tag = headers.get("ETag")
     if tag.startswith('"'):
         return tag  # one that begins with W/ is for versions that mean the same
     changed, now = _moment(headers.get("Last-Modified")), _moment(headers.get("Date"))
     if changed is None or now is None or now - changed < _CLEARLY_OLDER_S:
         return ""
-    return str(headers["Last-Modified"]).strip()
+    return headers.get("Last-Modified")
 
 
 class Range(NamedTuple):
@@ -64,22 +64,14 @@ class Range(NamedTuple):
     total: int | None
 
 
-def content_range(headers: Message) -> Range | None:
+def content_range(headers: Headers) -> Range | None:
     """The part that a 206 has; None if it says none that makes sense."""
-    found = re.fullmatch(r"bytes\s+(\d+)-(\d+)/(\d+|\*)", (headers.get("Content-Range") or "").strip(), re.ASCII)
+    found = re.fullmatch(r"bytes\s+(\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", headers.get("Content-Range"), re.ASCII)
     if found is None:
         return None
     first, last = int(found[1]), int(found[2])
     total = None if found[3] == "*" else int(found[3])
     return Range(first, last, total) if first <= last and (total is None or last < total) else None
-
-
-def length(headers: Message) -> int | None:
-    """How many bytes the body has; None if that shows only at its end."""
-    text = (headers.get("Content-Length") or "").strip()
-    if (headers.get("Transfer-Encoding") or "").strip().lower() not in ("", "identity"):
-        return None
-    return int(text) if text.isascii() and text.isdigit() else None
 
 
 class Checksum(NamedTuple):
@@ -93,16 +85,20 @@ class Checksum(NamedTuple):
         return hashlib.new(self.kind, usedforsecurity=False)
 
 
-def checksums(headers: Message) -> list[Checksum]:
+def checksums(headers: Headers) -> list[Checksum]:
     """What the server says of checksums that we can compute: the best kind of each header."""
     found = []
     # RFC 3230: of the file; RFC 9530: of the file, and of the body; RFC 1864: of the body.
     for name, of_file in (("Digest", True), ("Repr-Digest", True), ("Content-Digest", False)):
-        known = {kind: wanted for kind, wanted in _listed(headers.get(name) or "") if kind in _KINDS}
+        text = headers.get(name)
+        if not text:
+            continue
+        known = {kind: wanted for kind, wanted in _listed(text) if kind in _KINDS}
         best = min(known, key=list(_KINDS).index, default=None)
         if best is not None:
             found.append(Checksum(_KINDS[best], known[best], of_file))
-    wanted = _decoded((headers.get("Content-MD5") or "").strip())
+    text = headers.get("Content-MD5")
+    wanted = _decoded(text) if text else None
     if wanted is not None:
         found.append(Checksum("md5", wanted, False))
     return [one for one in found if len(one.wanted) == one.new().digest_size]
@@ -123,7 +119,7 @@ def _decoded(text: str) -> bytes | None:
         return None
 
 
-def words(status: int, reason: str, headers: Message, body: bytes) -> str:
+def words(status: int, reason: str, headers: Headers, body: bytes) -> str:
     """What a server says of why it does not: status, and the beginning of its text."""
     said = f"HTTP {status} {reason}".rstrip()
     kind = (headers.get("Content-Type") or "text/plain").partition(";")[0].strip().lower()

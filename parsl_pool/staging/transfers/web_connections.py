@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import base64
-import http.client
-import re
+import socket
 import ssl
 from threading import Lock
 from types import TracebackType
@@ -16,9 +15,12 @@ from parsl_pool.errors import ConfigurationError, described
 from parsl_pool.staging.transfers.errand import Passing, Refused
 from parsl_pool.staging.transfers.options import Transfer
 from parsl_pool.staging.transfers.urls import Url, shown
+from parsl_pool.staging.transfers.web_answers import is_passing
+from parsl_pool.staging.transfers.web_heads import Garbled
+from parsl_pool.staging.transfers.web_wire import Ended, Wire
 
-_PORTS = {"http": 80, "https": 443}
-_FOR_PASSING = re.compile(r"Tunnel connection failed: (?:5\d\d|429)")
+PORTS = {"http": 80, "https": 443}
+_MOST = 16  # connections that nobody uses
 
 
 class Proxy(NamedTuple):
@@ -58,10 +60,10 @@ def proxy_for(url: Url, found: dict[str, str]) -> Proxy | None:
         host, port = parts.hostname, parts.port
     except ValueError:
         host, port = None, None
-    if not host or parts.scheme not in _PORTS:
+    if not host or parts.scheme not in PORTS:
         raise Refused(f"the proxy that the environment names, {shown(text)}, must be http://HOST:PORT")
     given = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
-    return Proxy(host, port or _PORTS[parts.scheme], parts.scheme == "https", basic(given) if parts.username else "")
+    return Proxy(host, port or PORTS[parts.scheme], parts.scheme == "https", basic(given) if parts.username else "")
 
 
 def basic(user_and_password: str) -> str:
@@ -88,8 +90,9 @@ class Connections:
     def __init__(self, options: Transfer) -> None:
         self._options = options
         self._proxies = getproxies_environment()  # once: to look through all of the environment takes its time
-        self._lock = Lock()  # guards _idle and _context
-        self._idle: dict[End, list[http.client.HTTPConnection]] = {}
+        self._lock = Lock()  # guards what follows
+        self._idle: list[tuple[End, Wire]] = []  # the oldest first
+        self._is_closed = False
         self._context: ssl.SSLContext | None = None
 
     def __enter__(self) -> Connections:
@@ -101,59 +104,68 @@ class Connections:
         self.close()
 
     def close(self) -> None:
+        """End those that nobody uses; from now on the others are not kept."""
         with self._lock:
-            idle, self._idle = self._idle, {}
-        for connection in (one for several in idle.values() for one in several):
-            connection.close()
+            idle, self._idle, self._is_closed = self._idle, [], True
+        for _, wire in idle:
+            wire.close()
 
     def end_of(self, url: Url) -> End:
         """What leads to a URL. Raises Refused."""
-        return End(url.scheme, url.host, url.port or _PORTS[url.scheme], proxy_for(url, self._proxies))
+        return End(url.scheme, url.host, url.port or PORTS[url.scheme], proxy_for(url, self._proxies))
 
-    def kept(self, end: End) -> http.client.HTTPConnection | None:
-        """One that has been used before. Its server may have ended it meanwhile."""
+    def kept(self, end: End) -> Wire | None:
+        """One that has been used before. Its server may end it at the same moment."""
+        while True:
+            with self._lock:
+                place = next((at for at in reversed(range(len(self._idle))) if self._idle[at][0] == end), None)
+                if place is None:
+                    return None
+                _, wire = self._idle.pop(place)
+            if wire.is_quiet:
+                return wire
+            wire.close()  # its server has ended it, or says what nobody has asked
+
+    def keep(self, end: End, wire: Wire) -> None:
+        """Have it back: an answer has come to its end, and the server goes on to listen."""
+        too_many = [wire]
         with self._lock:
-            idle = self._idle.get(end)
-            return idle.pop() if idle else None
+            if not self._is_closed:
+                self._idle.append((end, wire))
+                too_many = [self._idle.pop(0)[1]] if len(self._idle) > _MOST else []
+        for each in too_many:
+            each.close()
 
-    def keep(self, end: End, connection: http.client.HTTPConnection) -> None:
-        with self._lock:
-            self._idle.setdefault(end, []).append(connection)
-
-    def new(self, end: End) -> http.client.HTTPConnection:
+    def new(self, end: End) -> Wire:
         """One that is connected.
 
         Raises:
             Passing, Refused: it can't be.
         """
-        connection = self._unconnected(end)
-        try:
-            connection.connect()
-            connection.sock.settimeout(self._options.silence)
-        except BaseException as problem:  # passed on, as ours if we know it; nobody else can close this
-            connection.close()
-            if isinstance(problem, (OSError, http.client.HTTPException, UnicodeError)):
-                raise _failure(problem, end) from None
-            raise
-        return connection
-
-    def _unconnected(self, end: End) -> http.client.HTTPConnection:
-        limit_s = self._options.connect_timeout
-        host, port, proxy = end.host, end.port, end.proxy
-        if proxy is not None:
-            host, port = proxy.host, proxy.port
+        proxy = end.proxy
         # Who is asked to lead to a server of TLS speaks TLS with that one; we can't do both on one connection.
         if proxy is not None and proxy.is_tls and end.scheme == "https":
             raise Refused("the environment names a proxy for https which is itself reached by https: give http://")
-        if end.scheme == "https" or (proxy is not None and proxy.is_tls):
-            connection: http.client.HTTPConnection
-            connection = http.client.HTTPSConnection(host, port, timeout=limit_s, context=self._tls())
-        else:
-            connection = http.client.HTTPConnection(host, port, timeout=limit_s)
-        if proxy is not None and end.scheme == "https":
-            headers = {"Proxy-Authorization": proxy.authorization} if proxy.authorization else {}
-            connection.set_tunnel(end.host, end.port, headers)
-        return connection
+        limit_s = self._options.connect_timeout
+        place = (end.host, end.port) if proxy is None else (proxy.host, proxy.port)
+        is_tls = end.scheme == "https" or (proxy is not None and proxy.is_tls)
+        context = self._tls() if is_tls else None
+        try:
+            connection = socket.create_connection(place, limit_s)
+            try:
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                if proxy is not None and end.scheme == "https":
+                    _ask_for_tunnel(connection, end, proxy, limit_s)
+                if context is not None:
+                    name = place[0] if end.scheme != "https" else end.host
+                    connection = context.wrap_socket(connection, server_hostname=name)
+                connection.settimeout(self._options.silence)
+            except BaseException:  # passed on; nobody else can close this
+                connection.close()
+                raise
+        except (OSError, Garbled, UnicodeError, _NoTunnel) as problem:
+            raise _failure(problem, end) from None
+        return Wire(connection)
 
     def _tls(self) -> ssl.SSLContext:
         with self._lock:
@@ -165,6 +177,47 @@ class Connections:
         return context
 
 
+class _NoTunnel(Exception):
+    """A proxy does not lead where it was asked to.
+
+    Attributes:
+        is_passing: whether it may do so later.
+    """
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(f"the proxy says: HTTP {status} {reason}".rstrip())
+        self.is_passing = is_passing(status)
+
+
+def _ask_for_tunnel(connection: socket.socket, end: End, proxy: Proxy, limit_s: float) -> None:
+    place = f"{f'[{end.host}]' if ':' in end.host else in_ascii(end.host)}:{end.port}"
+    lines = [f"CONNECT {place} HTTP/1.1", f"Host: {place}"]
+    if proxy.authorization:
+        lines.append(f"Proxy-Authorization: {proxy.authorization}")
+    wire = Wire(connection)
+    wire.send(request_of(lines))
+    head = wire.head(limit_s)
+    if not 200 <= head.status < 300:
+        raise _NoTunnel(head.status, head.reason)
+    wire.taken()
+
+
+def in_ascii(host: str) -> str:
+    """A host's name as it is sent. Raises UnicodeError: it can be none."""
+    return host if host.isascii() else host.encode("idna").decode("ascii")
+
+
+def request_of(lines: list[str]) -> bytes:
+    """The head of a request. Raises Refused: there is an end of a line in one of the lines."""
+    try:
+        data = "\r\n".join([*lines, "", ""]).encode("latin-1")
+    except UnicodeEncodeError:
+        data = b""
+    if data.count(b"\n") != len(lines) + 1 or data.count(b"\r") != len(lines) + 1 or b"\0" in data:
+        raise Refused("a header, such as a key of the environment, has letters in it that can't be sent")
+    return data
+
+
 def _failure(problem: Exception, end: End) -> Passing | Refused:
     proxy = f" by the proxy {end.proxy.host}:{end.proxy.port}" if end.proxy is not None else ""
     text = f"cannot connect to {end.host}:{end.port}{proxy}: {said(problem)}"
@@ -172,7 +225,7 @@ def _failure(problem: Exception, end: End) -> Passing | Refused:
         return Refused(f"{text}. It is not trusted; if its authority is to be, give its certificate as ca_file=")
     if isinstance(problem, UnicodeError):  # that can be no name of a host
         return Refused(text)
-    if str(problem).startswith("Tunnel connection failed") and not _FOR_PASSING.match(str(problem)):
+    if isinstance(problem, _NoTunnel) and not problem.is_passing:
         return Refused(text)
     return Passing(text)
 
@@ -181,6 +234,8 @@ def said(problem: BaseException) -> str:
     """What an error of a connection says, without numbers that help nobody."""
     if isinstance(problem, TimeoutError):
         return "it does not answer in time"
+    if isinstance(problem, (Ended, Garbled, _NoTunnel)):
+        return str(problem)
     if isinstance(problem, ssl.SSLCertVerificationError):
         return f"its certificate is not valid: {problem.verify_message}"
     if isinstance(problem, OSError) and problem.strerror:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from types import TracebackType
@@ -12,26 +11,25 @@ from parsl_pool._version import __version__
 from parsl_pool.errors import ConfigurationError
 from parsl_pool.staging.transfers import web_answers
 from parsl_pool.staging.transfers.errand import Pace, Passing, Refused
-from parsl_pool.staging.transfers.local_files import PIECE, Source
+from parsl_pool.staging.transfers.local_files import Source
 from parsl_pool.staging.transfers.options import Transfer
 from parsl_pool.staging.transfers.urls import Url, parsed, shown
-from parsl_pool.staging.transfers.web_connections import Connections, End, basic, said
+from parsl_pool.staging.transfers.web_connections import PORTS, Connections, End, basic, in_ascii, request_of, said
+from parsl_pool.staging.transfers.web_heads import Garbled, Head
+from parsl_pool.staging.transfers.web_wire import Ended, Wire
 
 _ELSEWHERE = {301, 302, 303, 307, 308}
 _WORDS = 4096  # bytes of a refusal that are read
+_AGENT = f"User-Agent: parsl_pool/{__version__}"
 
 
 class Answer:
     """A server's answer, whose body is still to come. The connection is kept if all of it has been read."""
 
-    def __init__(
-        self, response: http.client.HTTPResponse, connection: http.client.HTTPConnection, end: End,
-        connections: Connections, silence_s: float,
-    ) -> None:  # fmt: skip
-        self._response, self._connection, self._end, self._connections = response, connection, end, connections
+    def __init__(self, head: Head, wire: Wire, end: End, connections: Connections, silence_s: float) -> None:
+        self._head, self._wire, self._end, self._connections = head, wire, end, connections
         self._silence_s = silence_s
-        self.status, self.headers = response.status, response.headers
-        self.length = web_answers.length(response.headers)
+        self.status, self.headers, self.length = head.status, head.headers, head.length
         self._is_whole = False
         self.is_sent = True  # whether the server has taken all that was sent to it
 
@@ -41,28 +39,26 @@ class Answer:
     def __exit__(
         self, kind: type[BaseException] | None, problem: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        is_kept = self._is_whole and self.is_sent and not self._response.will_close
-        self._response.close()
-        if is_kept:
-            self._connections.keep(self._end, self._connection)
+        if self._is_whole and self.is_sent and not self._head.is_last:
+            self._connections.keep(self._end, self._wire)
         else:
-            self._connection.close()
+            self._wire.close()
 
-    def pieces(self) -> Iterator[bytes]:
-        """The body, as it comes. Raises Passing if it ends before its end."""
-        left, pace = self.length, Pace(self._silence_s)
-        while left is None or left > 0:
-            try:
-                piece = self._response.read1(PIECE if left is None else min(left, PIECE))
-            except (OSError, http.client.HTTPException) as problem:
-                raise Passing(f"the connection was cut in the middle: {said(problem)}") from None
-            if not piece:
-                break
-            left = None if left is None else left - len(piece)
-            yield piece
-            pace.came(len(piece))
-        if left:
-            raise Passing(f"the connection was cut in the middle: {left} of {self.length} bytes are missing")
+    def pieces(self) -> Iterator[memoryview]:
+        """The body, as it comes; each piece only until the next one. Raises Passing if it ends before its end."""
+        came, pace = 0, Pace(self._silence_s)
+        try:
+            for piece in self._wire.body(self._head):
+                came += len(piece)
+                yield piece
+                pace.came(len(piece))
+        except Ended:
+            raise Passing("the connection was cut in the middle") from None
+        except (OSError, Garbled) as problem:
+            raise Passing(f"the connection was cut in the middle: {said(problem)}") from None
+        if self.length is not None and came < self.length:
+            missing = self.length - came
+            raise Passing(f"the connection was cut in the middle: {missing} of {self.length} bytes are missing")
         self._is_whole = True
 
     def words(self) -> str:
@@ -75,7 +71,7 @@ class Answer:
                     break
         except Passing:
             pass  # the status tells the most
-        return web_answers.words(self.status, self._response.reason, self.headers, body[:_WORDS])
+        return web_answers.words(self.status, self._head.reason, self.headers, body[:_WORDS])
 
     def refusal(self) -> Passing | Refused:
         """The error for an answer that is none."""
@@ -118,65 +114,77 @@ class Requests:
         if kept is not None:
             try:
                 return self._exchange(kept, end, method, url, headers, source)
-            except (ConnectionError, http.client.RemoteDisconnected):
+            except ConnectionError:
                 pass  # the server has ended it since: no fault of this request's
-            except (OSError, http.client.HTTPException) as problem:
-                raise Passing(f"{end.host}:{end.port} gives no answer: {said(problem)}") from None
-        connection = self._connections.new(end)
+            except (OSError, Garbled) as problem:
+                raise _no_answer(end, problem) from None
+        wire = self._connections.new(end)
         try:
-            return self._exchange(connection, end, method, url, headers, source)
-        except (OSError, http.client.HTTPException) as problem:
-            raise Passing(f"{end.host}:{end.port} gives no answer: {said(problem)}") from None
+            return self._exchange(wire, end, method, url, headers, source)
+        except (OSError, Garbled) as problem:
+            raise _no_answer(end, problem) from None
 
     def _exchange(
-        self, connection: http.client.HTTPConnection, end: End, method: str, url: Url, headers: Mapping[str, str],
-        source: Source | None,
-    ) -> Answer:  # fmt: skip
+        self, wire: Wire, end: End, method: str, url: Url, headers: Mapping[str, str], source: Source | None
+    ) -> Answer:
         try:
-            self._send_head(connection, end, method, url, headers, source)
-            cut = self._send_body(connection, source) if source is not None else None
+            wire.send(self._head(end, method, url, headers, source))
+            cut = _send_body(wire, source) if source is not None else None
             try:
-                response = connection.getresponse()
-            except (OSError, http.client.HTTPException):
+                head = wire.head(self._options.silence)
+            except (OSError, Garbled):
                 if cut is not None:
                     raise cut from None
                 raise
         except BaseException:  # passed on; in the midst of a request it can serve no other
-            connection.close()
+            wire.close()
             raise
-        answer = Answer(response, connection, end, self._connections, self._options.silence)
+        answer = Answer(head, wire, end, self._connections, self._options.silence)
         answer.is_sent = cut is None
         return answer
 
-    def _send_head(
-        self, connection: http.client.HTTPConnection, end: End, method: str, url: Url, headers: Mapping[str, str],
-        source: Source | None,
-    ) -> None:  # fmt: skip
+    def _head(self, end: End, method: str, url: Url, headers: Mapping[str, str], source: Source | None) -> bytes:
         place = (url.path or "/") + url.query
-        by_proxy = end.proxy is not None and end.scheme == "http"
-        connection.putrequest(method, f"http://{url.host_port}{place}" if by_proxy else place,
-                              skip_accept_encoding=True)  # fmt: skip
-        all_headers = {"User-Agent": f"parsl_pool/{__version__}", "Accept-Encoding": "identity", **headers}
+        by_proxy = end.proxy if end.scheme == "http" else None
+        host = _host(url)
+        lines = [f"{method} {f'http://{host}' if by_proxy else ''}{place} HTTP/1.1", f"Host: {host}", _AGENT,
+                 "Accept-Encoding: identity"]  # fmt: skip
+        lines += [f"{name}: {value}" for name, value in headers.items()]
         if url.user is not None:
-            all_headers["Authorization"] = basic(f"{url.user}:{url.password or ''}")
+            lines.append(f"Authorization: {basic(f'{url.user}:{url.password or str()}')}")
         if self._sign is not None:
-            all_headers.update(self._sign(method, url, source))
-        if by_proxy and end.proxy is not None and end.proxy.authorization:
-            all_headers["Proxy-Authorization"] = end.proxy.authorization
+            lines += [f"{name}: {value}" for name, value in self._sign(method, url, source).items()]
+        if by_proxy is not None and by_proxy.authorization:
+            lines.append(f"Proxy-Authorization: {by_proxy.authorization}")
         if source is not None:
-            all_headers["Content-Length"] = str(source.size)
-        for name, value in all_headers.items():
-            connection.putheader(name, value)
-        connection.endheaders()
+            lines.append(f"Content-Length: {source.size}")
+        return request_of(lines)
 
-    def _send_body(self, connection: http.client.HTTPConnection, source: Source) -> OSError | None:
-        """None when all is sent. A server that wants none of it answers, and closes: what it says is read later."""
-        for piece in source.pieces():
-            try:
-                connection.send(piece)
-            except OSError as problem:
-                return problem
-        return None
+
+def _send_body(wire: Wire, source: Source) -> OSError | None:
+    """None when all is sent. A server that wants none of it answers, and closes: what it says is read later."""
+    for piece in source.pieces():
+        try:
+            wire.send(piece)
+        except OSError as problem:
+            return problem
+    return None
+
+
+def _no_answer(end: End, problem: Exception) -> Passing:
+    return Passing(f"{end.host}:{end.port} gives no answer: {said(problem)}")
+
+
+def _host(url: Url) -> str:
+    """Its name as servers are to be told it. Raises Refused: it can be none."""
+    if url.port == PORTS[url.scheme]:
+        url = replace(url, port=None)
+    if url.host.isascii():
+        return url.host_port
+    try:
+        return replace(url, host=in_ascii(url.host)).host_port
+    except UnicodeError as problem:
+        raise Refused(f"{url.host} can be no name of a host: {problem}") from None
 
 
 def _sent_on(url: Url, location: str) -> Url:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from parsl_pool.staging.transfers import web_kept
 from parsl_pool.staging.transfers.options import Transfer
 from tests.services.certificates import Authority
 from tests.services.web_faults import WebFaults
@@ -18,6 +19,13 @@ def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "ftp_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
+
+
+@pytest.fixture(autouse=True)
+def nothing_kept() -> Iterator[None]:
+    """Connections would end by themselves; the tests do not wait for that."""
+    yield
+    web_kept.end()
 
 
 @pytest.fixture
