@@ -12,6 +12,7 @@ from tests.services.keeper import Service
 SERVICES: dict[str, tuple[Callable[[], str], Callable[[], Service]]] = {
     "slurm": (slurm.missing_for, slurm.start),
     "slurm-with-accounting": (lambda: slurm.missing_for(True), lambda: slurm.start(True)),
+    "slurm-that-binds": (slurm.missing_for_binding, lambda: slurm.start(binding=True)),
     "grid_engine": (grid_engine.missing_for, grid_engine.start),
 }
 

@@ -1,4 +1,4 @@
-"""Fixtures of real services: `slurm` (four nodes), `slurm_with_accounting`, `grid_engine` (one node); and `load`.
+"""Fixtures of real services: `slurm` (four nodes) and others of its kind, `grid_engine` (one node); and `load`.
 
 Each runs as long as the session of tests. A test gets one that is idle, with its commands' environment set, and has to
 leave no job behind.
@@ -52,6 +52,12 @@ def slurm_with_accounting_of_session() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
+def slurm_that_binds_of_session() -> Iterator[Any]:
+    lack = slurm_service.missing_for() or slurm_service.missing_for_binding()
+    yield from _running("Slurm that binds", lack, partial(slurm_service.start, binding=True))
+
+
+@pytest.fixture(scope="session")
 def grid_engine_of_session() -> Iterator[Any]:
     yield from _running("Grid Engine", grid_engine_service.missing_for(), grid_engine_service.start)
 
@@ -69,6 +75,11 @@ def slurm_with_accounting(
     slurm_with_accounting_of_session: Any, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[SlurmCluster]:
     yield from _lent(SlurmCluster(slurm_with_accounting_of_session), monkeypatch)
+
+
+@pytest.fixture
+def slurm_that_binds(slurm_that_binds_of_session: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[SlurmCluster]:
+    yield from _lent(SlurmCluster(slurm_that_binds_of_session), monkeypatch)
 
 
 @pytest.fixture

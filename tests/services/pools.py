@@ -20,7 +20,7 @@ NewPool = Callable[..., Any]
 
 OF_POOLS = {
     "retries", "lost_retries", "strategy", "max_idletime", "strategy_period", "heartbeat_period", "heartbeat_threshold",
-    "drain_period", "block_start_timeout",
+    "drain_period", "block_start_timeout", "cpu_affinity",
 }  # fmt: skip
 _OF_CONFIG = {"retries", "lost_retries", "strategy", "max_idletime", "strategy_period"}
 TASKS = 200
@@ -28,7 +28,7 @@ TASK_S = 0.1
 _MANY = 20
 
 
-def pool_on(provider: Any, run_dir: Path, *, workers: int = 2, **options: Any) -> ParslPoolExecutor:
+def pool_on(provider: Any, run_dir: Path, *, workers: int | None = 2, **options: Any) -> ParslPoolExecutor:
     """A pool of managers on this provider's blocks, of which it asks often."""
     provider.status_polling_interval = 0.5
     config = {name: options.pop(name) for name in _OF_CONFIG & set(options)}
@@ -42,7 +42,7 @@ def makes_pools(kind: type[ClusterProvider], runs: Path, **defaults: Any) -> Ite
     """For a fixture: it makes pools, and what a failed test has left of them is ended."""
     made: list[ParslPoolExecutor] = []
 
-    def new(workers: int = 2, **options: Any) -> ParslPoolExecutor:
+    def new(workers: int | None = 2, **options: Any) -> ParslPoolExecutor:
         more = {name: options.pop(name) for name in OF_POOLS & set(options)}
         made.append(pool_on(kind(**{**defaults, **options}), runs, workers=workers, **more))
         return made[-1]

@@ -34,7 +34,7 @@ SlurmdPidFile={folder}/%n.pid
 SlurmctldLogFile={folder}/slurmctld.log
 SlurmdLogFile={folder}/slurmd.%n.log
 ProctrackType=proctrack/linuxproc
-TaskPlugin=task/none
+TaskPlugin=task/{task_plugin}
 SwitchType=switch/none
 MpiDefault=none
 ReturnToService=2
@@ -92,9 +92,10 @@ class Slurm(Inside):
 
     commands = ("crash", "boot", "end_slurmd", "end_control", "restart_control")
 
-    def __init__(self, folder: Path, accounting: str = "") -> None:
+    def __init__(self, folder: Path, *options: str) -> None:
+        """options: "accounting"; "binding": jobs are bound to the cores that they were given."""
         super().__init__(folder)
-        self._accounting = bool(accounting)
+        self._accounting, self._binds = "accounting" in options, "binding" in options
         self._configuration = folder / "slurm.conf"
         self._hosts = folder / "hosts"
         self._environment = {"SLURM_CONF": str(self._configuration)}
@@ -153,15 +154,15 @@ class Slurm(Inside):
 
     def _configure(self, ports: list[int]) -> None:
         lines = []
+        cores = len(os.sched_getaffinity(0)) if self._binds else 4  # none can be bound to what there is not
         for node, port in zip(NODES, ports[2:]):
-            lines.append(
-                f"NodeName={node} NodeHostname={node} NodeAddr=127.0.0.1 Port={port} CPUs=4 RealMemory=2000 Gres=gpu:2"
-            )
+            place = f"NodeName={node} NodeHostname={node} NodeAddr=127.0.0.1 Port={port}"
+            lines.append(f"{place} CPUs={cores} RealMemory=2000 Gres=gpu:2")
         accounting = _ACCOUNTING.format(port=ports[1], folder=self.folder) if self._accounting else _NO_ACCOUNTING
         self._configuration.write_text(
             _CONFIGURATION.format(
                 head=HEAD, folder=self.folder, control_port=ports[0], accounting=accounting, nodes="\n".join(lines),
-                account=ACCOUNT,
+                account=ACCOUNT, task_plugin="affinity" if self._binds else "none",
             )
         )  # fmt: skip
         for number in (0, 1):  # two of them on each node, as far as Slurm can see
@@ -240,9 +241,14 @@ def missing_for(accounting: bool = False) -> str:
     return lack
 
 
-def start(accounting: bool = False) -> Service:
+def missing_for_binding() -> str:
+    """What this machine lacks for jobs that are bound to cores; "" if nothing."""
+    return "" if len(os.sched_getaffinity(0)) > 1 else "a machine of one core has nothing to choose"
+
+
+def start(accounting: bool = False, binding: bool = False) -> Service:
     """A new Slurm."""
-    return Service(__name__, *["accounting"] * accounting)
+    return Service(__name__, *["accounting"] * accounting, *["binding"] * binding)
 
 
 if __name__ == "__main__":
