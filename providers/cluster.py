@@ -430,7 +430,9 @@ class ClusterProvider(ExecutionProvider):
         if now - job.unlisted_since < _UNLISTED_S:
             return
         state = JobState.CANCELLED if job.is_cancelled else JobState.FAILED
-        job.last = Seen(state, f"it left the queue, and for {_UNLISTED_S:.0f} s nothing has told how it ended")
+        witnesses = ", not ".join([*self.extras, "the file that its script leaves unless it is killed"])
+        why = f"it left the queue, and for {_UNLISTED_S:.0f} s nothing has told how it ended: not {witnesses}"
+        job.last = Seen(state, why)
         log.warning("%s: job %s: %s", self.label, job_id, job.last.reason)
 
     def _ended(self, job_ids: Sequence[str]) -> Mapping[str, Seen]:

@@ -112,6 +112,16 @@ class GridEngineCluster(Cluster):
         self._is_lost = True
         self.service.ask("crash")
 
+    def end_execd(self) -> None:
+        """The node's daemon is killed; its jobs go on."""
+        self._is_lost = True
+        self.service.ask("end_execd")
+
+    def start_execd(self) -> None:
+        """It is started again, as it is on a machine that looks after its daemons."""
+        self.service.ask("start_execd")
+        self._is_lost = False
+
     def mend(self) -> None:
         if self._is_lost:
             self.service.ask("boot")

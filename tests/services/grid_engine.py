@@ -4,9 +4,11 @@ Queues: all.q with eight slots, and closed.q, which is disabled; parallel enviro
 """
 
 import os
+import signal
 import socket
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from tests.services.inside import Inside, free_ports, serve
@@ -38,7 +40,7 @@ qsort_args NONE
 class GridEngine(Inside):
     """sge_qmaster, and a node with sge_execd."""
 
-    commands = ("crash", "boot")
+    commands = ("crash", "boot", "end_execd", "start_execd")
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
@@ -71,6 +73,18 @@ class GridEngine(Inside):
         if NODE in self.processes:
             self.end(NODE)
         self.run_node(NODE, self._hosts, f"{_TOOLS}/sge_execd")
+        self.wait_until(self._is_ready, "the queue is up")
+
+    def end_execd(self) -> None:
+        """The node's daemon is killed; its jobs go on."""
+        for entry in filter(str.isdigit, os.listdir("/proc")):
+            with suppress(OSError):  # it has ended
+                if Path(f"/proc/{entry}/comm").read_text().strip() == "sge_execd":
+                    os.kill(int(entry), signal.SIGKILL)
+
+    def start_execd(self) -> None:
+        """It is started again, beside what runs there."""
+        self.run_there(NODE, f"{_TOOLS}/sge_execd")
         self.wait_until(self._is_ready, "the queue is up")
 
     # -- inner things

@@ -21,13 +21,13 @@ _REAP_S = 0.2
 _POLL_S = 0.05
 
 # A node: PID, UTS, IPC and mount name spaces. Its init ends with the node, and its jobs with its init, as when a
-# machine loses its power; that a daemon of the node is gone does not end the others.
+# machine loses its power; that a daemon of the node is gone does not end the others, and somebody waits for orphans.
 _NODE = """\
 hostname "$1" && mount -t tmpfs -o mode=1777 tmpfs /dev/shm && mount --bind "$2" /etc/hosts || exit 1
 shift 2
 "$@" &
 wait "$!"
-exec sleep infinity
+while sleep 1; do :; done
 """
 
 
@@ -56,6 +56,13 @@ class Inside(ABC):
         """Start a node, on which this is the daemon."""
         spaces = "unshare --pid --fork --kill-child --mount-proc --uts --ipc --mount".split()
         self.run(name, *spaces, "sh", "-c", _NODE, "sh", name, str(hosts), *command, **environment)
+
+    def run_there(self, node: str, *command: str, **environment: str) -> None:
+        """Start another daemon on a node that runs."""
+        unshare = self.processes[node].pid
+        inner = Path(f"/proc/{unshare}/task/{unshare}/children").read_text().split()[0]
+        enter = ["nsenter", f"--target={inner}", "--pid", "--mount", "--uts", "--ipc"]
+        self.run(f"{node}-more", *enter, *command, **environment)
 
     def end(self, name: str, number: int = signal.SIGKILL) -> None:
         """End a daemon, or a node with all that is on it."""

@@ -1,5 +1,6 @@
 """Pools whose blocks are jobs of a real Grid Engine: no task is lost, whatever becomes of the blocks."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,64 @@ def test_the_node_is_lost_and_comes_back(
     assert eventually(lambda: not pool._processes, 30)
     grid_engine.mend()
     assert tasks.is_done()
+
+
+def test_the_node_s_daemon_is_killed_and_started_again(
+    new_pool: NewPool, grid_engine: GridEngineCluster, load: NewLoad
+) -> None:
+    """The jobs go on meanwhile, and so does the pool: nothing is lost, and nothing runs twice."""
+    pool = new_pool(retries=0, lost_retries=0)
+    tasks = load(pool)
+    tasks.runs_on({NODE})
+    assert eventually(lambda: runs(grid_engine.jobs()), 30)
+    first = grid_engine.jobs()
+    tasks.add(TASKS)
+    grid_engine.end_execd()
+    before = len(list(tasks.place.iterdir()))
+    tasks.goes_on_until(lambda: len(list(tasks.place.iterdir())) > before + TASKS // 2)
+    grid_engine.start_execd()
+    tasks.add(TASKS // 2)
+    assert tasks.is_done()
+    assert len(list(tasks.place.iterdir())) == len(tasks.futures), "each has run once"
+    assert grid_engine.jobs() == first, "and no block has been replaced"
+    pool.shutdown()
+    assert not grid_engine.left(100), "such a daemon looks once a minute for the ends of jobs that it has not begun"
+
+
+@pytest.fixture
+def no_qacct(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A site on which all commands are there but this one."""
+    place = tmp_path / "bin"
+    place.mkdir()
+    for directory in map(Path, os.environ["PATH"].split(os.pathsep)):
+        for program in directory.iterdir() if directory.is_dir() else ():
+            if program.name != "qacct" and not (place / program.name).is_symlink():
+                (place / program.name).symlink_to(program)
+    monkeypatch.setenv("PATH", str(place))
+
+
+@pytest.mark.usefixtures("no_qacct")
+def test_without_qacct_a_block_that_somebody_deletes_is_replaced(
+    new_pool: NewPool, grid_engine: GridEngineCluster, load: NewLoad
+) -> None:
+    pool = new_pool(**QUICK)
+    tasks = load(pool)
+    tasks.runs_on({NODE})
+    tasks.add(TASKS)
+    assert eventually(lambda: runs(grid_engine.jobs()), 30)
+    first = set(grid_engine.jobs())
+    grid_engine.run("qdel", min(first))
+    tasks.goes_on_until(lambda: len(set(grid_engine.jobs()) - first) == 1)
+    assert tasks.is_done()
+    pool.shutdown()
+    assert not grid_engine.left(20)
+
+
+@pytest.mark.usefixtures("no_qacct")
+def test_without_qacct_a_block_that_fails_says_why(new_pool: NewPool, grid_engine: GridEngineCluster) -> None:
+    """By the file that its script leaves."""
+    options, words = NEVER["worker_init"]
+    breaks_and_says(new_pool(**ALONE, **options), grid_engine, words)
 
 
 NEVER = {

@@ -14,6 +14,7 @@ from tests.services.jobs import ODD, NewProvider, ends, status_of
 
 pytestmark = [pytest.mark.service, pytest.mark.timeout(180)]
 
+
 def test_a_job_runs_and_ends(new_provider: NewProvider, tmp_path: Path) -> None:
     provider = new_provider()
     go = tmp_path / "go"

@@ -1,4 +1,4 @@
-"""A Slurm that binds what it starts to cores (task/affinity): workers are on all that their job has, and on no others."""
+"""A Slurm that binds jobs to cores (task/affinity): workers are on all that their job has, and on no others."""
 
 import os
 import socket
