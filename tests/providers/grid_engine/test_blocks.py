@@ -126,7 +126,7 @@ def test_without_qacct_a_block_that_fails_says_why(new_pool: NewPool, grid_engin
     breaks_and_says(new_pool(**ALONE, **options), grid_engine, words)
 
 
-NEVER = {
+NEVER: dict[str, tuple[dict[str, Any], list[str]]] = {
     "queue": ({"queue": "nosuch.q"}, ['unknown queue "nosuch.q"', "qsub", "the script: "]),
     "project": ({"scheduler_options": "#$ -P nosuch"}, ['project "nosuch" does not exist', "qsub", "the script: "]),
     "worker_init": (
