@@ -45,7 +45,7 @@ def main(arguments: Sequence[str]) -> int:
         print("interrupted: the report covers what was measured until now")
     if samples and time.monotonic() - started > plan.limit_s:
         print(f"the {options.minutes:g} minutes are over: the report covers what was measured until now")
-    facts |= {taken.peer: f"{taken.version} on Python {taken.python}" for taken in samples if taken.version}
+    facts |= {taken.peer: _of_whom(taken) for taken in samples if taken.version}
     figures = report.Figures(plan.lines, samples)
     page = report.markdown(figures, facts)
     options.out.mkdir(parents=True, exist_ok=True)
@@ -56,6 +56,10 @@ def main(arguments: Sequence[str]) -> int:
         options.page.write_text(report.with_figures(options.page.read_text(), page))
         print(f"and into {options.page}")
     return int(any(sample.failure for sample in samples if sample.peer in SUBJECTS))
+
+
+def _of_whom(sample: Sample) -> str:
+    return f"{sample.version} on Python {sample.python}" if sample.python else sample.version
 
 
 def _ordinary(minutes: float) -> list[str]:

@@ -7,6 +7,9 @@ environment than ours. The adapters add nothing to the hot path but a bound meth
 from __future__ import annotations
 
 import multiprocessing
+import re
+import shutil
+import subprocess
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -217,6 +220,7 @@ class Peer:
     import_module_as: str = ""
     import_class_as: str = ""
     writes: Callable[[int, str], Pool] | None = None    # started such that each result goes to a checkpoint in a folder
+    command: str = ""                   # a program instead, for lines that have it among theirs
 
     @property
     def is_slow(self) -> bool:
@@ -224,12 +228,18 @@ class Peer:
         return self.share < 0.1
 
     def load(self) -> None:
-        """Import the pool's module; ImportError if this environment lacks it."""
+        """Import the pool's module; ImportError if this environment lacks it, or the program."""
+        if self.command and shutil.which(self.command) is None:
+            raise ModuleNotFoundError(f"no {self.command} on PATH")
         import_module(self.module)
 
     @cached_property
     def version(self) -> str:
         """The version of what is measured."""
+        if self.command:
+            self.load()
+            said = subprocess.run([self.command, "--version"], capture_output=True, text=True).stdout
+            return " ".join(re.findall(r"\d+(?:\.\d+)+", said)[:1])
         return package_version(self.distribution) if self.distribution else ""
 
 
@@ -243,6 +253,10 @@ def _process_pool(method: str) -> Callable[[int], Pool]:
 
 def _loky(workers: int) -> Pool:
     return ExecutorPool(import_module("loky").ProcessPoolExecutor(workers))
+
+
+def _no_pool(workers: int) -> Pool:
+    raise NotImplementedError("a program runs no tasks")
 
 
 def _ours(inside: bool) -> Callable[[int], Pool]:
@@ -304,6 +318,8 @@ PEERS = {
         Peer("parsl-encrypted", "parsl", lambda workers: ParslPool(workers, True), 0.02, _PARSL, "parsl"),
         Peer("dask", "distributed", DaskPool, 0.01, _DASK, "distributed",
              "import distributed", "from distributed import Client, LocalCluster"),
+        Peer("curl", "subprocess", _no_pool, 1.0, command="curl"),
+        Peer("wget", "subprocess", _no_pool, 1.0, command="wget"),
     )
 }    # fmt: skip
 

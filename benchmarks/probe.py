@@ -31,7 +31,8 @@ def main(arguments: Sequence[str]) -> None:
     processes.adopt_orphans()
     peer = PEERS[options.peer]
     trial = Trial(peer, options.workers, options.size, options.quick)
-    answer: dict[str, Any] = {"python": platform.python_version(), "version": "", "values": None}
+    python = "" if peer.command else platform.python_version()
+    answer: dict[str, Any] = {"python": python, "version": "", "values": None}
     try:
         answer["version"] = peer.version
         answer["values"] = dict(LINES[options.line].measure(trial))

@@ -27,6 +27,15 @@ def echo(value: Any) -> Any:
     return value
 
 
+def paths(files: Sequence[Any]) -> list[str]:
+    """Where files are, which are all there."""
+    calls[0] += 1
+    found = [file.filepath for file in files]
+    for path in found:
+        os.stat(path)
+    return found
+
+
 def increment(i: int) -> int:
     """`i + 1`."""
     calls[0] += 1

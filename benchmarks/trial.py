@@ -49,7 +49,7 @@ class Line:
         """Whether the peer can and should be measured here."""
         if self.only is not None:
             return peer.name in self.only
-        return self.needs <= peer.traits and "start only" not in peer.traits
+        return self.needs <= peer.traits and "start only" not in peer.traits and not peer.command
 
     def size_for(self, peer: Peer, quick: bool) -> int:
         """How many tasks (or whatever the line counts) one sample of the peer takes."""

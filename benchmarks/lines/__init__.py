@@ -11,6 +11,7 @@ from benchmarks.lines import (
     cost,
     curves,
     dataflow,
+    files,
     idle,
     latency,
     overhead,
@@ -23,7 +24,8 @@ from benchmarks.lines import (
 from benchmarks.trial import Line
 
 _MODULES = (
-    throughput, latency, start, idle, payloads, dataflow, curves, overhead, resume, backlog, busy, cost, broker, scale
+    throughput, latency, start, idle, payloads, dataflow, curves, overhead, resume, backlog, busy, cost, broker, files,
+    scale,
 )    # fmt: skip
 
 LINES: Mapping[str, Line] = {line.name: line for module in _MODULES for line in module.LINES}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -37,6 +39,27 @@ def test_quick_mode_measures_workflows(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     samples = json.loads((tmp_path / "benchmarks.json").read_text())["samples"]
     assert [(sample["line"], sample["failure"]) for sample in samples] == [(line, "") for line in lines.split(",")]
+
+
+@pytest.mark.skipif(
+    shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin") is None or shutil.which("curl") is None,
+    reason="no nginx or no curl here",
+)
+def test_quick_mode_measures_files_of_a_web_server_beside_a_program(tmp_path: Path) -> None:
+    done = run_benchmarks("--quick", "--lines", "file,files", "--peers", "inside,curl", "--out", str(tmp_path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    samples = json.loads((tmp_path / "benchmarks.json").read_text())["samples"]
+    assert [(sample["failure"], sample["left_over"]) for sample in samples] == [("", [])] * 4
+    for sample in samples:
+        assert sample["values"].get("file_requests", 1) == 1
+        assert sample["values"].get("files_connections", 0) <= 8
+
+
+def test_a_program_that_is_not_there_is_named_and_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    done = run_benchmarks("--quick", "--lines", "files", "--peers", "wget", "--out", str(tmp_path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "benchmarks.md").read_text().count("no wget on PATH") == 1
 
 
 def test_a_peer_that_is_not_installed_is_named_and_left_out(tmp_path: Path) -> None:

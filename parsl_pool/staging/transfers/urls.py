@@ -16,6 +16,7 @@ _LONGEST = 600
 _QUESTION, _HASH = "\ue03f", "\ue023"  # what stands for ? and # while a URL is taken apart: letters of nobody's
 _PATH = "/%:@!$&'()*+,;=~-._"  # what stands in a path as it is
 _PLAIN = re.compile(r"[/A-Za-z0-9~._-]*")  # what stands in most of them
+_USUAL = re.compile(r"(https?)://([a-z0-9.-]+)(?::([0-9]{1,4}|[1-5][0-9]{4}))?(/[/A-Za-z0-9~._-]*)")
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,10 @@ def parsed(url: str, *schemes: str) -> Url:
     Raises:
         ConfigurationError: it is none.
     """
+    usual = _USUAL.fullmatch(url)
+    if usual is not None and usual[1] in schemes:  # most are so, and this takes a tenth of the time
+        scheme, host, digits, path = usual.groups()
+        return Url(scheme, host, int(digits) if digits else None, None, None, path, "")
     try:
         parts = _split(url)
         port, host = parts.port, parts.hostname or ""

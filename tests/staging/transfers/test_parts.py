@@ -3,8 +3,11 @@
 import email.utils
 import pickle
 import time
+from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from parsl_pool.errors import ConfigurationError, InternalError, TransferFailed
 from parsl_pool.staging.transfers import web_answers
@@ -53,6 +56,18 @@ def test_the_parts_of_a_url_do_not_show_its_password() -> None:
 )  # fmt: skip
 def test_the_name_of_a_file(url: str, name: str) -> None:
     assert parsed(url, "https", "ftp", "sftp", "rsync").name == name
+
+
+@given(st.text("ab/:.-0159~_", max_size=20), st.text("ab:.-0159_", max_size=12), st.sampled_from(["http", "https"]))
+def test_the_parts_of_a_plain_url_are_those_of_any_other(path: str, place: str, scheme: str) -> None:
+    url = f"{scheme}://{place}/{path}"
+    try:
+        parts = parsed(f"{url}?x", "http", "https")
+    except ConfigurationError:
+        with pytest.raises(ConfigurationError):
+            parsed(url, "http", "https")
+    else:
+        assert parsed(url, "http", "https") == replace(parts, query="")
 
 
 @pytest.mark.parametrize(
