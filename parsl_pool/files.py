@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import Any
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from parsl_pool.errors import ConfigurationError, WrongType, shown
 
 WEB = ("http", "https")
 """Schemes in whose URLs `?` and `#` end the path; elsewhere they are letters of a name."""
+
+HIDDEN = "***"
+"""What is shown in the place of a secret."""
+
+# Names of parameters by which signed URLs and tokens let their bearer in, or parts of these names.
+_SECRET = re.compile(r"sig|token|key|pass|pwd|secret|credential|auth|code", re.IGNORECASE)
+_LONGEST = 600
+_QUESTION, _HASH = "\ue03f", "\ue023"  # what stands for ? and # while a URL is taken apart: letters of nobody's
 
 
 class File:
@@ -38,7 +47,7 @@ class File:
         try:
             parts = _split(text)
         except ValueError as problem:
-            raise ConfigurationError(f"the url of a File must be a URL, got {shown(url)}: {problem}") from None
+            raise ConfigurationError(f"the url of a File must be a URL, got {shown_url(text)!r}: {problem}") from None
         if parts.scheme == "file" and parts.netloc not in ("", "localhost"):
             raise ConfigurationError(
                 f"the url {text!r} names a host, {parts.netloc!r}: a file of this machine has three slashes, "
@@ -61,7 +70,7 @@ class File:
             return self.local_path
         if self.scheme == "file":
             return self.path
-        raise ValueError(f"{without_password(self.url)} has no path here: it has not been staged in")
+        raise ValueError(f"{shown_url(self.url)} has no path here: it has not been staged in")
 
     def cleancopy(self) -> File:
         """The same file, without what is known about one place."""
@@ -75,7 +84,7 @@ class File:
 
     def __repr__(self) -> str:
         where = f" local_path={self.local_path}" if self.local_path is not None else ""
-        return f"<File {without_password(self.url)}{where}>"
+        return f"<File {shown_url(self.url)}{where}>"
 
     def __eq__(self, other: object) -> bool:
         return self.url == other.url if isinstance(other, File) else NotImplemented
@@ -98,13 +107,47 @@ def file_of__main__(kind: type[File], attributes: dict[str, Any]) -> File:
     return file
 
 
-def without_password(url: str) -> str:
-    """A URL as it may be seen by others."""
-    head, marks, rest = url.partition("://")
-    place, slash, path = rest.partition("/")
-    who, at, host = place.rpartition("@")
-    user, colon, _ = who.partition(":")
-    return f"{head}{marks}{user}:***{at}{host}{slash}{path}" if at and colon else url
+def shown_url(url: str) -> str:
+    """A URL for messages: no password, no token, no signature."""
+    try:
+        parts = taken_apart(url)
+        _ = parts.port  # it is looked at late, and then it may be wrong
+    except ValueError:
+        return _short(re.sub(r"//.*@", f"//{HIDDEN}@", url, flags=re.DOTALL))
+    who, at, where = parts.netloc.rpartition("@")
+    if at:
+        user, colon, _ = who.partition(":")
+        # Before a web server's name, what stands alone is a token rather than a name.
+        is_token = not colon and parts.scheme in WEB
+        who = HIDDEN if is_token else f"{user}:{HIDDEN}" if colon else user
+    if not (at or parts.query or parts.fragment):
+        return _short(url)
+    query = "&".join(map(_without_secret, parts.query.split("&")))
+    return _short(put_back(urlunsplit((parts.scheme, f"{who}{at}{where}", parts.path, query, ""))))
+
+
+def _without_secret(parameter: str) -> str:
+    name, equals, _ = parameter.partition("=")
+    return f"{name}={HIDDEN}" if equals and _SECRET.search(name) else parameter
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+
+
+def taken_apart(url: str) -> SplitResult:
+    """A URL's parts, user and port among them; `put_back` is for each. Raises ValueError.
+
+    In names of files that are not on the web, ? and # are letters like any other.
+    """
+    if url.partition(":")[0].lower() not in WEB:
+        url = url.replace("?", _QUESTION).replace("#", _HASH)
+    return urlsplit(url)
+
+
+def put_back(text: str) -> str:
+    """A part of a URL, as it stands there."""
+    return text.replace(_QUESTION, "?").replace(_HASH, "#")
 
 
 def _split(text: str) -> SplitResult:

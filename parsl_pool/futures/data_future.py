@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from parsl_pool.errors import WrongType, shown
-from parsl_pool.files import File, as_file, without_password
+from parsl_pool.files import File, as_file, shown_url
 from parsl_pool.futures.app_future import AppFuture, has_failed
 from parsl_pool.futures.lifted import Lifted
 from parsl_pool.futures.outcome import Failure
@@ -56,7 +56,7 @@ class DataFuture(AppFuture[File]):
 
     def __repr__(self) -> str:
         state = "done" if self.done() else "pending"
-        return f"<DataFuture {without_password(self.file_obj.url)} of task {self._tid} state={state}>"
+        return f"<DataFuture {shown_url(self.file_obj.url)} of task {self._tid} state={state}>"
 
 
 class _Owner:
@@ -89,7 +89,7 @@ class _Owner:
 
     def name_of(self, future: AppFuture[Any]) -> str:
         """Its file."""
-        return str(getattr(future, "file_obj", "a file"))
+        return shown_url(future.file_obj.url) if isinstance(future, DataFuture) else "a file"
 
     def pump(self, future: AppFuture[Any], deadline: float | None) -> bool:
         """Others bring the task's result."""
