@@ -16,12 +16,14 @@ from parsl_pool.errors import StagingError
 from parsl_pool.files import File
 from parsl_pool.futures import AppFuture
 from parsl_pool.futures.data_future import DataFuture
+from parsl_pool.lost import PlaceLost
 from parsl_pool.staging.base import Staging
 from parsl_pool.staging.defaults import default_staging
 from parsl_pool.staging.ends import ended
 from parsl_pool.staging.sharing import Sharing
 from parsl_pool.staging.transfers.urls import shown
 
+_LOSSES = 3  # how often the task of a transfer is tried again whose worker was lost
 
 class Pool(Protocol):
     """What of a pool is needed here."""
@@ -55,7 +57,8 @@ class DataManager:
     def __init__(self, dfk: Pool) -> None:
         self._pool = ref(dfk)  # the flow has this, and outlives a pool that is dropped
         self._sharing = Sharing()
-        self._asked = threading.local()  # .depth: of calls of providers in this thread
+        # .depth: of calls of providers in this thread; .use: of the file that this one is about
+        self._asked = threading.local()
         self.user: Future[Any] | None = None
 
     def for_task(self, user: Future[Any]) -> DataManager:
@@ -80,12 +83,12 @@ class DataManager:
 
     @contextmanager
     def _asking(self) -> Iterator[None]:
-        depth = getattr(self._asked, "depth", 0)
-        self._asked.depth = depth + 1
+        depth, use = getattr(self._asked, "depth", 0), getattr(self._asked, "use", None)
+        self._asked.depth, self._asked.use = depth + 1, None
         try:
             yield
         finally:
-            self._asked.depth = depth
+            self._asked.depth, self._asked.use = depth, use
 
     # -- who does it
 
@@ -158,13 +161,20 @@ class DataManager:
     def _brought_by(
         self, provider: Staging, executor: str, file: File, parent: DataFuture | None
     ) -> Future[Any] | None:
-        def bring() -> Future[Any] | None:
+        def bring(number: int) -> Future[Any] | None:
+            self._asked.use = self._use(number)
             return provider.stage_in(self, executor, file, parent)
 
         if not provider.is_shared or self.user is None:
-            return bring()
+            return provider.stage_in(self, executor, file, parent)
         key = (id(provider), executor, file.url, parent)
-        return self._sharing.staged(key, self.user, file, bring)  # type: ignore[arg-type]  # shared: it has a future
+        staged = self._sharing.staged(key, self.user, file, bring)  # type: ignore[arg-type]  # shared: it has a future
+        self._asked.use = self._use(staged.number)
+        file.local_path = staged.file_obj.local_path or self.place_in(executor, file, self._asked.use)
+        return staged
+
+    def _use(self, number: int) -> str:
+        return f"{self.dfk.run_id}-{number}"
 
     # -- for providers
 
@@ -179,9 +189,11 @@ class DataManager:
         Args:
             use: tells one use of the URL from another; without, all have the same path.
         """
-        digest = hashlib.sha256(f"{use}\n{file.url}".encode("utf-8", "surrogatepass")).hexdigest()[:16]
-        name = file.filename if file.filename not in ("", ".", "..") else "file"
-        return os.path.join(self.directory(executor), digest, name)
+        return os.path.join(self.directory(executor), _digest(f"{use}\n{file.url}"), _name(file))
+
+    def place_in(self, executor: str, file: File, use: str) -> str:
+        """A path in that directory where a use of the URL has it; `kept` says what else is there."""
+        return os.path.join(self.directory(executor), _digest(f"in\n{file.url}"), _digest(use), _name(file))
 
     def use(self, executor: str, file: File, parent_fut: Future[Any] | None) -> str:
         """A text that is the same for all tasks which use the file at the same time, and for no later ones.
@@ -189,9 +201,12 @@ class DataManager:
         Args:
             parent_fut: as `Staging.stage_in` gets it: what one task writes is not what was there before.
         """
+        known: str | None = getattr(self._asked, "use", None)
+        if known is not None:
+            return known
         if self.user is None:
             return os.urandom(8).hex()
-        return f"{self.dfk.run_id}-{self._sharing.number((executor, file.url, parent_fut), self.user)}"
+        return self._use(self._sharing.number((executor, file.url, parent_fut), self.user))
 
     def submit(
         self, executor: str, label: str, after: Future[Any] | None, fn: Callable[..., Any], *args: Any
@@ -204,7 +219,7 @@ class DataManager:
         """
         pool = self.dfk
         options = pool.default_options._replace(
-            executors=(executor,), label=label[:200], retries=0, cache=False, retry_handler=None, walltime=None,
+            executors=(executor,), label=label[:200], retries=_LOSSES, cache=False, retry_handler=_cost, walltime=None,
             dependency_resolver=None, resources=None, join=False,
         )  # fmt: skip
         future: AppFuture[Any]
@@ -218,6 +233,19 @@ class DataManager:
 def run_after(_: Any, fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:
     """The task of a call that has had to wait for another one, whose value does not matter."""
     return fn(*args)
+
+
+def _cost(error: BaseException, _: Any) -> float:
+    """Of a try: a transfer has been tried often enough before it fails, but not one whose worker was killed."""
+    return 1.0 if isinstance(error, PlaceLost) else _LOSSES + 1.0
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def _name(file: File) -> str:
+    return file.filename if file.filename not in ("", ".", "..") else "file"
 
 
 def file_of(thing: File | DataFuture) -> File:

@@ -27,7 +27,8 @@ def _of(*schemes: str) -> Protocol:
 
 
 class _ByTask(SeparateTask):
-    def __init__(self, options: Transfer | None = None) -> None:
+    def __init__(self, options: Transfer | None = None, *, cache_bytes: int = CACHE_BYTES) -> None:
+        super().__init__(cache_bytes)
         self.options = _OPTIONS("options", options) or USUAL
 
 

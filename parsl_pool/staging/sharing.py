@@ -17,6 +17,8 @@ from parsl_pool.futures.data_future import DataFuture
 class StagedFile(DataFuture):
     """A file that is being brought; who brings it is known a moment later than this is."""
 
+    number = 0  # of this use of the file
+
     def __init__(self, file: File) -> None:
         super().__init__(AppFuture(), file)
 
@@ -59,14 +61,18 @@ class Sharing:
         """The same one for all who use the file while somebody else still does; then another one."""
         return self._use(key, user, None)[0].number
 
-    def staged(self, key: Hashable, user: Future[Any], file: File, bring: Callable[[], Future[Any]]) -> StagedFile:
-        """The future of the file, which is being brought now if it wasn't. Raises what `bring` raises."""
+    def staged(self, key: Hashable, user: Future[Any], file: File, bring: Callable[[int], Future[Any]]) -> StagedFile:
+        """The future of the file, which is being brought now if it wasn't. Raises what `bring` raises.
+
+        Args:
+            bring: called with the number of this use.
+        """
         entry, mine = self._use(key, user, file)
         staged = entry.staged
         assert staged is not None  # made with the entry
         if mine:
             try:
-                staged.follow(bring())
+                staged.follow(bring(entry.number))
             except BaseException as error:  # passed on; others may have it already
                 staged.failed(error)
                 self._forget(key, entry, even_if_used=True)
@@ -82,6 +88,8 @@ class Sharing:
             if entry is None or is_new:
                 entry = self._entries[key] = _Entry(next(self._numbers))
                 entry.staged = made
+                if made is not None:
+                    made.number = entry.number
             entry.users[id(user)] = user
         user.add_done_callback(partial(self._left, key, entry))
         return entry, is_new

@@ -14,11 +14,12 @@ from parsl_pool.files import File
 from parsl_pool.futures.data_future import DataFuture
 from parsl_pool.staging import in_task
 from parsl_pool.staging.base import Manager, Staging
-from parsl_pool.staging.folders import made
 from parsl_pool.staging.transfers.urls import shown
 
 CACHE_BYTES = 10**10
-"""How many bytes of files that no task uses stay on a node, unless something else is said."""
+"""How many bytes of files stay in a working directory, unless something else is said."""
+
+_BYTES = checks.whole(least=0, most=1 << 60, kind="a number of bytes")
 
 
 class Protocol(NamedTuple):
@@ -39,6 +40,10 @@ class Protocol(NamedTuple):
 class _Transferring(Staging):
     protocol: Protocol
     options: Any = None  # the third argument of the protocol's functions
+    cache_bytes: int = CACHE_BYTES
+
+    def __init__(self, cache_bytes: int = CACHE_BYTES) -> None:
+        self.cache_bytes = _BYTES("cache_bytes", cache_bytes)
 
     @property
     def fetch(self) -> Callable[[str, Path, Any], object]:
@@ -52,6 +57,9 @@ class _Transferring(Staging):
         assert self.protocol.send is not None
         return self.protocol.send
 
+    def _with_input(self, func: Callable[..., Any], file: File, path: str) -> Callable[..., Any]:
+        return partial(in_task.with_input, func, self.fetch, file.url, path, self.options, self.cache_bytes)
+
     def can_stage_in(self, file: File) -> bool:
         """True for the protocol's schemes."""
         return self.protocol.fetch is not None and file.scheme in self.protocol.schemes
@@ -64,7 +72,12 @@ class _Transferring(Staging):
 class SeparateTask(_Transferring):
     """Brings each file by a task of its own. All nodes of the executor must see its `working_dir`.
 
-    A file that several tasks use at the same time is fetched once.
+    A file that several tasks use at the same time is fetched once. If there is no room for files that no task uses yet,
+    the task that needs it brings it.
+
+    Args:
+        cache_bytes: how many bytes of files may lie in the directory; those that no task uses are removed when others
+            come, the longest unused first.
     """
 
     is_shared = True
@@ -73,19 +86,29 @@ class SeparateTask(_Transferring):
         self, dm: Manager, executor: str, file: File, parent_fut: Future[Any] | None
     ) -> Future[File] | None:
         """See the base class."""
-        file.local_path = dm.place(executor, file)
+        file.local_path = dm.place_in(executor, file, dm.use(executor, file, parent_fut))
         fetching = dm.submit(
-            executor, f"fetch {shown(file.url)}", parent_fut, fetched, self.fetch, file.url, file.local_path,
-            self.options,
+            executor, f"fetch {shown(file.url)}", parent_fut, in_task.fetched, self.fetch, file.url, file.local_path,
+            self.options, self.cache_bytes,
         )  # fmt: skip
         return DataFuture(fetching, file)
 
+    def replace_task(
+        self, dm: Manager, executor: str, file: File, func: Callable[..., Any]
+    ) -> Callable[..., Any] | None:
+        """See the base class."""
+        path = dm.place_in(executor, file, dm.use(executor, file, None))
+        if file.local_path != path:
+            return None  # a subclass has it brought to another place
+        return self._with_input(func, file, path)
+
     def stage_out(self, dm: Manager, executor: str, file: File, app_fu: Future[Any]) -> Future[Any] | None:
         """See the base class."""
-        file.local_path = dm.place(executor, file, "out")
+        file.local_path = dm.place(executor, file, "out")  # a call that is known has not written it anew
         return dm.submit(
-            executor, f"send {shown(file.url)}", app_fu, sent, self.send, file.local_path, file.url, self.options
-        )
+            executor, f"send {shown(file.url)}", app_fu, in_task.sent, self.send, file.local_path, file.url,
+            self.options,
+        )  # fmt: skip
 
     def replace_task_stage_out(
         self, dm: Manager, executor: str, file: File, func: Callable[..., Any]
@@ -100,26 +123,22 @@ class InTask(_Transferring):
     A file that several tasks use at the same time is fetched once a node.
 
     Args:
-        cache_bytes: how many bytes of files that no task uses may stay on a node; they are removed when others come.
+        cache_bytes: how many bytes of files may lie on a node; those that no task uses are removed when others come,
+            the longest unused first.
     """
-
-    def __init__(self, cache_bytes: int = CACHE_BYTES) -> None:
-        self.cache_bytes = checks.whole(least=0, most=1 << 60, kind="a number of bytes")("cache_bytes", cache_bytes)
 
     def stage_in(
         self, dm: Manager, executor: str, file: File, parent_fut: Future[Any] | None
     ) -> Future[File] | None:
         """See the base class."""
-        file.local_path = dm.place(executor, file, dm.use(executor, file, parent_fut))
+        file.local_path = dm.place_in(executor, file, dm.use(executor, file, parent_fut))
         return None
 
     def replace_task(
         self, dm: Manager, executor: str, file: File, func: Callable[..., Any]
     ) -> Callable[..., Any] | None:
         """See the base class."""
-        return partial(
-            in_task.with_input, func, self.fetch, file.url, str(file.local_path), self.options, self.cache_bytes
-        )
+        return self._with_input(func, file, str(file.local_path))
 
     def stage_out(self, dm: Manager, executor: str, file: File, app_fu: Future[Any]) -> Future[Any] | None:
         """See the base class."""
@@ -131,14 +150,3 @@ class InTask(_Transferring):
     ) -> Callable[..., Any] | None:
         """See the base class."""
         return partial(in_task.with_output, func, self.send, str(file.local_path), file.url, self.options)
-
-
-def fetched(fetch: Callable[[str, Path, Any], object], url: str, path: str, options: Any) -> None:
-    """The task of a file that comes in."""
-    made(dirname(path))
-    fetch(url, Path(path), options)
-
-
-def sent(send: Callable[[Path, str, Any], object], path: str, url: str, options: Any) -> None:
-    """The task of a file that goes out."""
-    send(Path(path), url, options)

@@ -213,8 +213,8 @@ def test_one_file_goes_to_two_executors_at_once(tmp_path: Path) -> None:
     with parsl_pool.load(Config(executors, run_dir=None)) as pool:
         futures = [pool.options(executors=[label]).submit(str, file) for label in ("one", "two") for _ in range(3)]
         places = [Path(future.result()) for future in futures]
-    assert {place.parents[1].name for place in places[:3]} == {"one"}
-    assert {place.parents[1].name for place in places[3:]} == {"two"}
+    assert {place.parents[2].name for place in places[:3]} == {"one"}
+    assert {place.parents[2].name for place in places[3:]} == {"two"}
 
 
 @python_app

@@ -20,7 +20,7 @@ class Bringing:
     def __init__(self) -> None:
         self.begun: list[AppFuture[Any]] = []
 
-    def __call__(self) -> AppFuture[Any]:
+    def __call__(self, number: int) -> AppFuture[Any]:
         self.begun.append(AppFuture())
         return self.begun[-1]
 
@@ -67,7 +67,7 @@ def test_what_could_not_be_brought_is_brought_anew() -> None:
 def test_a_provider_s_error_is_everybody_s() -> None:
     sharing = Sharing()
 
-    def fails() -> Any:
+    def fails(number: int) -> Any:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):

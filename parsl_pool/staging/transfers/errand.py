@@ -20,6 +20,9 @@ T = TypeVar("T")
 
 _WORDS = 2000
 
+CLEARLY_OLDER_S = 60
+"""Seconds. A file that was changed so long ago will not be changed once more in a second that its date names."""
+
 TRICKLE = 1024
 """Bytes. When fewer come in the time that is called silence, the server has as good as stopped."""
 

@@ -7,17 +7,20 @@ begin makes it absolute. Without a user it is "anonymous".
 
 from __future__ import annotations
 
+import calendar
 import ftplib
+import re
 import secrets
 import socket
 import ssl
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from parsl_pool.errors import ConfigurationError, described
-from parsl_pool.staging.transfers.errand import Pace, Passing, Refused, fetching, sending
+from parsl_pool.staging.transfers.errand import CLEARLY_OLDER_S, Pace, Passing, Refused, fetching, sending
 from parsl_pool.staging.transfers.local_files import PIECE, Landing, Source
 from parsl_pool.staging.transfers.options import USUAL, Transfer
 from parsl_pool.staging.transfers.urls import Url, parsed, shown
@@ -39,7 +42,7 @@ def fetch(url: str, target: Path, options: Transfer = USUAL) -> None:
     with Landing(target, errand) as landing:
         download = _Download(landing, place, path, options)
         errand.persist(download.go_on)
-        landing.settle()
+        landing.settle(is_sure=download.is_sure)
 
 
 def send(source: Path, url: str, options: Transfer = USUAL) -> None:
@@ -74,21 +77,42 @@ class _Version(NamedTuple):
     def is_known(self) -> bool:
         return self.size is not None and self.changed != ""
 
+    @property
+    def text(self) -> str:
+        return f"{self.size} {self.changed}" if self.is_known else ""
+
+    @property
+    def is_old(self) -> bool:
+        """Whether a date of whole seconds tells it from all later ones. RFC 3659, 2.3: these are UTC."""
+        changed = re.match(r"213 (\d{14})", self.changed)
+        if changed is None:
+            return False
+        try:
+            moment = calendar.timegm(time.strptime(changed[1], "%Y%m%d%H%M%S"))
+        except ValueError:
+            return False
+        return moment + CLEARLY_OLDER_S < time.time()
+
 
 class _Download:
     """One file on its way here, over several tries."""
 
     def __init__(self, landing: Landing, place: Url, path: str, options: Transfer) -> None:
         self._landing, self._place, self._path, self._options = landing, place, path, options
-        self._version = _Version(None, "")
+        self.is_sure = False  # that no other version of the file looks like this one
 
     def go_on(self) -> None:
         """Get what is missing. Raises Passing, Refused; what has come by then stays, if it is of use."""
         with _session(self._place, self._options) as ftp:
             version = _version(ftp, self._path)
-            if self._landing.size and not (version.is_known and version == self._version):
+            if not self._landing.size and version.is_known and version.text == self._landing.known:
+                self._landing.unchanged()
+                return
+            if self._landing.size and not (version.is_known and version.text == self._landing.version):
                 self._landing.restart()
-            self._version = version
+            if not self._landing.size:
+                self._landing.began(version.text, version.size)
+            self.is_sure = version.is_old
             if not self._landing.size or self._landing.size != version.size:
                 self._take(ftp)
             if version.is_known and _version(ftp, self._path) != version:
@@ -114,7 +138,9 @@ class _Download:
             try:
                 return ftp.transfercmd(command, rest=self._landing.size)
             except ftplib.error_perm:  # it can't begin in the middle; else the next line says the same
+                version = self._landing.version
                 self._landing.restart()
+                self._landing.began(version, None)
         return ftp.transfercmd(command)
 
 

@@ -36,10 +36,10 @@ def fetch(url: str, target: Path, options: Transfer = USUAL) -> None:
     """
     end = _End(url, options)
     errand = fetching(url, target, options, end.place)
-    with Landing(target, errand) as landing:
+    with Landing(target, errand, is_compared=True) as landing:
         # Into the file that is there already, and so another try goes on with what has come.
         command = [*end.command, "--inplace", "--copy-links", "--", end.name_for_reading, os.path.abspath(landing.part)]
-        errand.persist(lambda: _run(command, end.environment))
+        errand.persist(lambda: _run(command, end.environment, landing.descriptor))
         landing.settle()
 
 
@@ -108,13 +108,17 @@ class _End:
         return re.sub(r"([*?\[\\])", r"\\\1", self.name)
 
 
-def _run(command: list[str], environment: dict[str, str]) -> None:
-    """Run rsync, to its end. Raises Passing, Refused."""
+def _run(command: list[str], environment: dict[str, str], *kept: int) -> None:
+    """Run rsync, to its end. Raises Passing, Refused.
+
+    Args:
+        kept: descriptors that it has as long as it runs, also when this process is killed.
+    """
     try:
         # In a session of its own it has no terminal at which to ask for a password.
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment,
-            start_new_session=True,
+            start_new_session=True, pass_fds=kept,
         )  # fmt: skip
     except OSError as problem:
         raise Refused(f"rsync can't be started: {described(problem)}; is it installed?") from None

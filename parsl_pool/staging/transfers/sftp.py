@@ -7,6 +7,7 @@ file's size and date are the same.
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,7 +21,7 @@ from parsl_pool.errors import (
     SSHException,
     described,
 )
-from parsl_pool.staging.transfers.errand import Passing, Refused, fetching, sending
+from parsl_pool.staging.transfers.errand import CLEARLY_OLDER_S, Passing, Refused, fetching, sending
 from parsl_pool.staging.transfers.local_files import Landing, Source
 from parsl_pool.staging.transfers.options import USUAL, Transfer
 from parsl_pool.staging.transfers.urls import Url, parsed, shown
@@ -41,7 +42,7 @@ def fetch(url: str, target: Path, options: Transfer = USUAL) -> None:
     with Landing(target, errand) as landing:
         download = _Download(landing, place, path, options)
         errand.persist(download.go_on)
-        landing.settle()
+        landing.settle(is_sure=download.is_sure)
 
 
 def send(source: Path, url: str, options: Transfer = USUAL) -> None:
@@ -71,15 +72,21 @@ class _Download:
 
     def __init__(self, landing: Landing, place: Url, path: str, options: Transfer) -> None:
         self._landing, self._place, self._path, self._options = landing, place, path, options
-        self._version: tuple[int, int] | None = None
+        self.is_sure = False  # that no other version of the file looks like this one
 
     def go_on(self) -> None:
         """Get what is missing. Raises Passing, Refused; what has come by then stays, if it is of use."""
         with _session(self._place, self._options) as client:
             version = _version(client, self._path)
-            if self._landing.size and version != self._version:
+            text = f"{version[0]} {version[1]}"
+            if not self._landing.size and text == self._landing.known:
+                self._landing.unchanged()
+                return
+            if self._landing.size and text != self._landing.version:
                 self._landing.restart()
-            self._version = version
+            if not self._landing.size:
+                self._landing.began(text, version[0])
+            self.is_sure = version[1] + CLEARLY_OLDER_S < time.time()
             with client.open(self._path, "rb") as there:
                 while self._landing.size < version[0]:
                     self._take_window(there, version[0])

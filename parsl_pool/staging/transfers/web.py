@@ -76,24 +76,30 @@ class _Download:
     ) -> None:  # fmt: skip
         self._list_checksums = list_checksums
         self._landing, self._requests, self._url = landing, requests, url
-        self._version = ""  # of the file of which a part is here
         self._checksums: list[web_answers.Checksum] = []  # of this version
 
     def go_on(self) -> None:
         """Get what is missing. Raises Passing, Refused; what has come by then stays, if it is of use."""
-        if self._landing.size and not self._version:
+        if self._landing.size and not self._landing.version:
             self._landing.restart()
-        headers = {}
-        if self._landing.size:
-            headers = {"Range": f"bytes={self._landing.size}-", "If-Range": self._version}
+        headers, is_continued = {}, self._landing.size > 0
+        if is_continued:
+            headers = {"Range": f"bytes={self._landing.size}-", "If-Range": self._landing.version}
+        elif self._landing.known:
+            is_date = not self._landing.known.startswith('"')
+            headers = {"If-Modified-Since" if is_date else "If-None-Match": self._landing.known}
         with self._requests.ask("GET", self._url, headers) as answer:
-            if answer.status == 206 and headers:
+            if answer.status == 304 and headers and not is_continued:
+                answer.has_no_body()
+                self._landing.unchanged()
+                return
+            if answer.status == 206 and is_continued:
                 self._check_part(answer)
             elif answer.status in (200, 203):
                 if self._landing.size:
                     self._landing.restart()
-                self._version = web_answers.version(answer.headers)
-            elif answer.status == 416 and headers:
+                self._landing.began(web_answers.version(answer.headers), answer.length)
+            elif answer.status == 416 and is_continued:
                 raise self._anew("the file has become shorter while it was fetched")
             else:
                 raise answer.refusal()
@@ -104,7 +110,8 @@ class _Download:
         version = web_answers.version(answer.headers)
         if part is None or part.first != self._landing.size:
             raise self._anew("the server sends another part of the file than it was asked for")
-        if version.startswith('"') and self._version.startswith('"') and version != self._version:
+        expected = self._landing.version
+        if version.startswith('"') and expected.startswith('"') and version != expected:
             raise self._anew("the file has changed while it was fetched")
         if part.total is not None and part.last + 1 != part.total:
             raise self._anew("the server sends less of the file than it was asked for")
@@ -112,7 +119,6 @@ class _Download:
     def _anew(self, reason: str) -> Passing:
         """The next try begins at the file's start."""
         self._landing.restart()
-        self._version = ""
         return Passing(reason)
 
     def _take(self, answer: Answer) -> None:

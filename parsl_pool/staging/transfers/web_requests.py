@@ -61,6 +61,10 @@ class Answer:
             raise Passing(f"the connection was cut in the middle: {missing} of {self.length} bytes are missing")
         self._is_whole = True
 
+    def has_no_body(self) -> None:
+        """Nothing comes, whatever the headers say of the file's length."""
+        self._is_whole = True
+
     def words(self) -> str:
         """What the server says of why it does not."""
         body = b""
