@@ -25,6 +25,7 @@ from parsl_pool.staging.transfers.urls import shown
 
 _LOSSES = 3  # how often the task of a transfer is tried again whose worker was lost
 
+
 class Pool(Protocol):
     """What of a pool is needed here."""
 

@@ -27,8 +27,8 @@ class Protocol(NamedTuple):
 
     Attributes:
         schemes: of their URLs.
-        fetch: called with the URL, the path where the file is to be, and the options. It puts it there whole or not at
-            all. None: files of these schemes can't come in.
+        fetch: called with the URL, the path where it is to put the file, and the options. It puts it there whole or not
+            at all. None: files of these schemes can't come in.
         send: called with the path, the URL and the options. None: they can't go out.
     """
 

