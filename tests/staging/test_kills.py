@@ -1,6 +1,5 @@
 """Whoever brings a file is killed, at any moment: nothing half is left under its name, and the next one goes on."""
 
-import multiprocessing
 import os
 import signal
 import subprocess
@@ -13,12 +12,10 @@ import pytest
 import parsl_pool
 from parsl_pool import Config, File, HighThroughputExecutor, ParslPoolExecutor
 from parsl_pool.errors import DependencyError, TransferFailed
-from parsl_pool.staging import HTTPInTaskStaging, HTTPSeparateTaskStaging, Transfer, kept
-from parsl_pool.staging.transfers.errand import fetching
-from parsl_pool.staging.transfers.local_files import Landing
-from parsl_pool.staging.transfers.options import USUAL
+from parsl_pool.staging import HTTPInTaskStaging, HTTPSeparateTaskStaging, Transfer
 from tests.eventually import eventually
 from tests.services.web_faults import WebFaults, serves
+from tests.staging import die_at
 from tests.staging.test_kept import BODY, conditional, stops
 
 pytestmark = pytest.mark.timeout(120)
@@ -34,74 +31,14 @@ def server() -> Iterator[WebFaults]:
         yield server
 
 
-# -- at every call of the system
-
-
-def contents(file: str) -> bytes:
-    return file.encode() * 50_000
-
-
-def fetch(file: str, target: Path) -> None:
-    with Landing(target, fetching(f"odd:{file}", target, USUAL)) as landing:
-        if landing.known == "1":
-            landing.unchanged()
-        elif landing.size == 0 or landing.version != "1":
-            landing.restart()
-            landing.began("1", None)
-        while not landing.known and landing.size < len(contents(file)):
-            landing.write(contents(file)[landing.size :][:20_000])
-        landing.settle()
-
-
-def use(directory: Path, file: str, number: int, most_bytes: int) -> None:
-    path = directory / file / str(number) / "x"
-    with kept.used(kept.Wanted(f"odd:{file}", str(path), lambda target: fetch(file, target), most_bytes)):
-        assert path.read_bytes() == contents(file)
-
-
-def work(directory: Path) -> None:
-    """Brings files, uses them again, and removes some for others."""
-    for number, file in enumerate("abacb"):
-        use(directory, file, number, 130_000)
-
-
-def die_at(moment: int, directory: Path) -> None:
-    left = moment
-
-    def hook(event: str, _: object) -> None:
-        nonlocal left
-        if event == "open" or event.startswith(("os.", "fcntl.", "shutil.")):
-            left -= 1
-            if left == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-    sys.addaudithook(hook)
-    work(directory)
-
-
+@pytest.mark.timeout(300)
 def test_who_is_killed_at_any_moment_leaves_nothing_that_harms(tmp_path: Path) -> None:
-    moment, ended = 0, 1
-    fork = multiprocessing.get_context("fork")
-    while ended != 0:
-        moment += 1
-        directory = tmp_path / str(moment)
-        child = fork.Process(target=die_at, args=(moment, directory), name="die-at")
-        child.start()
-        child.join(50)
-        ended = child.exitcode or 0
-        child.close()
-        assert ended in (0, -signal.SIGKILL)
-        for path in directory.glob("[abc]/*/x"):
-            assert path.read_bytes() == contents(path.parents[1].name)
-        for file in "abc":
-            use(directory, file, 8, 10**9)
-        assert not [path for path in directory.rglob(".part*")]
-        use(directory, "z", 9, 0)
-        assert {path.name for path in directory.iterdir()} == {".room", "z"}
-    assert moment > 50
-
-
-# -- in pools
+    done = subprocess.run(
+        [sys.executable, die_at.__file__, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, timeout=280,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 100
 
 
 def size_of(file: File) -> int:
