@@ -19,7 +19,7 @@ from time import monotonic
 from typing import Any, NoReturn
 
 from parsl_pool.errors import PoolElsewhere
-from parsl_pool.interchange import calls, envelope, running_task, serialize, wire, worker
+from parsl_pool.interchange import calls, envelope, own_directory, running_task, serialize, wire, worker
 from parsl_pool.interchange.page import TASK
 from parsl_pool.interchange.running_task import line_of_worker
 from parsl_pool.interchange.worker_connection import StopWork
@@ -242,7 +242,7 @@ class Nest:
     def _run(self, call: Call) -> None:
         self._depth += 1
         try:
-            with running_task.call_of_it():
+            with running_task.call_of_it(), own_directory.left():
                 status, result = run(call.function, call.arguments)
         finally:
             self._depth -= 1

@@ -20,7 +20,7 @@ from parsl_pool.errors import (
     described,
     shown,
 )
-from parsl_pool.interchange import running_task
+from parsl_pool.interchange import own_directory, running_task
 
 _TAIL = 2048  # bytes of standard error that an error tells
 
@@ -143,9 +143,9 @@ def _in_shell(command: str, stdout: Stream, stderr: Stream) -> tuple[int, str]:
     """Run it. Its exit code, and the last words of its standard error if they are in a file."""
     import subprocess  # only where there are shell commands
 
-    out = _opened(stdout, "stdout")
+    out = opened(stdout, "stdout")
     try:
-        err = out if stderr is not None and stderr == stdout else _opened(stderr, "stderr")
+        err = out if stderr is not None and stderr == stdout else opened(stderr, "stderr")
     except BaseException:  # passed on; the other file must not stay open
         _close(out)
         raise
@@ -153,6 +153,7 @@ def _in_shell(command: str, stdout: Stream, stderr: Stream) -> tuple[int, str]:
         options: dict[str, Any] = {
             "shell": True, "executable": _SHELL, "stdin": subprocess.DEVNULL, "stdout": out, "stderr": err,
             "close_fds": True, "env": {**os.environ, **running_task.environment()},
+            "cwd": own_directory.for_commands(),
         }  # fmt: skip
         children = children_of_this_thread.are
         if children is not None:
@@ -169,11 +170,13 @@ def _in_shell(command: str, stdout: Stream, stderr: Stream) -> tuple[int, str]:
 _SHELL = "/bin/bash" if os.path.exists("/bin/bash") else "/bin/sh"
 
 
-def _opened(stream: Stream, what: str) -> IO[Any] | None:
+def opened(stream: Stream, what: str) -> IO[Any] | None:
+    """The file of a task's stdout or stderr, if it has one. Raises BadStdStreamFile."""
     if stream is None:
         return None
     path, mode = stream if isinstance(stream, tuple) else (stream, "a+")
     try:
+        path = own_directory.from_home(path)
         folder = os.path.dirname(path)
         if folder:
             os.makedirs(folder, exist_ok=True)
@@ -191,7 +194,7 @@ def _tail(stream: Stream) -> str:
     if stream is None:
         return ""
     try:
-        with open(stream[0] if isinstance(stream, tuple) else stream, "rb") as file:
+        with open(own_directory.from_home(stream[0] if isinstance(stream, tuple) else stream), "rb") as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - _TAIL))
             return file.read().decode(errors="replace")

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from parsl_pool.apps import bash_app as bash_app
     from parsl_pool.apps import join_app as join_app
     from parsl_pool.apps import python_app as python_app
-    from parsl_pool.apps.keywords import AUTO_LOGNAME as AUTO_LOGNAME
     from parsl_pool.config import Config as Config
     from parsl_pool.executor import ParslPoolExecutor as ParslPoolExecutor
     from parsl_pool.executors.high_throughput.executor import HighThroughputExecutor as HighThroughputExecutor
@@ -45,9 +44,10 @@ if TYPE_CHECKING:
     from parsl_pool.session import dfk as dfk
     from parsl_pool.session import load as load
     from parsl_pool.session import wait_for_current_tasks as wait_for_current_tasks
+    from parsl_pool.streams import AUTO_LOGNAME as AUTO_LOGNAME
 
 _HOMES = {
-    "AUTO_LOGNAME": "parsl_pool.apps.keywords",
+    "AUTO_LOGNAME": "parsl_pool.streams",
     "AppFuture": "parsl_pool.futures",
     "Config": "parsl_pool.config",
     "DataFuture": "parsl_pool.futures.data_future",

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from parsl_pool import checks
+from parsl_pool import checks, sandboxing
 from parsl_pool.dataflow.resolvers import DependencyResolver
 from parsl_pool.errors import ConfigurationError
 from parsl_pool.executors.base import ParslExecutor
@@ -54,6 +54,8 @@ class Config:
         retry_delay: seconds before the second try, twice as many before each further one.
         retry_handler: called with the error and the task's record; what it returns is taken from `retries`.
         run_dir: where each run's directory is made, numbered; None: a temporary one, if one is needed, and no log.
+        sandbox: whether each try of a task runs in a directory of its own, which stays if it fails; or where these
+            directories are to be. True: in the executor's working_dir, else in the run's directory.
         std_autopath: called with a task's record and "stdout" or "stderr", makes the path for AUTO_LOGNAME.
         strategy: how blocks come and go: "none", "simple" or "htex_auto_scale".
         strategy_period: seconds between two looks at that.
@@ -86,6 +88,7 @@ class Config:
         retry_delay: float = 0.0,
         retry_handler: Callable[[BaseException, Any], float] | None = None,
         run_dir: str | os.PathLike[str] | None = "runinfo",
+        sandbox: bool | str | os.PathLike[str] | None = None,
         std_autopath: Callable[[Any, str], Any] | None = None,
         strategy: str | None = "simple",
         strategy_period: float = 5.0,
@@ -120,6 +123,7 @@ class Config:
     retry_delay: float
     retry_handler: Callable[[BaseException, Any], float] | None
     run_dir: str | None
+    sandbox: bool | str | None
     std_autopath: Callable[[Any, str], Any] | None
     strategy: str
     strategy_period: float
@@ -309,6 +313,7 @@ RULES: Mapping[str, checks.Rule[Any]] = {
     "retry_delay": checks.number(least=0, most=3600, kind="a number of seconds"),
     "retry_handler": checks.optional(checks.function),
     "run_dir": checks.optional(checks.path),
+    "sandbox": sandboxing.RULE,
     "std_autopath": checks.optional(checks.function),
     "strategy": checks.Rule(
         "a text", f"one of {', '.join(map(repr, STRATEGIES))}",

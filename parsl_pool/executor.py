@@ -229,6 +229,10 @@ class ParslPoolExecutor(KernelFace, _stdlib.ProcessPoolExecutor):
         if not self._backend.is_open or self._shutdown_thread:
             self._open()
         backend, options = self._placed(options)
+        if options.sandbox and not options.join:
+            from parsl_pool import sandboxing  # rarely needed
+
+            call = sandboxing.in_own_directory(self, call, options, backend)
         return self._flow().submit(call, options, backend)
 
     def _flow(self) -> Flow:
@@ -251,7 +255,8 @@ class ParslPoolExecutor(KernelFace, _stdlib.ProcessPoolExecutor):
 
         self._open()
         chunk = getattr(self._backend, "call_chunk", None)
-        if chunk is not None and len(self._backends) == 1:
+        said = self.default_options if options is None else options
+        if chunk is not None and len(self._backends) == 1 and not said.sandbox:
             try:
                 future: Future[Any] = chunk(fn, calls, options)
                 return future
@@ -266,7 +271,8 @@ class ParslPoolExecutor(KernelFace, _stdlib.ProcessPoolExecutor):
 
         Args:
             changes: retries, lost_retries, priority, label, walltime, executors, cache, ignore_for_cache,
-                retry_handler, retry_delay, join, dependency_resolver, resources, as the guide has it ("Submitting").
+                retry_handler, retry_delay, join, dependency_resolver, resources, sandbox, as the guide has it
+                ("Submitting").
 
         Raises:
             ConfigurationError: an option that doesn't exist, or a value that can't be.

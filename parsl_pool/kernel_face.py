@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 from functools import partial
+from time import time
 from weakref import ref
 
 from parsl_pool.errors import ConfigurationError, WrongType, shown
@@ -106,12 +107,14 @@ class KernelFace:
             options = options._replace(retries=Unsaid(options.retries), lost_retries=Unsaid(options.lost_retries))
         if config is None:
             return options
-        if config.retry_handler is None and config.dependency_resolver is None and not config.retry_delay:
+        says_more = config.retry_handler or config.dependency_resolver or config.retry_delay or config.sandbox
+        if not says_more:
             return options  # the very same: the executor knows by that that nothing more is asked of it
         return options._replace(
             retry_handler=config.retry_handler,
             retry_delay=config.retry_delay,
             dependency_resolver=config.dependency_resolver,
+            sandbox=config.sandbox,
         )
 
     def _placed(self, options: Options) -> tuple[Any, Options]:
@@ -273,9 +276,21 @@ class KernelFace:
 
     def log_name(self, task: int, name: str, label: str, stream: str) -> str:
         """The file for a task's stdout or stderr: in `task_logs/`, in folders of 10,000 tasks."""
-        parts = [f"task_{task:04}", _printable(name), _printable(label)]
         folder = os.path.join(self.run_directory(), "task_logs", f"{task // 10_000:04}")
-        return os.path.join(folder, "_".join(filter(None, parts)) + f".{stream}")
+        return os.path.join(folder, named(task, name, label) + f".{stream}")
+
+    def automatic(
+        self, task: int, name: str, label: str, options: Options, call: tuple[Any, Any, Any], stream: str
+    ) -> Any:
+        """The same, or what the Config's std_autopath makes of the call (fn, args, kwargs)."""
+        made = self.config.std_autopath
+        if made is None:
+            return self.log_name(task, name, label, stream)
+        from parsl_pool.dataflow.record import FlowRecord  # loaded by ParslPoolExecutor.__init__
+
+        record = FlowRecord(task, options, name, time())
+        record.func, record.args, record.kwargs = call
+        return made(record, stream)
 
 
 def _make_stager(dm: DataManager) -> Stager:
@@ -336,6 +351,11 @@ def _digest_of(task: Any) -> bytes | None:
         raise WrongType(f"tasks must be futures of this pool's tasks, or their records, got {shown(task)}")
     key = getattr(record, "hashsum", None)
     return bytes.fromhex(key) if key is not None else None
+
+
+def named(task: int, name: str, label: str) -> str:
+    """What files of a task are called."""
+    return "_".join(filter(None, [f"task_{task:04}", _printable(name), _printable(label)]))
 
 
 def _printable(text: str) -> str:

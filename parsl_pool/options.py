@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future
 from typing import Any, TypeVar
 
-from parsl_pool import checks, mapping, resources
+from parsl_pool import checks, mapping, resources, sandboxing
 from parsl_pool.dataflow.record import Options
 from parsl_pool.dataflow.resolvers import DependencyResolver
 from parsl_pool.futures import AppFuture
@@ -64,6 +64,7 @@ RULES: Mapping[str, Callable[[str, Any], Any]] = {
     "retry_delay": checks.number(least=0, most=3600, kind="a number of seconds"),
     "join": checks.flag,
     "resources": resources.asked,
+    "sandbox": sandboxing.RULE,
     "dependency_resolver": checks.optional(checks.instance_of(DependencyResolver, "a DependencyResolver")),
 }
 """What each option may be."""

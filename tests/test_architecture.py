@@ -51,17 +51,19 @@ MAY_USE: dict[str, set[str]] = {
     "run_log": {"interchange", "loggers"},
     "memoization": {"dataflow", "futures", "interchange"},
     "scaling": {"checks", "providers", "run_directory"},
-    "staging": {"checks", "dataflow", "files", "futures", "providers", "recipe"},
+    "staging": {"checks", "dataflow", "files", "futures", "interchange", "providers", "recipe"},
     "executors": {"addresses", "checks", "dataflow", "files", "forked", "futures", "interchange", "providers", "recipe",
                   "resources", "run_directory", "run_log", "scaling", "staging"},
     "config_file": set(),
-    "config": {"checks", "config_file", "dataflow", "executors", "recipe"},
+    "config": {"checks", "config_file", "dataflow", "executors", "recipe", "sandboxing"},
     "status": {"executors", "futures"},
     "progress": {"executors"},
     "exit_hook": set(),
     "logs": set(),
     "mapping": {"checks", "executors"},
-    "options": {"checks", "dataflow", "futures", "mapping", "resources"},
+    "streams": {"checks", "files"},
+    "sandboxing": {"checks", "dataflow", "kernel_face", "staging", "streams"},
+    "options": {"checks", "dataflow", "futures", "mapping", "resources", "sandboxing"},
     "kernel_face": {
         "config", "dataflow", "executors", "futures", "interchange", "memoization", "run_directory", "staging",
         "status",
@@ -69,7 +71,7 @@ MAY_USE: dict[str, set[str]] = {
     "backends": {"checks", "config", "executors", "run_directory"},
     "executor": {
         "backends", "checks", "config", "dataflow", "executors", "exit_hook", "futures", "kernel_face", "mapping",
-        "options", "progress", "status", "usage",
+        "options", "progress", "sandboxing", "status", "usage",
     },
     "usage": set(),
     "doctor": {"config", "executor", "executors", "interchange", "providers", "run_directory"},
@@ -78,13 +80,14 @@ MAY_USE: dict[str, set[str]] = {
     "configs": {"config", "executors"},
     "session": {"config", "executor"},
     "apps": {
-        "checks", "dataflow", "executor", "files", "futures", "interchange", "options", "resources", "session",
+        "checks", "dataflow", "executor", "files", "futures", "interchange", "options", "resources", "sandboxing",
+        "session", "streams",
     },
     "task": {"interchange"},
     "simulation": {"interchange"},
     "__init__": {
         "addresses", "apps", "config", "configs", "executor", "executors", "files", "futures", "logs", "memoization",
-        "providers", "session", "task",
+        "providers", "session", "streams", "task",
     },
 }
 

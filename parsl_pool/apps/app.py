@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import functools
 import inspect
-import time
+import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, overload
 
-from parsl_pool import checks, session
+from parsl_pool import checks, sandboxing, session, streams
 from parsl_pool.apps import keywords
 from parsl_pool.dataflow.call import Call
-from parsl_pool.dataflow.record import FlowRecord, Options
+from parsl_pool.dataflow.record import Options
 from parsl_pool.errors import ConfigurationError, WrongType, shown
 from parsl_pool.files import File
 from parsl_pool.futures import AppFuture, LiftingFuture
@@ -42,6 +42,9 @@ B = TypeVar("B")
 C = TypeVar("C")
 
 
+Place = bool | str | os.PathLike[str] | None
+
+
 class Promise(Protocol[R_co]):
     """Any future of such a value; for type checkers: `Future` itself is not covariant."""
 
@@ -65,6 +68,7 @@ class AppBase:
         executors: labels of the executors that may run it, or "all".
         cache: whether a call that was done before is not done again.
         ignore_for_cache: arguments that make no difference for that.
+        sandbox: whether its tasks have directories of their own, or where; None: as the pool's Config says.
         data_flow_kernel: the pool that it belongs to; None: the one that is loaded when it is called.
     """
 
@@ -77,6 +81,7 @@ class AppBase:
         executors: Sequence[str] | str = "all",
         cache: bool = False,
         ignore_for_cache: Sequence[str] | None = None,
+        sandbox: Place = None,
     ) -> None:
         self._binds: Any = type(func) if isinstance(func, (classmethod, staticmethod)) else None
         func = getattr(func, "__func__") if self._binds else func  # noqa: B009  # checkers take it for a function
@@ -92,7 +97,10 @@ class AppBase:
         self.func = func
         self.data_flow_kernel = data_flow_kernel
         self.executors, self.cache, self.ignore_for_cache = executors, cache, ignore_for_cache
-        options = {"executors": executors, "cache": cache, "ignore_for_cache": ignore_for_cache}
+        options: dict[str, Any] = {"executors": executors, "cache": cache, "ignore_for_cache": ignore_for_cache}
+        self.sandbox = sandbox
+        if sandbox is not None:
+            options["sandbox"] = sandbox
         self._changes = {name: getattr(changed(Options(), options), name) for name in options}
         self._taken = keywords.taken_by(func)
         self._usual: tuple[Options, Options] | None = None  # a pool's, and those of a call there without keywords
@@ -165,7 +173,8 @@ class AppBase:
         return _app_made, (type(self), func, self._own_arguments())
 
     def _own_arguments(self) -> dict[str, Any]:
-        return {"executors": self.executors, "cache": self.cache, "ignore_for_cache": self.ignore_for_cache}
+        names = ("executors", "cache", "ignore_for_cache", "sandbox")
+        return {name: getattr(self, name) for name in names}
 
 
 def _app_named(module: str, qualname: str) -> Any:
@@ -196,8 +205,9 @@ class PythonApp(AppBase, Generic[P, R]):
         cache: bool = False,
         ignore_for_cache: Sequence[str] | None = None,
         join: bool = False,
+        sandbox: Place = None,
     ) -> None:
-        super().__init__(func, data_flow_kernel, executors, cache, ignore_for_cache)
+        super().__init__(func, data_flow_kernel, executors, cache, ignore_for_cache, sandbox)
         self.func: Callable[P, R]
         self.join = self._changes["join"] = checks.flag("join", join)
 
@@ -292,17 +302,10 @@ class BashApp(AppBase, Generic[P]):
         name = name_of(self.func)
         label = special.get("label")
         text = "" if label is None else checks.short_text("label", label)
-
-        def automatic(stream: str) -> Any:
-            made = pool.config.std_autopath
-            if made is None:
-                return pool.log_name(task, name, text, stream)
-            record = FlowRecord(task, options, name, time.time())
-            record.func, record.args, record.kwargs = self.func, args, kwargs
-            return made(record, stream)
-
-        stdout = keywords.stream_of(special, "stdout", automatic)
-        stderr = keywords.stream_of(special, "stderr", automatic)
+        automatic = partial(pool.automatic, task, name, text, options, (self.func, args, kwargs))
+        said = sandboxing.with_streams(special) if options.sandbox else special
+        stdout = streams.stream_of(said, "stdout", automatic)
+        stderr = streams.stream_of(said, "stderr", automatic)
         stderr = stdout if stderr == stdout else stderr  # if it is a File, one
         outputs = keywords.outputs_of(special)
         written = keywords.copies_of(outputs)
@@ -315,8 +318,8 @@ class BashApp(AppBase, Generic[P]):
                 given[stream] = path
         runs_as = (partial(shell.run_command, self.func, name), (stdout, stderr, written, *args), given)
         call = Call(
-            self.func, args, kwargs, runs_as, task, keywords.path_of(stdout), keywords.path_of(stderr), outputs,
-            written, is_app=True,
+            self.func, args, kwargs, runs_as, task, streams.path_of(stdout), streams.path_of(stderr), outputs,
+            written, is_app=True, is_command=True,
         )  # fmt: skip
         return pool.submit_call(call, options)
 

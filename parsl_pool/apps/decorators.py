@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from parsl_pool.apps.app import BashApp, PythonApp
+from parsl_pool.apps.app import BashApp, Place, PythonApp
 
 if TYPE_CHECKING:
     from typing_extensions import ParamSpec
@@ -31,6 +31,7 @@ def python_app(
     cache: bool = False,
     executors: Sequence[str] | str = "all",
     ignore_for_cache: Sequence[str] | None = None,
+    sandbox: Place = None,
 ) -> Callable[[Callable[P, R]], PythonApp[P, R]]: ...
 @overload
 def python_app(
@@ -39,6 +40,7 @@ def python_app(
     cache: bool = False,
     executors: Sequence[str] | str = "all",
     ignore_for_cache: Sequence[str] | None = None,
+    sandbox: Place = None,
 ) -> PythonApp[P, R]: ...
 def python_app(
     function: Any = None,
@@ -46,6 +48,7 @@ def python_app(
     cache: bool = False,
     executors: Sequence[str] | str = "all",
     ignore_for_cache: Sequence[str] | None = None,
+    sandbox: Place = None,
 ) -> Any:
     """A function as an app: a call of it returns an AppFuture at once, and runs in a worker.
 
@@ -55,13 +58,14 @@ def python_app(
         cache: a call that was done before is not done again.
         executors: labels of the executors that may run it, or "all".
         ignore_for_cache: names of arguments that make no difference for that.
+        sandbox: whether its tasks run in directories of their own, or where these are to be; None: as the Config says.
 
     Raises:
         ConfigurationError: the function can't be an app, or an option is wrong.
     """
 
     def decorate(func: Callable[..., Any]) -> Any:
-        return PythonApp(func, data_flow_kernel, executors, cache, ignore_for_cache)
+        return PythonApp(func, data_flow_kernel, executors, cache, ignore_for_cache, sandbox=sandbox)
 
     return decorate if function is None else decorate(function)
 
@@ -75,6 +79,7 @@ def bash_app(
     cache: bool = False,
     executors: Sequence[str] | str = "all",
     ignore_for_cache: Sequence[str] | None = None,
+    sandbox: Place = None,
 ) -> Callable[[Callable[P, str]], BashApp[P]]: ...
 @overload
 def bash_app(
@@ -83,6 +88,7 @@ def bash_app(
     cache: bool = False,
     executors: Sequence[str] | str = "all",
     ignore_for_cache: Sequence[str] | None = None,
+    sandbox: Place = None,
 ) -> BashApp[P]: ...
 def bash_app(
     function: Any = None,
@@ -90,6 +96,7 @@ def bash_app(
     cache: bool = False,
     executors: Sequence[str] | str = "all",
     ignore_for_cache: Sequence[str] | None = None,
+    sandbox: Place = None,
 ) -> Any:
     """A function as a bash app: it returns a command line, which a shell runs where the task runs.
 
@@ -97,7 +104,7 @@ def bash_app(
     """
 
     def decorate(func: Callable[..., Any]) -> Any:
-        return BashApp(func, data_flow_kernel, executors, cache, ignore_for_cache)
+        return BashApp(func, data_flow_kernel, executors, cache, ignore_for_cache, sandbox=sandbox)
 
     return decorate if function is None else decorate(function)
 

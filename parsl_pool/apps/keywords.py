@@ -8,20 +8,13 @@ from typing import Any, NamedTuple
 
 from parsl_pool import checks
 from parsl_pool.dataflow.traverse import things_in
-from parsl_pool.errors import BadStdStreamFile, WrongType, shown
+from parsl_pool.errors import WrongType, shown
 from parsl_pool.files import File, as_file
-
-AUTO_LOGNAME = -1
-"""As stdout= or stderr= of a bash app: a file in the run directory, named after the task."""
 
 NAMES = ("inputs", "outputs", "walltime", "stdout", "stderr", "label", "parsl_resource_specification")
 
 _WRITTEN = ("outputs", "stdout", "stderr")
 
-Stream = str | File | tuple[str | File, str] | None
-"""Where stdout or stderr goes: a file, or one and a mode as for `open`."""
-
-_STREAM = checks.Rule("a path, (path, mode as for open), or AUTO_LOGNAME", "", checks.path._accept)
 _WALLTIME = checks.optional(checks.number(above=0, most=4e6, kind="a number of seconds"))
 
 
@@ -101,39 +94,3 @@ def copies_of(outputs: tuple[File, ...]) -> tuple[File, ...]:
     """What stands for them among the arguments: in these is noted where the task is to write. The user's stay as they
     are, and may be inputs, too."""
     return tuple(output.cleancopy() for output in outputs)
-
-
-def stream_of(special: dict[str, Any], name: str, automatic: Callable[[str], Any]) -> Stream:
-    """Where stdout or stderr goes: a path or File, one of these and a mode, or None.
-
-    Args:
-        automatic: makes up the path for AUTO_LOGNAME.
-
-    Raises:
-        BadStdStreamFile: it is nothing of these.
-    """
-    given = special.get(name)
-    if given is None:
-        return None
-    if given == AUTO_LOGNAME and isinstance(given, int):
-        given = automatic(name)
-    mode = None
-    if isinstance(given, (tuple, list)):
-        if len(given) != 2:
-            raise BadStdStreamFile(f"{name} as a tuple is (path, mode), got {shown(given)}")
-        given, mode = given
-        if not isinstance(mode, str):
-            raise BadStdStreamFile(f"{name} as a tuple is (path, mode as for open), got the mode {shown(mode)}")
-    if isinstance(given, File):
-        file = given.cleancopy()
-        return file if mode is None else (file, mode)
-    try:
-        path = _STREAM(name, given)
-    except ValueError as problem:
-        raise BadStdStreamFile(str(problem)) from None
-    return path if mode is None else (path, mode)
-
-
-def path_of(stream: Stream) -> str | File | None:
-    """The path or File in what `stream_of` gives."""
-    return stream[0] if isinstance(stream, tuple) else stream

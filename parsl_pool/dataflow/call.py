@@ -18,6 +18,8 @@ class Call(NamedTuple):
         stdout, stderr, outputs: for the future's attributes of these names; a File as stdout or stderr is brought out.
         written: the Files that stand for `outputs` among the arguments; empty: these themselves.
         is_app: an app's: some of its keywords are special.
+        is_command: a bash app's: what runs is a shell.
+        sandbox: path of the directories that its tries have, without what tells one from another; None: they have none.
     """
 
     fn: Callable[..., Any]
@@ -30,3 +32,5 @@ class Call(NamedTuple):
     outputs: tuple[File, ...] = ()
     written: tuple[File, ...] = ()
     is_app: bool = False
+    is_command: bool = False
+    sandbox: str | None = None

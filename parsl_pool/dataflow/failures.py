@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from concurrent.futures import CancelledError
 from typing import Any
 
+from parsl_pool.dataflow.record import FlowRecord
 from parsl_pool.errors import described
 from parsl_pool.futures import Failure
 
@@ -75,6 +77,34 @@ class Known:
     def error(self) -> BaseException:
         """The error."""
         return self._error
+
+
+class InDirectory:
+    """An error of a task that ran in a directory of its own: it says which."""
+
+    __slots__ = ("_outcome", "_record")
+    failed = True
+
+    def __init__(self, outcome: Any, record: FlowRecord) -> None:
+        self._outcome, self._record = outcome, record
+
+    def open(self) -> Any:
+        """Raises the error."""
+        raise self.error()
+
+    def summary(self) -> str:
+        """The error in words."""
+        return str(self._outcome.summary())
+
+    def error(self) -> BaseException:
+        """The error, with a note."""
+        error = error_in(self._outcome)
+        path, attempts = self._record.directory, self._record.attempts
+        host = attempts[-1].host if attempts and attempts[-1].host != os.uname().nodename else ""
+        if path is not None and (host or os.path.isdir(path)):
+            note = f"the task's own directory is kept: {path}{' on ' if host else ''}{host}"
+            BaseException.__setattr__(error, "__notes__", [*getattr(error, "__notes__", ()), note])
+        return error
 
 
 def error_in(outcome: Any) -> BaseException:

@@ -18,7 +18,7 @@ from typing import Any
 from parsl_pool.dataflow import foreign
 from parsl_pool.dataflow.call import Call
 from parsl_pool.dataflow.cycles import CycleWatch
-from parsl_pool.dataflow.failures import Failures
+from parsl_pool.dataflow.failures import Failures, InDirectory
 from parsl_pool.dataflow.flow_task import Backend, FlowTask
 from parsl_pool.dataflow.flow_tries import FlowTries
 from parsl_pool.dataflow.helpers import Helpers
@@ -85,7 +85,7 @@ class Flow:
         future: AppFuture[Any] = LiftingFuture() if call.is_app else AppFuture()
         future._record, future._owner = record, self
         record.executor = backend.label
-        record.is_app = call.is_app
+        record.is_app, record.sandbox = call.is_app, call.sandbox
         key: Key | None = None
         problem: BaseException | None = None
         if options.cache:
@@ -304,7 +304,8 @@ class Flow:
     def end_failed(self, task: FlowTask, outcome: object) -> None:
         """Its last try has failed."""
         if self._may_end(task, TaskState.failed):
-            task.future.finish(self.failures.happened(task.record.task, task.record.label, outcome))
+            told = self.failures.happened(task.record.task, task.record.label, outcome)
+            task.future.finish(InDirectory(told, task.record) if task.record.sandbox else told)
 
     def _may_end(self, task: FlowTask, state: TaskState) -> bool:
         """Note how it ends; False if it has been cancelled before. From here on cancel() says no."""

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from parsl_pool.dataflow.resolvers import DependencyResolver
 from parsl_pool.futures.states import Attempt, TaskState
 from parsl_pool.futures.told import Progress, Told
+from parsl_pool.interchange import own_directory
 from parsl_pool.interchange.request import Asked
 
 
@@ -40,11 +41,15 @@ class Options(NamedTuple):
     dependency_resolver: DependencyResolver | None = None  # tells what the call waits for; None: all, at any depth
     resources: Asked | None = None  # what it needs of the place where it runs
     join: bool = False  # the call runs here, and returns futures, whose results are its own
+    sandbox: bool | str | None = None  # each try runs in a directory of its own; where these are made; True: as usual
 
     @property
     def is_plain(self) -> bool:
         """True if an executor can do all this by itself."""
-        return not (self.cache or self.retry_handler or self.retry_delay or self.join or self.dependency_resolver)
+        return not (
+            self.cache or self.retry_handler or self.retry_delay or self.join or self.dependency_resolver
+            or self.sandbox
+        )  # fmt: skip
 
 
 class TaskRecord:
@@ -106,6 +111,8 @@ class FlowRecord(TaskRecord):
         memoize, hashsum, from_memo: whether its result is kept, under which key, and whether it comes from there.
         ignore_for_cache: names of arguments that make no difference for that.
         stdout, stderr, outputs: what the future has under these names.
+        sandbox, directory: path of the directories of its tries, without what tells one from another, and that of the
+            last one; None: they have none of their own.
         progress: what the task has said last about how far it is (fraction, text, when), or None.
         join, joins: whether it is a join app, and the futures that it has returned.
         time_invoked, time_returned, try_time_launched, try_time_returned: `time.time()` seconds.
@@ -115,8 +122,8 @@ class FlowRecord(TaskRecord):
 
     __slots__ = (
         "app_fu", "args", "depends", "exec_fu", "executor", "fail_cost", "from_memo", "func", "func_name", "hashsum",
-        "is_app", "joins", "kwargs", "outputs", "status", "stderr", "stdout", "time_invoked", "time_returned",
-        "try_time_launched", "try_time_returned",
+        "is_app", "joins", "kwargs", "outputs", "sandbox", "status", "stderr", "stdout", "time_invoked",
+        "time_returned", "try_time_launched", "try_time_returned",
     )  # fmt: skip
 
     def __init__(self, task: int, options: Options, label: str, now: float) -> None:
@@ -138,6 +145,7 @@ class FlowRecord(TaskRecord):
         self.stdout: Any = None
         self.stderr: Any = None
         self.outputs: tuple[Any, ...] = ()
+        self.sandbox: str | None = None
         self.time_invoked = now
         self.time_returned: float | None = None
         self.try_time_launched: float | None = None
@@ -172,6 +180,18 @@ class FlowRecord(TaskRecord):
     def ignore_for_cache(self) -> tuple[str, ...]:
         """Names of arguments that make no difference for the key."""
         return self.options.ignore_for_cache
+
+    @property
+    def directory(self) -> str | None:
+        """That of the last try, or of the one that is under way; None: its tries have none of their own."""
+        if self.sandbox is None:
+            return None
+        number = self.tries  # of those that have failed; one is under way, or has ended well, or there is none
+        if self.exec_fu is not None:
+            number += len(self.exec_fu.attempts)
+        elif self.status is not TaskState.exec_done:
+            number = max(0, number - 1)
+        return own_directory.of_try(self.sandbox, number)
 
     def charge(self, cost: float) -> bool:
         """A try has failed, which costs so much of the budget. True: there may be another one."""

@@ -34,6 +34,7 @@ class ParslExecutor(Recipe, ABC):
     options: Options = Options()
     _own: tuple[int | None, int | None] = (None, None)
     broken: BaseException | None = None
+    has_processes: bool = True  # its tasks run in processes of their own, one at a time in each
     token: str = ""  # by which the pool is known to tasks that make calls to it
     storage_access: list[Staging] | None = None  # who brings the files of its tasks; None: `default_staging`
     working_dir: str | None = None  # where they are brought to; None: the run's directory

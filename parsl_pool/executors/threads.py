@@ -45,7 +45,7 @@ class ThreadPoolExecutor(ParslExecutor):
     no other task meanwhile, and is waited for at the end.
     """
 
-    wants_payloads = False
+    wants_payloads = has_processes = False
 
     def __init__(
         self,

@@ -308,6 +308,12 @@ class AppFuture(Future[T], Generic[T]):
         return path
 
     @property
+    def sandbox(self) -> str | None:
+        """Directory of its last try, or of the one under way, if each has its own; after a success it is gone."""
+        path: str | None = getattr(self._record, "directory", None)
+        return path
+
+    @property
     def outputs(self) -> Sequence[Any]:
         """A DataFuture for each file that was named as an output."""
         return getattr(self._record, "outputs", ())

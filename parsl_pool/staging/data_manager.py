@@ -221,7 +221,7 @@ class DataManager:
         pool = self.dfk
         options = pool.default_options._replace(
             executors=(executor,), label=label[:200], retries=_LOSSES, cache=False, retry_handler=_cost, walltime=None,
-            dependency_resolver=None, resources=None, join=False,
+            dependency_resolver=None, resources=None, join=False, sandbox=None,
         )  # fmt: skip
         future: AppFuture[Any]
         if after is None:

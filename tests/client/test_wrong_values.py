@@ -70,6 +70,7 @@ NAME = Wrong([*NO_TEXT, None], ["", "  ", "x" * 1000, "a\nb", "a\0b", "\udc80"])
 TEXT = Wrong([*NO_TEXT, None], ["a\0b", "\ud800"])
 FLAG = Wrong([*NO_FLAG, None], [])
 PATH = Wrong([5, b"path", ["path"], True], ["", "a\0b"])
+SANDBOX = Wrong([5, 0, b"path", ["path"]], ["", "a\0b"])
 TIMEOUT = Wrong(NO_NUMBER, [NAN])
 FUNCTION = Wrong([*NO_CALLABLE, None], [])
 PRELOAD = Wrong(["numpy", 5, None, [5], [None], {"numpy": 1}], [[""], ["a b"], ["os", "a..b"]])
@@ -193,6 +194,7 @@ TABLE: dict[tuple[type, str], dict[str, Wrong]] = {
         "retry_handler": Wrong(NO_CALLABLE, []),
         "retry_delay": Wrong([*NO_NUMBER, None], [-1, NAN, INF, HUGE]),
         "join": FLAG,
+        "sandbox": SANDBOX,
         "dependency_resolver": Wrong(["deep", 5, (abs, abs), DependencyResolver], []),
         "resources": Wrong(["cores", 5, ["cores"]], BAD_RESOURCES),
     },
@@ -219,6 +221,7 @@ TABLE: dict[tuple[type, str], dict[str, Wrong]] = {
         "project_name": Wrong(NO_TEXT, NAME.values),
         "retry_delay": Wrong([*NO_NUMBER, None], [-1, NAN, INF, HUGE]),
         "retry_handler": Wrong(NO_CALLABLE, []),
+        "sandbox": SANDBOX,
         "std_autopath": Wrong(NO_CALLABLE, []),
         "strategy": Wrong([5, True], ["", "fast"]),
         "strategy_period": SECONDS,
