@@ -276,6 +276,8 @@ class KernelFace:
 
     def log_name(self, task: int, name: str, label: str, stream: str) -> str:
         """The file for a task's stdout or stderr: in `task_logs/`, in folders of 10,000 tasks."""
+        from parsl_pool.streams import named  # loaded with apps, and the options of calls
+
         folder = os.path.join(self.run_directory(), "task_logs", f"{task // 10_000:04}")
         return os.path.join(folder, named(task, name, label) + f".{stream}")
 
@@ -351,13 +353,3 @@ def _digest_of(task: Any) -> bytes | None:
         raise WrongType(f"tasks must be futures of this pool's tasks, or their records, got {shown(task)}")
     key = getattr(record, "hashsum", None)
     return bytes.fromhex(key) if key is not None else None
-
-
-def named(task: int, name: str, label: str) -> str:
-    """What files of a task are called."""
-    return "_".join(filter(None, [f"task_{task:04}", _printable(name), _printable(label)]))
-
-
-def _printable(text: str) -> str:
-    """As much of it as can stand in the name of a file."""
-    return "".join(character if character.isalnum() or character in "-." else "_" for character in text)[:80]

@@ -8,18 +8,36 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from parsl_pool import checks, streams
 from parsl_pool.dataflow.call import Call
 from parsl_pool.dataflow.record import Options
 from parsl_pool.errors import ConfigurationError, StagingError
 
-if TYPE_CHECKING:
-    from parsl_pool.kernel_face import KernelFace
-
 FOLDER = "sandboxes"
 """In a directory that is not only for them, they are in a folder of this name."""
+
+
+class Pool(Protocol):
+    """What of a pool is needed here."""
+
+    @property
+    def executors(self) -> dict[str, Any]: ...
+
+    @property
+    def run_id(self) -> str: ...
+
+    @property
+    def config(self) -> Any: ...
+
+    def run_directory(self) -> str: ...
+
+    def new_task_id(self) -> int: ...
+
+    def automatic(
+        self, task: int, name: str, label: str, options: Options, call: tuple[Any, Any, Any], stream: str
+    ) -> Any: ...
 
 
 def _accepted(value: Any) -> bool | str | None:
@@ -37,20 +55,19 @@ def with_streams(special: Mapping[str, Any]) -> dict[str, Any]:
     return {"stdout": streams.AUTO_LOGNAME, "stderr": streams.AUTO_LOGNAME, **said}
 
 
-def in_own_directory(pool: KernelFace, call: Call, options: Options, backend: Any) -> Call:
+def in_own_directory(pool: Pool, call: Call, options: Options, backend: Any) -> Call:
     """The call, such that each try of it runs in a directory of its own.
 
     Raises:
         ConfigurationError: that can't be had.
         StagingError: an output would lie outside of it.
     """
-    from parsl_pool.kernel_face import named  # which is there: it has called us
     from parsl_pool.staging import sandbox  # only for such calls
 
     _check(pool, call, options)
     task = pool.new_task_id() if call.task is None else call.task
     name = options.label or str(getattr(call.fn, "__name__", None) or type(call.fn).__name__)
-    base = os.path.join(_root(pool, options, backend), named(task, name, ""))
+    base = os.path.join(_root(pool, options, backend), streams.named(task, name, ""))
     out, err = call.stdout, call.stderr
     told: tuple[streams.Stream, streams.Stream] = (None, None)
     if not call.is_command:
@@ -64,7 +81,7 @@ def in_own_directory(pool: KernelFace, call: Call, options: Options, backend: An
     return call._replace(runs_as=runs_as, task=task, stdout=out, stderr=err, sandbox=base)
 
 
-def _check(pool: KernelFace, call: Call, options: Options) -> None:
+def _check(pool: Pool, call: Call, options: Options) -> None:
     if not call.is_command:
         threads = [label for label in options.executors or pool.executors if not pool.executors[label].has_processes]
         if threads:
@@ -81,7 +98,7 @@ def _check(pool: KernelFace, call: Call, options: Options) -> None:
             )
 
 
-def _root(pool: KernelFace, options: Options, backend: Any) -> str:
+def _root(pool: Pool, options: Options, backend: Any) -> str:
     """Where the directories of this run's tasks are made."""
     if isinstance(options.sandbox, str):
         return os.path.join(options.sandbox, pool.run_id)

@@ -52,3 +52,13 @@ def stream_of(special: Mapping[str, Any], name: str, automatic: Callable[[str], 
 def path_of(stream: Stream) -> str | File | None:
     """The path or File in what `stream_of` gives."""
     return stream[0] if isinstance(stream, tuple) else stream
+
+
+def named(task: int, name: str, label: str) -> str:
+    """What files of a task are called."""
+    return "_".join(filter(None, [f"task_{task:04}", _printable(name), _printable(label)]))
+
+
+def _printable(text: str) -> str:
+    """As much of it as can stand in the name of a file."""
+    return "".join(character if character.isalnum() or character in "-." else "_" for character in text)[:80]

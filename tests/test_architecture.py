@@ -62,11 +62,11 @@ MAY_USE: dict[str, set[str]] = {
     "logs": set(),
     "mapping": {"checks", "executors"},
     "streams": {"checks", "files"},
-    "sandboxing": {"checks", "dataflow", "kernel_face", "staging", "streams"},
+    "sandboxing": {"checks", "dataflow", "staging", "streams"},
     "options": {"checks", "dataflow", "futures", "mapping", "resources", "sandboxing"},
     "kernel_face": {
         "config", "dataflow", "executors", "futures", "interchange", "memoization", "run_directory", "staging",
-        "status",
+        "status", "streams",
     },
     "backends": {"checks", "config", "executors", "run_directory"},
     "executor": {

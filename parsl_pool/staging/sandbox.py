@@ -13,7 +13,6 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from itertools import count
 from typing import Any, NamedTuple
 
 from parsl_pool.dataflow.traverse import with_replaced
@@ -72,19 +71,19 @@ def run(fn: Callable[..., Any], terms: Terms, written: Sequence[File], /, *args:
 
 def _new(path: str) -> str:
     """A new directory of that name. Raises OSError, which names it."""
-    parent = os.path.dirname(path)
-    for number in count(1):
-        name = path if number == 1 else f"{path}_{number}"  # a try that is thought lost may still be at work
+    parent, name, others, times = os.path.dirname(path), path, 1, 0
+    while True:
         made(parent)
         try:
             os.mkdir(name, 0o700)
             return name
-        except FileExistsError:
-            continue
-        except FileNotFoundError:  # whoever has left an empty one just removes it
-            if number > 100:
+        except FileExistsError:  # of a try that is thought lost, and may still be at work
+            others += 1
+            name = f"{path}_{others}"
+        except FileNotFoundError:  # another task has just removed the one above it, which was empty for a moment
+            times += 1
+            if times > 1000:
                 raise
-    raise AssertionError
 
 
 def _write_environment(path: str) -> None:

@@ -179,6 +179,13 @@ def name_of_a_log(folder: Path, **options: Any) -> str:
     return Path(str(future.stdout)).name
 
 
+def place_of_a_command(folder: Path, **options: Any) -> str | None:
+    with threads(run_dir=folder / "runs", **options) as pool:
+        future = bash_app(data_flow_kernel=pool)(says)()
+        future.result()
+    return None if future.sandbox is None else str(Path(future.sandbox).parent.parent.relative_to(folder))
+
+
 def says(stdout: Any = None) -> str:
     return "echo said"
 
@@ -294,6 +301,11 @@ TABLE: dict[str, tuple[Seen, list[tuple[Callable[[Path], Any], Any]]]] = {
     ),
     "run_dir": (
         files_of_a_run, [(lambda folder: folder / "x", ["x/000/parsl_pool.log"]), (lambda _: None, [])]
+    ),
+    "sandbox": (
+        place_of_a_command,
+        [(lambda _: None, None), (lambda _: False, None), (lambda _: True, "runs/000"),
+         (lambda folder: folder / "x", "x")],
     ),
     "std_autopath": (
         name_of_a_log,

@@ -20,7 +20,8 @@ def test_every_public_name_is_in_the_reference() -> None:
 
 INTERNAL = {
     "ParslPoolExecutor": {
-        "check_options", "default_options", "automatic", "log_name", "new_task_id", "submit_call", "submit_chunk", "submit_with",
+        "check_options", "default_options", "automatic", "log_name", "new_task_id", "submit_call", "submit_chunk",
+        "submit_with",
     },
     "AppFuture": {"disown", "finish", "set_exception", "set_result"},
 }  # fmt: skip

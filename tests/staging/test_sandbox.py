@@ -205,6 +205,22 @@ def test_folders_that_are_only_for_them_go_with_the_last(pool: ParslPoolExecutor
     assert os.listdir(tmp_path) == []
 
 
+def test_the_folder_above_may_go_at_any_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.mkdir
+    gone: list[Any] = []
+
+    def mkdir(path: Any, mode: int = 0o777) -> None:
+        if str(path).endswith("_try0") and len(gone) < 3:
+            gone.append(path)
+            os.rmdir(tmp_path / "run")  # by another task, which had the last directory in it
+        real(path, mode)
+
+    monkeypatch.setattr(os, "mkdir", mkdir)
+    first = sandbox._new(str(tmp_path / "run" / "task_try0"))
+    assert first == str(tmp_path / "run" / "task_try0") and len(gone) == 3
+    assert sandbox._new(first) == f"{first}_2", "of a try that may still be at work"
+
+
 # -- environment and output
 
 
