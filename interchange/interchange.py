@@ -28,6 +28,8 @@ from parsl_pool.interchange.last_words import Words
 from parsl_pool.interchange.log_file import ProcessLog
 from parsl_pool.interchange.loop import Loop
 from parsl_pool.interchange.manager import Manager, Upward
+from parsl_pool.interchange.object_desk import ObjectDesk
+from parsl_pool.interchange.object_records import OBJECT_RECORDS, Object
 from parsl_pool.interchange.packing import Has
 from parsl_pool.interchange.rubbish import Rubbish, check
 from parsl_pool.interchange.set_aside import settled_of
@@ -67,6 +69,7 @@ class Interchange:
         self._is_heir = False  # the client could not remove them
         self._settings: wire.Settings | None = None
         self._log = ProcessLog("interchange")
+        self._objects = ObjectDesk(self._tell, self._log.write)
         loop.add_reader(client.fileno(), self._from_client)
         loop.after_reads.append(self._flush_client)
 
@@ -98,7 +101,7 @@ class Interchange:
                 self._take(columns.Tasks.decode_asking(body, descriptors or None))
                 return
             record = wire.decode(kind, body)
-            if descriptors and not isinstance(record, wire.Settings):
+            if descriptors and not isinstance(record, (wire.Settings, Object)):
                 raise BadMessage(f"{type(record).__name__} with descriptors")
             check(record)
             self._obey(record, descriptors)
@@ -122,7 +125,9 @@ class Interchange:
         self._rubbish.drop(f"Tasks: {reason}")
 
     def _obey(self, record: wire.Record, descriptors: list[int]) -> None:
-        if isinstance(record, wire.Function):
+        if isinstance(record, OBJECT_RECORDS):
+            self._objects.from_client(record, descriptors)
+        elif isinstance(record, wire.Function):
             self._perform(self._broker.function_defined(record.number, record.data))
         elif isinstance(record, wire.Forget):
             self._perform(self._broker.functions_forgotten(record.numbers))
@@ -168,6 +173,7 @@ class Interchange:
             from parsl_pool.interchange.managers_door import ManagersDoor  # zmq only where it is needed
 
             self._door = ManagersDoor(self._loop, hello, self.from_manager, self.manager_gone, self._rubbish.drop)
+            self._objects.door = self._door
 
     def _begin(self, settings: wire.Settings, descriptors: list[int]) -> None:
         if not self._greeted or self._settings is not None:
@@ -195,6 +201,7 @@ class Interchange:
         except UnfitNode as problem:
             self._tell(wire.Broken("node", f"this node ({socket.gethostname()}): {problem}", ""))
             return
+        self._objects.inside = self._inside.objects
         self._perform(self._broker.manager_registered(INSIDE, [], self._inside.core.aside.has))
         self._inside.begin()
         self._tell(wire.Ready(os.getpid(), ""))
@@ -289,6 +296,8 @@ class Interchange:
             self._perform(self._broker.tasks_returned(name, message))
         elif isinstance(message, TaskMessage):
             self._from_task(name, message)
+        elif isinstance(message, OBJECT_RECORDS):
+            self._objects.from_manager(name, message)
         elif isinstance(message, wire.Window):
             if name in self._untold:
                 self._untold[name] = message
@@ -322,6 +331,7 @@ class Interchange:
     def _register(self, name: str, message: wire.Register) -> None:
         """A manager that comes back says what it holds; what else it should have is lost."""
         self._has_managed = True
+        self._objects.forget(name)
         has, settled = Has(message.workers, *message.node), settled_of(message.settled)
         for effect in self._broker.manager_registered(name, message.held, has, settled):
             if isinstance(effect, broker.TasksLost) and effect.tasks:
@@ -341,6 +351,7 @@ class Interchange:
     def manager_gone(self, name: str, host: str, block: str, reason: str, expected: bool) -> None:
         """A manager's connection has ended, or it has been silent for too long."""
         why = self._draining.pop(name, None)
+        self._objects.forget(name)
         expected = expected or self._stopping
         for effect in self._broker.manager_gone(name):
             if isinstance(effect, broker.TasksLost):

@@ -15,12 +15,13 @@ from struct import Struct
 
 from parsl_pool.errors import BadMessage
 from parsl_pool.interchange import columns, wire
+from parsl_pool.interchange.object_records import Object
 
 Name = tuple[int, int]
 
 _NAME = Struct("<II")
 _MOST = 2  # the arguments, and memory for the result
-_LENDING = (wire.TASKS, wire.ASKING, wire.RESULTS, wire.KIND[wire.FromTask])
+_LENDING = (wire.TASKS, wire.ASKING, wire.RESULTS, wire.KIND[wire.FromTask], wire.KIND[Object])
 
 
 def message(kind: int, body: bytes, descriptors: list[int]) -> bytes:

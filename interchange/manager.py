@@ -25,6 +25,7 @@ from parsl_pool.interchange.layout import arrange, place_of
 from parsl_pool.interchange.lending import Lending
 from parsl_pool.interchange.loop import Loop
 from parsl_pool.interchange.node_facts import aside_of
+from parsl_pool.interchange.node_objects import NodeObjects
 from parsl_pool.interchange.overdue import Overdue
 from parsl_pool.interchange.page import (
     OUT,
@@ -99,6 +100,7 @@ class Manager:
         self._overdue = Overdue(loop, self.core, self._workers, self._fork_server, self._warn, self._read_unasked)
         self._lending = Lending(loop, self.core, self._perform)
         self.kills = Kills(loop, self.core, self._workers, self.host, report)
+        self.objects = NodeObjects(self._workers, self._put, report)
         self.messages = TaskMessages(self.core, self._workers, report, self._put)
         shortage.allow_files(8 * settings.workers + 100)
         self._fork_server.use(fork_server or launch.start_fork_server())
@@ -388,7 +390,7 @@ class Manager:
             # Told when the worker has ended: its exit handlers may have things to say that the user waits for.
             worker.failure = record
             self._loop.call_at(monotonic() + _FAILED_S, lambda: worker.signal(signal.SIGKILL))
-        else:
+        elif not self.objects.heard(worker, record):
             raise BadMessage(f"a {type(record).__name__}")
 
     def _read_page(self, worker: WorkerHandle, nanoseconds: int, idle: bool, committed: int | None = None) -> None:
@@ -431,8 +433,8 @@ class Manager:
                 worker.unreleased = False
                 worker.page.release()
 
-    def _put(self, worker: WorkerHandle, frame: bytes) -> None:
-        worker.stream.put(frame)
+    def _put(self, worker: WorkerHandle, frame: bytes, descriptors: list[int] | None = None) -> None:
+        worker.stream.put(frame, descriptors)
         self._dirty[worker.number] = worker
 
     def _flush(self) -> None:

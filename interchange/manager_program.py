@@ -21,6 +21,7 @@ from parsl_pool.interchange.inline import inline_message, inline_results, inline
 from parsl_pool.interchange.log_file import ProcessLog, make_private
 from parsl_pool.interchange.loop import Loop
 from parsl_pool.interchange.manager import Manager, Upward
+from parsl_pool.interchange.object_records import OBJECT_RECORDS
 from parsl_pool.interchange.page import CLAIMS_NAME
 from parsl_pool.interchange.parent_death import end_with_parent
 from parsl_pool.interchange.relief import Relief
@@ -97,6 +98,7 @@ class ManagerProgram:
         )  # fmt: skip
         if manager is not None:
             self._link.send(wire.Window(manager.core.window, manager.core.lent(), manager.core.least))
+            manager.objects.ask_again()
         if self._draining:
             self._link.send(wire.Draining(self.name, self._draining))
 
@@ -163,6 +165,8 @@ class ManagerProgram:
             self.stop(bool(record.now))
         elif manager is None:
             raise BadMessage(f"{type(record).__name__} before Settings")
+        elif isinstance(record, OBJECT_RECORDS):
+            self._take_object(manager, record, names)
         elif isinstance(record, wire.Function):
             manager.function(record)
         elif isinstance(record, wire.Forget):
@@ -193,6 +197,18 @@ class ManagerProgram:
         manager.tasks(tasks)
         if self._relief is not None:
             self._relief.watch()
+
+    def _take_object(self, manager: Manager, record: wire.Record, names: list[lent.Name]) -> None:
+        try:
+            descriptors = lent.open_named(names)
+        except OSError:
+            manager.objects.by_parts(getattr(record, "key", ""))
+            return
+        try:
+            manager.objects.came(record, descriptors)
+        except BadMessage:
+            lent.close(descriptors)
+            raise
 
     def _begin(self, settings: wire.Settings) -> None:
         # Longer than the client takes to notice that the interchange hangs, and to start another one.

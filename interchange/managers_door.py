@@ -23,6 +23,7 @@ from parsl_pool.interchange.end_watch import EndWatch
 from parsl_pool.interchange.from_manager import Message, decode, with_memory
 from parsl_pool.interchange.inline import inline_tasks
 from parsl_pool.interchange.loop import Loop
+from parsl_pool.interchange.object_records import Object
 from parsl_pool.interchange.spare_memory import SpareMemory
 from parsl_pool.interchange.standing import Standing
 from parsl_pool.interchange.uplink import is_kept
@@ -326,6 +327,14 @@ class ManagersDoor:
         if peer is not None:
             peer.is_draining = peer.is_draining or isinstance(record, wire.Drain)
             self._post(peer.connection, record)
+
+    def lend_object(self, name: str, record: Object, fd: int) -> bool:
+        """Send a manager an object in memory that stays open here. False if it can't open that."""
+        peer = self._peers.get(name)
+        if peer is None or not peer.shares:
+            return False
+        self._send(peer.connection, lent.message(wire.KIND[Object], wire.encode(record), [fd]))
+        return True
 
     def claims(self, name: str) -> bool:
         """True if the workers of this manager say by themselves, in the client's table, what they begin."""

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from parsl_pool.errors import BadMessage
 from parsl_pool.interchange import wire
+from parsl_pool.interchange.object_records import Object
 
 _FROM_WORKERS = (wire.OK, wire.RAISED, wire.CANCELLED, wire.SKIPPED, wire.UNREADABLE, wire.UNSENDABLE)
 _START_METHODS = ("fork", "forkserver", "spawn")
@@ -60,6 +61,8 @@ def check(record: wire.Record) -> None:
         good = (record.host + record.block).isprintable()
     elif isinstance(record, wire.WorkerUp):
         good = record.worker >= 0 and _is_pid(record.pid)  # the client may signal it
+    elif isinstance(record, Object):
+        good = record.size > 0 or bool(record.reason)
     elif isinstance(record, wire.Notice):
         good = 0 < record.level <= 50
     elif isinstance(record, wire.Settings):

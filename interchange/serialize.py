@@ -40,6 +40,7 @@ _U64 = Struct("<Q")
 _ALIGN = 64  # arrays in shared memory begin on a cache line
 
 _FILE = b"file_of__main__"  # see parsl_pool/files.py
+_OBJECT = b"object_of__main__"  # see object_values.py
 _PROTO, _FRAME = 0x80, 0x95  # opcodes: what pickle writes begins with one of them, unless it is a few bytes
 
 # Their pickles hold no buffers and no references by name: the cheapest way is good.
@@ -99,16 +100,30 @@ def _has_names(part: Any) -> bool:
 
 def names_file(data: bytes | list[Any]) -> bool:
     """True if there is a `File` in a pickle, or just might be. Where it is, `names_main` is true as well."""
-    if isinstance(data, bytes):
-        return _FILE in data
-    return any(_FILE in part for part in data if type(part) is bytes and _has_names(part))
+    return any(_FILE in part for part in parts_with_names(data))
 
 
-def names_main_but_for_files(data: bytes | list[Any]) -> bool:
-    """`names_main`, for a pickle that `names_file`."""
+def names_object(data: bytes | list[Any]) -> bool:
+    """True if there is a `Ref` in a pickle, or just might be. Where it is, `names_main` is true as well."""
+    return any(_OBJECT in part for part in parts_with_names(data))
+
+
+def parts_with_names(data: bytes | list[Any]) -> list[bytes]:
+    """The parts of a pickle without large bytes of the user's."""
     if isinstance(data, bytes):
-        return names_main(data.replace(_FILE, b""))
-    return names_main([part.replace(_FILE, b"") if _has_names(part) else part for part in data])
+        return [data]
+    return [part for part in data if type(part) is bytes and part and _has_names(part)]
+
+
+def names_main_but_for_ours(data: bytes | list[Any]) -> bool:
+    """`names_main`, for a pickle that `names_file` or `names_object`."""
+    if isinstance(data, bytes):
+        return names_main(_without_ours(data))
+    return names_main([_without_ours(part) if _has_names(part) else part for part in data])
+
+
+def _without_ours(data: bytes) -> bytes:
+    return data.replace(_FILE, b"").replace(_OBJECT, b"")
 
 
 def dump_value(value: object, name: str) -> bytes | list[Any]:
@@ -198,6 +213,11 @@ def with_buffers(data: bytes | list[Any], buffers: Sequence[PickleBuffer]) -> li
         parts += (bytes(padding), view)
         position += padding + view.nbytes
     return parts
+
+
+def padding_at(position: int) -> int:
+    """How many bytes stand before a buffer in a payload, after so many others."""
+    return -position % _ALIGN
 
 
 def size_of(payload: bytes | list[Any]) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from mmap import ACCESS_COPY, mmap
+from mmap import ACCESS_COPY, ACCESS_READ, mmap
 
 from parsl_pool import portable
 from parsl_pool.interchange.standard_streams import off_standard_streams
@@ -78,3 +78,8 @@ def map_shared(fd: int, size: int) -> mmap:
 def map_private(fd: int) -> mmap:
     """A copy-on-write view: it can be written to, and nobody else sees that."""
     return mmap(fd, 0, access=ACCESS_COPY)
+
+
+def map_readonly(fd: int) -> mmap:
+    """A view that nobody can write to."""
+    return mmap(fd, 0, access=ACCESS_READ)

@@ -25,6 +25,7 @@ import zmq
 from parsl_pool.errors import BadMessage
 from parsl_pool.interchange import columns, curve, lent, pieces, wire
 from parsl_pool.interchange.loop import Loop
+from parsl_pool.interchange.object_records import OBJECT_RECORDS
 from parsl_pool.interchange.race import DOWN, Attempt, Race
 from parsl_pool.interchange.task_messages import TaskMessage
 
@@ -34,7 +35,10 @@ _LINGER_MS = 1000
 _LARGE = 1 << 26  # bytes of results that travel together: a message has a limit
 
 # What says how things are now. All else is kept.
-_PASSING = {wire.KIND[cls] for cls in (wire.Register, wire.Ping, wire.Pong, wire.Window, wire.Stop, wire.Unfit)}
+_PASSING = {
+    wire.KIND[cls]
+    for cls in (wire.Register, wire.Ping, wire.Pong, wire.Window, wire.Stop, wire.Unfit, *OBJECT_RECORDS)
+}
 
 _GIVEN_BACK = (wire.TASKS, wire.ASKING)
 

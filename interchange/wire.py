@@ -18,6 +18,7 @@ from typing import Any
 from parsl_pool.errors import BadMessage
 from parsl_pool.interchange import fields
 from parsl_pool.interchange.named_tuple import NamedTuple
+from parsl_pool.interchange.object_records import OBJECT_RECORDS, ObjectRecord
 
 PROTOCOL = 1
 """Version of everything in this file and columns.py; peers with another one are refused."""
@@ -446,14 +447,14 @@ Record = (
     | Refused | WhoAreYou | Taken | Window | WorkerUp | WorkerGone | ManagerUp | ManagerGone | TasksLost
     | Broken | Notice | Ask | State | ForTask | FromTask | Facts | Dropped | Spawn | Spawned | Exited | Up | Flush
     | Need | InitializerFailed | Bulk | Waiting | Hold | Drain | Draining
-    | ManagerRefused | Unfit | BlockOver | Ranks
+    | ManagerRefused | Unfit | BlockOver | Ranks | ObjectRecord
 )
 
 _IN_ORDER = (
     Hello, Settings, Ready, Function, Forget, Kill, KillWorkers, Stop, Ping, Pong, Register, Refused, WhoAreYou, Window,
     WorkerUp, WorkerGone, ManagerUp, ManagerGone, Broken, Notice, Ask, State, Facts, Taken, Dropped, TasksLost, ForTask,
     FromTask, Spawn, Spawned, Exited, Up, Flush, Need, InitializerFailed, Bulk, Waiting, Hold, Drain, Draining,
-    ManagerRefused, Unfit, BlockOver, Ranks,
+    ManagerRefused, Unfit, BlockOver, Ranks, *OBJECT_RECORDS,
 )  # fmt: skip
 
 RECORDS: dict[int, type[Any]] = dict(enumerate(_IN_ORDER, 16))

@@ -23,9 +23,10 @@ from time import monotonic_ns
 from typing import Any
 
 from parsl_pool.errors import BadMessage, bounded, described
-from parsl_pool.interchange import columns, envelope, main_names, serialize, wire
+from parsl_pool.interchange import columns, envelope, serialize, wire
 from parsl_pool.interchange.envelope import answer_with_error, dump_result
 from parsl_pool.interchange.named_tuple import NamedTuple
+from parsl_pool.interchange.object_records import DropObjects, Object
 from parsl_pool.interchange.page import (
     CLAIM_MASK,
     CLAIM_SLOTS,
@@ -133,8 +134,20 @@ class Worker:
             raise StopWork
         elif kind == wire.KIND[wire.ForTask]:
             return  # that task is over
+        elif kind == wire.KIND[DropObjects]:
+            self._drop_objects(body)
+        elif kind == wire.KIND[Object]:
+            for fd in descriptors:  # a thread has asked for it that is no more
+                os.close(fd)
         else:
             raise BadMessage(f"a worker was sent a message of kind {kind}")
+
+    def _drop_objects(self, body: bytes) -> None:
+        from parsl_pool.interchange import object_values  # only those who have opened some are told
+
+        record = wire.decode(wire.KIND[DropObjects], body)
+        assert isinstance(record, DropObjects)
+        object_values.drop(record.keys)
 
     def _learn(self, body: bytes) -> None:
         record = wire.decode(wire.KIND[wire.Function], body)
@@ -163,7 +176,8 @@ class Worker:
         call, data = known
         if call is None:
             call = serialize.load_function(memoryview(data)[1:])
-            main_names.recall(call)
+            if recall is not None:
+                recall(call)
             if data[:1] == serialize.REUSE:
                 self._functions[number] = (call, b"")
         return call
@@ -172,15 +186,18 @@ class Worker:
         self._flush(idle=False)  # others may wait for what is finished
         self._connection.send(wire.frame(wire.Need(number)))
         while number not in self._functions:
-            kind, body, descriptors = self._connection.next()
-            if kind == wire.KIND[wire.Function]:
-                self._learn(body)
-            elif kind == wire.KIND[wire.ForTask]:
-                self.for_task.append(body)
-            else:
-                self._later.append((kind, body, descriptors))
-                if kind == wire.KIND[wire.Stop]:
-                    raise StopWork
+            self.put_off(*self._connection.next())
+
+    def put_off(self, kind: int, body: bytes, descriptors: list[int]) -> None:
+        """A message has come while the task waits for another one. Raises StopWork, if it is to wait no more."""
+        if kind == wire.KIND[wire.Function]:
+            self._learn(body)
+        elif kind == wire.KIND[wire.ForTask]:
+            self.for_task.append(body)
+        else:
+            self._later.append((kind, body, descriptors))
+            if kind == wire.KIND[wire.Stop]:
+                raise StopWork
 
     # -- tasks
 
@@ -363,6 +380,9 @@ def _call_chunk(call: Any, calls: list[tuple[Any, ...]]) -> tuple[int, Any]:
 before_end: Callable[[], None] | None = None
 """To be called when a task's function has ended, before anybody is told: here and not for each task."""
 
+recall: Callable[[Any], None] | None = None
+"""Lets a function of `__main__` see what an initializer has set there, if there is one."""
+
 here: Worker | None = None
 """The worker that this process is."""
 
@@ -407,8 +427,12 @@ def _look_before_end() -> None:
 
 def _initialize(setup: Setup, connection: Connection) -> None:
     """Run the user's initializer. Ends the process if it raises, having told the manager."""
+    global recall
     if not setup.initializer:
         return
+    from parsl_pool.interchange import main_names  # most workers have no initializer
+
+    recall = main_names.recall
     try:
         if setup.descriptors:
             from parsl_pool.interchange import inherited  # only pools with multiprocessing locks need it

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from parsl_pool.memoization.checkpoints import get_all_checkpoints as get_all_checkpoints
     from parsl_pool.memoization.checkpoints import get_last_checkpoint as get_last_checkpoint
     from parsl_pool.memoization.keys import id_for_memo as id_for_memo
+    from parsl_pool.objects import Ref as Ref
     from parsl_pool.session import clear as clear
     from parsl_pool.session import dfk as dfk
     from parsl_pool.session import load as load
@@ -55,6 +56,7 @@ _HOMES = {
     "HighThroughputExecutor": "parsl_pool.executors.high_throughput.executor",
     "MPIExecutor": "parsl_pool.executors.mpi",
     "ParslPoolExecutor": "parsl_pool.executor",
+    "Ref": "parsl_pool.objects",
     "ThreadPoolExecutor": "parsl_pool.executors.threads",
     "bash_app": "parsl_pool.apps",
     "clear": "parsl_pool.session",
@@ -79,6 +81,7 @@ __all__ = [
     "HighThroughputExecutor",
     "MPIExecutor",
     "ParslPoolExecutor",
+    "Ref",
     "ThreadPoolExecutor",
     "__version__",
     "bash_app",

@@ -399,6 +399,22 @@ class ScalingFailed(ExecutorError):
     """The provider could not give blocks."""
 
 
+class ObjectUnavailable(ParslPoolError):
+    """The object of a Ref can't be had: it was freed, its pool has ended, it is another pool's, or its node is gone.
+
+    Attributes:
+        key: which object it is.
+        reason: why there is none.
+    """
+
+    def __init__(self, key: str, reason: str) -> None:
+        super().__init__(key, reason)
+        self.key, self.reason = key, reason
+
+    def __str__(self) -> str:
+        return f"object {self.key}: {self.reason}"
+
+
 class BadMessage(ParslPoolError):
     """A frame that is not of our wire format; it was dropped."""
 

@@ -381,6 +381,8 @@ class ParslPoolExecutor(KernelFace, _stdlib.ProcessPoolExecutor):
         for flow in self._flow_box:
             flow.let_go()
             flow.failures.report()
+        if self._objects is not None:
+            self._objects.end()
         if self._usage is not None:
             self._usage.ended()
         return True

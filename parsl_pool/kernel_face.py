@@ -13,7 +13,7 @@ from parsl_pool.errors import ConfigurationError, WrongType, shown
 TYPE_CHECKING = False  # checkers know the name; taking it from `typing` would load that
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
-    from typing import Any
+    from typing import Any, TypeVar
 
     from parsl_pool.config import Config
     from parsl_pool.dataflow.flow import Flow
@@ -22,10 +22,13 @@ if TYPE_CHECKING:
     from parsl_pool.executors.base import ParslExecutor
     from parsl_pool.futures import AppFuture
     from parsl_pool.memoization.memoizer import Memoizer
+    from parsl_pool.objects import Objects, Ref
     from parsl_pool.run_directory import RunDirectory, RunPlace
     from parsl_pool.staging.data_manager import DataManager
     from parsl_pool.staging.stager import Stager
     from parsl_pool.status import PoolStatus
+
+    T = TypeVar("T")
 
 
 class KernelFace:
@@ -40,6 +43,7 @@ class KernelFace:
     _directory: RunDirectory | None = None
     _config: Config | None
     _data_manager: DataManager | None = None
+    _objects: Objects | None = None  # those that it has been given
     _token = ""  # by which the pool is known in its own tasks, once it was sent there
 
     if TYPE_CHECKING:
@@ -78,6 +82,25 @@ class KernelFace:
                 run_dir=self._place.path,
             )
         return self._config
+
+    def put(self, value: T) -> Ref[T]:
+        """Give the pool an object once, for many tasks: where the Ref is an argument, at any depth, they get it.
+
+        It is pickled now; what is changed in it later, tasks do not see. It travels to each node once, when the first
+        task there needs it, and not at all on this machine, where all share its memory.
+
+        Raises:
+            SerializationError: it can't be pickled.
+            RuntimeError: after shutdown.
+            OSError: there is no memory, or no descriptor left.
+        """
+        self._open()
+        if self._objects is None:
+            from parsl_pool.objects import Objects  # only for those who put something
+
+            self.__dict__.setdefault("_made_objects", Objects(self._all_backends))
+            self._objects = self.__dict__["_made_objects"]
+        return self._objects.put(value)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickles as a handle: what arrives in a task of this pool submits to it."""

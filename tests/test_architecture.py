@@ -45,6 +45,7 @@ MAY_USE: dict[str, set[str]] = {
     "providers": {"checks", "recipe"},
     "files": set(),
     "forked": set(),
+    "objects": {"interchange"},
     "futures": {"checks", "files"},
     "dataflow": {"files", "forked", "futures", "interchange"},
     "run_directory": set(),
@@ -52,8 +53,8 @@ MAY_USE: dict[str, set[str]] = {
     "memoization": {"dataflow", "futures", "interchange"},
     "scaling": {"checks", "providers", "run_directory"},
     "staging": {"checks", "dataflow", "files", "futures", "interchange", "providers", "recipe"},
-    "executors": {"addresses", "checks", "dataflow", "files", "forked", "futures", "interchange", "providers", "recipe",
-                  "resources", "run_directory", "run_log", "scaling", "staging"},
+    "executors": {"addresses", "checks", "dataflow", "files", "forked", "futures", "interchange", "objects",
+                  "providers", "recipe", "resources", "run_directory", "run_log", "scaling", "staging"},
     "config_file": set(),
     "config": {"checks", "config_file", "dataflow", "executors", "recipe", "sandboxing"},
     "status": {"executors", "futures"},
@@ -65,8 +66,8 @@ MAY_USE: dict[str, set[str]] = {
     "sandboxing": {"checks", "dataflow", "staging", "streams"},
     "options": {"checks", "dataflow", "futures", "mapping", "resources", "sandboxing"},
     "kernel_face": {
-        "config", "dataflow", "executors", "futures", "interchange", "memoization", "run_directory", "staging",
-        "status", "streams",
+        "config", "dataflow", "executors", "futures", "interchange", "memoization", "objects", "run_directory",
+        "staging", "status", "streams",
     },
     "backends": {"checks", "config", "executors", "run_directory"},
     "executor": {
@@ -87,7 +88,7 @@ MAY_USE: dict[str, set[str]] = {
     "simulation": {"interchange"},
     "__init__": {
         "addresses", "apps", "config", "configs", "executor", "executors", "files", "futures", "logs", "memoization",
-        "providers", "session", "streams", "task",
+        "objects", "providers", "session", "streams", "task",
     },
 }
 

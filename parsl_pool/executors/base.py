@@ -18,6 +18,7 @@ from parsl_pool.recipe import Recipe
 from parsl_pool.run_directory import RunPlace
 
 if TYPE_CHECKING:
+    from parsl_pool.objects import Objects
     from parsl_pool.staging.base import Staging
 
 
@@ -41,6 +42,7 @@ class ParslExecutor(Recipe, ABC):
     files_are_in_place: Callable[[Any], bool] | None = None  # whether there is nothing to be done for these
     in_helper: Callable[[Callable[[], None]], None] | None = None  # has it run where users' code may
     call_with_files: Callable[..., AppFuture[Any]] | None = None  # as call(), once they have been brought
+    objects: Objects | None = None  # those of the pool, once it has been given some
     wants_payloads: bool = False  # whether launch_try() takes results as payloads, or as the futures themselves
 
     @abstractmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 import weakref
@@ -15,13 +16,14 @@ from typing import Any
 from parsl_pool import checks, forked
 from parsl_pool.dataflow.kernel import Kernel
 from parsl_pool.dataflow.record import Fault, Options, TaskRecord
-from parsl_pool.dataflow.traverse import ObjectCall, things_in, with_results
-from parsl_pool.errors import AppTimeout, PoolBroken, described
+from parsl_pool.dataflow.staged import Instead
+from parsl_pool.dataflow.traverse import ObjectCall, things_in, with_replaced, with_results
+from parsl_pool.errors import AppTimeout, PoolBroken, SerializationError, described
 from parsl_pool.executors.base import ParslExecutor
 from parsl_pool.executors.thread_task import ThreadTask
 from parsl_pool.executors.walltimes import Walltimes
 from parsl_pool.files import File
-from parsl_pool.futures import PENDING, RUNNING, AppFuture, Failure
+from parsl_pool.futures import PENDING, RUNNING, AppFuture, Failure, frameless
 from parsl_pool.futures.data_future import DataFuture
 from parsl_pool.futures.told import Progress, known_of, progress_of, told_by
 from parsl_pool.interchange import running_task
@@ -197,12 +199,39 @@ class ThreadPoolExecutor(ParslExecutor):
         """Run `fn(*args, **kwargs)`; futures among the arguments are awaited."""
         self.start()
         found = things_in((args, dict(kwargs)), (Future, File))
+        try:
+            args, kwargs = self._with_objects(args, dict(kwargs))
+        except SerializationError as error:
+            failed: AppFuture[Any] = AppFuture()
+            failed.finish(Failure(frameless(error)))
+            return failed
         needed = [each for each in found if isinstance(each, Future)]
         if self.call_with_files is not None and self.files_are_in_place is not None:
             files = [each for each in found if isinstance(each, (File, DataFuture))]
             if files and not self.files_are_in_place(files):
                 return self.call_with_files(fn, args, dict(kwargs), options)
         return self._call(fn, args, kwargs, options, needed)
+
+    def _with_objects(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments with objects in the places of their Refs."""
+        objects = sys.modules.get("parsl_pool.objects")  # where that is not loaded there are no Refs
+        if objects is None or not objects.Objects.are_there:
+            return args, kwargs
+        own = self.objects
+        values = with_replaced((args, kwargs), objects.Ref, lambda ref: objects.opened(ref, own))
+        return values[0], values[1]
+
+    def prepare(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> ObjectCall:
+        """See the base class."""
+        call: ObjectCall = super().prepare(fn, *self._with_objects(args, kwargs))
+        return call
+
+    def prepare_staged(
+        self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], instead: Instead | None = None
+    ) -> ObjectCall:
+        """See the base class."""
+        call: ObjectCall = super().prepare_staged(fn, *self._with_objects(args, kwargs), instead)
+        return call
 
     def new_id(self) -> int:
         """See the base class."""

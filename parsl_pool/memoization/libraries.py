@@ -106,6 +106,11 @@ def _file(encoder: Encoder, value: Any) -> bytes:
     return b"O" + text("File") + url + encoder.encode((facts.st_size, facts.st_mtime_ns) if facts else None)
 
 
+def _ref(encoder: Encoder, value: Any) -> bytes:
+    """An object that a pool was given, by its bytes."""
+    return b"O" + text("Ref") + text(str(value.digest))
+
+
 # ---- numpy
 
 
@@ -190,6 +195,7 @@ def _by_text(encoder: Encoder, value: Any) -> bytes:
 _BY_BASE: dict[tuple[str, str], Kind] = {
     ("pathlib", "PurePath"): _path,
     ("parsl_pool", "File"): _file,
+    ("parsl_pool", "Ref"): _ref,
     ("numpy", "generic"): _scalar,
     ("numpy", "ndarray"): _array,
     ("numpy", "MaskedArray"): _as(lambda value: (value.data, value.mask, value.fill_value)),

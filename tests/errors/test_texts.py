@@ -529,6 +529,7 @@ ELSEWHERE: dict[str, str] = {
     "BadPermsScriptPath": "tests/providers/test_channels.py",
     "FileExists": "tests/providers/test_channels.py",
     "FileCopyException": "tests/providers/test_channels.py",
+    "ObjectUnavailable": "tests/client/test_objects.py",
     "TransferFailed": "tests/staging/transfers/test_web.py",
 }
 """The tests that show the others, of the rooms below workflows."""

@@ -22,6 +22,7 @@ from parsl_pool.files import File
 from parsl_pool.futures import FutureInArguments
 from parsl_pool.futures.data_future import DataFuture
 from parsl_pool.interchange import inherited, serialize
+from parsl_pool.objects import Objects, Stored, found_in, held_by, holding
 
 inherited.refuse_connections()
 
@@ -60,6 +61,9 @@ class PreparedCall:
         return (tuple(packed[0]), packed[1]) if isinstance(packed, list) else (packed, {})
 
 
+Payload = bytes | SharedPayload | Dependent
+
+
 class _ValueUnpickler(pickle.Unpickler):
     def __init__(self, file: io.BytesIO, futures: list[Future[Any]]) -> None:
         super().__init__(file)
@@ -75,15 +79,17 @@ def dump_arguments(
     name: str,
     shared: WarmMemory | None,
     in_place: InPlace | None = None,
-) -> bytes | SharedPayload | Dependent:
+    objects: Objects | None = None,
+) -> Payload:
     """A payload.
 
     Args:
         shared: where large ones may go; None if workers share no memory with us.
         in_place: tells whether all of these files are where the task will need them; None: they are.
+        objects: those of the pool, if it has any.
 
     Raises:
-        SerializationError: one of them can't be pickled; it says which.
+        SerializationError: one of them can't be pickled, or is another pool's Ref; it says which.
         FilesInArguments: there are files that are not in place.
     """
     if not kwargs:
@@ -94,35 +100,35 @@ def dump_arguments(
     data: bytes | list[Any]
     try:
         data, buffers = serialize.dump_parts(packed)
-        if serialize.names_main(data) and not _are_files_alone(data, packed, in_place):
+        if serialize.names_main(data) and not _are_ours_alone(data, packed, in_place):
             buffers.clear()
             data = serialize.dump_by_value(packed, name, buffers)
     except FutureInArguments:
-        return _dump_with_tokens(packed, args, kwargs, name, in_place)
+        return _dump_with_tokens(packed, args, kwargs, name, in_place, objects)
     except FilesInArguments:
         raise
     except BaseException as problem:  # told below, or overcome by pickling by value
         serialize.pass_on(problem, lambda: pickle.dumps(packed, 5))
         if _has_future(problem, packed):
-            return _dump_with_tokens(packed, args, kwargs, name, in_place)
+            return _dump_with_tokens(packed, args, kwargs, name, in_place, objects)
         buffers = []
         try:
             data = serialize.dump_by_value(packed, name, buffers)
         except SerializationError:
             # There may be a future beside, or inside, what failed first; if not, this tells what is to blame.
-            return _dump_with_tokens(packed, args, kwargs, name, in_place)
-        _are_files_alone(data, packed, in_place)
+            return _dump_with_tokens(packed, args, kwargs, name, in_place, objects)
+        _are_ours_alone(data, packed, in_place)
+    held = found_in(data, objects, f"an argument of {name}")
     payload = serialize.with_buffers(data, buffers) if buffers else data
-    return finish_payload(payload, shared)
+    return finish_payload(payload, shared, held)
 
 
-def _are_files_alone(data: bytes | list[Any], packed: Any, in_place: InPlace | None) -> bool:
-    """True if a pickle that names `__main__` does so for its files alone. Raises FilesInArguments."""
-    if not serialize.names_file(data):
-        return False
-    if in_place is not None:
+def _are_ours_alone(data: bytes | list[Any], packed: Any, in_place: InPlace | None) -> bool:
+    """True if a pickle that names `__main__` does so for its files and Refs alone. Raises FilesInArguments."""
+    has_file = serialize.names_file(data)
+    if has_file and in_place is not None:
         refuse_files(packed, in_place)
-    return not serialize.names_main_but_for_files(data)
+    return (has_file or serialize.names_object(data)) and not serialize.names_main_but_for_ours(data)
 
 
 def filled(arguments: bytes | Template, results: list[Any], shared: WarmMemory | None) -> bytes | SharedPayload:
@@ -131,15 +137,20 @@ def filled(arguments: bytes | Template, results: list[Any], shared: WarmMemory |
         data = arguments.filled(results)
         if data is not None:
             return data
-    return finish_payload(serialize.dump_with_results(_with_tokens(arguments), results), shared)
+    held = held_by(arguments)
+    for result in results:
+        held += held_by(result)
+    return finish_payload(serialize.dump_with_results(_with_tokens(arguments), results), shared, held)
 
 
 def _with_tokens(arguments: bytes | Template) -> bytes:
     return arguments.with_tokens() if isinstance(arguments, Template) else arguments
 
 
-def finish_payload(payload: bytes | list[Any], shared: WarmMemory | None) -> bytes | SharedPayload:
-    """Put a large payload into shared memory, if that is allowed and there is room.
+def finish_payload(
+    payload: bytes | list[Any], shared: WarmMemory | None, held: tuple[Stored, ...] = ()
+) -> bytes | SharedPayload:
+    """Put a large payload into shared memory, if that is allowed and there is room. held: objects that it names.
 
     Raises:
         SerializationError: there isn't, and it is too large for a message.
@@ -147,12 +158,28 @@ def finish_payload(payload: bytes | list[Any], shared: WarmMemory | None) -> byt
     if shared is not None and serialize.size_of(payload) >= serialize.LARGE:
         try:
             if serialize.first_byte(payload) == 0x80 or len(shared.out) < limit():
-                return SharedPayload(payload, shared)
+                made = SharedPayload(payload, shared)
+                made.held = held
+                return made
         except OSError:
             pass  # no memory or descriptors for it: through the socket, which is slower
     if (size := serialize.size_of(payload)) > serialize.MAX_PAYLOAD:
         raise serialize.too_large("the arguments", size)
-    return serialize.join(payload)
+    return holding(serialize.join(payload), held)
+
+
+def hold_also(payload: Payload, more: tuple[Stored, ...]) -> Payload:
+    """The payload, which holds these objects as well."""
+    if not more:
+        return payload
+    if isinstance(payload, Dependent):
+        data = _with_tokens(payload.arguments)
+        payload.arguments = holding(data, held_by(payload.arguments) + more)
+    elif isinstance(payload, SharedPayload):
+        payload.held += more
+    else:
+        return holding(payload, held_by(payload) + more)
+    return payload
 
 
 def _has_future(problem: BaseException, packed: object) -> bool:
@@ -275,7 +302,12 @@ def has_future(packed: object) -> bool:
 
 
 def _dump_with_tokens(
-    packed: object, args: tuple[Any, ...], kwargs: dict[str, Any], name: str, in_place: InPlace | None
+    packed: object,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    name: str,
+    in_place: InPlace | None,
+    objects: Objects | None,
 ) -> Dependent:
     dependent = _dumped_with_tokens(packed, args, kwargs, name, _Tokens)
     data = dependent.arguments
@@ -283,21 +315,36 @@ def _dump_with_tokens(
     if in_place is not None:
         if any(isinstance(each, DataFuture) for each in dependent.futures) or serialize.names_file(data):
             refuse_files(packed, in_place)
+    return _holding(dependent, objects, name)
+
+
+def _holding(dependent: Dependent, objects: Objects | None, name: str) -> Dependent:
+    data = dependent.arguments
+    assert isinstance(data, bytes)  # no template
+    dependent.arguments = holding(data, found_in(data, objects, f"an argument of {name}"))
     return dependent
 
 
 def dump_staged(
-    args: tuple[Any, ...], kwargs: dict[str, Any], name: str, shared: WarmMemory | None, instead: Instead
-) -> bytes | SharedPayload | Dependent:
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    name: str,
+    shared: WarmMemory | None,
+    instead: Instead,
+    objects: Objects | None = None,
+) -> Payload:
     """A payload with others in the places of its files. Raises SerializationError."""
     packed: Any = [args, kwargs] if kwargs else args
     buffers: list[pickle.PickleBuffer] = []
     dependent = _dumped_with_tokens(packed, args, kwargs, name, partial(_Tokens, instead), buffers)
     if dependent.futures:
-        return _dumped_with_tokens(packed, args, kwargs, name, partial(_Tokens, instead)) if buffers else dependent
+        if buffers:
+            dependent = _dumped_with_tokens(packed, args, kwargs, name, partial(_Tokens, instead))
+        return _holding(dependent, objects, name)
     data = dependent.arguments
     assert isinstance(data, bytes)  # no template
-    return finish_payload(serialize.with_buffers(data, buffers) if buffers else data, shared)
+    held = found_in(data, objects, f"an argument of {name}")
+    return finish_payload(serialize.with_buffers(data, buffers) if buffers else data, shared, held)
 
 
 def refuse_files(packed: object, in_place: InPlace) -> None:
@@ -339,7 +386,7 @@ def _dumped_with_tokens(
     try:
         _pickler(file, tokens, beside).dump(packed)
         data = file.getvalue()
-        if serialize.names_main(data) and serialize.names_main_but_for_files(data):
+        if serialize.names_main(data) and serialize.names_main_but_for_ours(data):
             raise pickle.PicklingError("refers to __main__")
     except BaseException as problem:  # told in the SerializationError, if by value does not work either
         serialize.pass_on(problem, lambda: _pickler(io.BytesIO(), make()).dump(packed))

@@ -19,11 +19,12 @@ from parsl_pool.interchange import serialize
 class SharedPayload:
     """Arguments in shared memory, kept for another try until the task is over."""
 
-    __slots__ = ("_fd", "_home", "_payload", "_sent", "short", "size")
+    __slots__ = ("_fd", "_home", "_payload", "_sent", "held", "short", "size")
 
     def __init__(self, payload: bytes | list[Any], home: WarmMemory) -> None:
         """Raises OSError if the payload has to be written now, and there is no memory or no descriptor left."""
         self._fd = -1
+        self.held: tuple[object, ...] = ()  # objects that they name: these stay as long as this does
         self._home = home
         self._sent = 0
         self.size = serialize.size_of(payload)

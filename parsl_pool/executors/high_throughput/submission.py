@@ -19,23 +19,26 @@ from parsl_pool.executors.block_provider import BlockProviderExecutor
 from parsl_pool.executors.high_throughput import capacity
 from parsl_pool.executors.high_throughput.arguments import (
     Dependent,
+    Payload,
     PreparedCall,
     dump_arguments,
     dump_staged,
     filled,
     finish_payload,
     has_future,
+    hold_also,
     refuse_files,
 )
 from parsl_pool.executors.high_throughput.functions import name_of
-from parsl_pool.executors.high_throughput.large_arguments import SharedPayload
 from parsl_pool.executors.high_throughput.link import Link, Stage
 from parsl_pool.executors.high_throughput.resumed_payload import first, try_of
 from parsl_pool.executors.high_throughput.templates import Template
 from parsl_pool.futures import PENDING, AppFuture, Failure, FutureInArguments, frameless
 from parsl_pool.interchange import serialize
 from parsl_pool.interchange.calls import NEST
+from parsl_pool.interchange.object_records import DropObjects, WantObject
 from parsl_pool.interchange.request import Asked
+from parsl_pool.objects import Objects, Stored, answer, found_in
 
 _PLAIN = frozenset({int, float, bool, str, type(None), complex})
 _FIXED_KINDS = frozenset({FunctionType, BuiltinFunctionType, type})
@@ -63,6 +66,7 @@ class Submission(BlockProviderExecutor):
         kernel.emptied = link.wake  # a shutdown may wait for that
         link.outgoing.awaiting_functions = self._awaiting_functions
         link.channel.on(NEST, self._hear_nested)
+        link.channel.on_object = self._object_wanted
         if self.mpi_launcher:
             self.__dict__["call"] = self._call  # each is looked at: none may go without its nodes
 
@@ -92,7 +96,8 @@ class Submission(BlockProviderExecutor):
         self._expect_nodes(options)
         try:
             number = self._number(fn, name)
-            payload = dump_arguments(args, kwargs, name, self._shared, self.files_are_in_place)
+            payload = dump_arguments(args, kwargs, name, self._shared, self.files_are_in_place, self.objects)
+            payload = self._with_function_s(payload, number, name)
         except SerializationError as error:
             return _failed(error)
         except FilesInArguments:
@@ -121,7 +126,8 @@ class Submission(BlockProviderExecutor):
             dumped = serialize.dump_chunk(calls, f"arguments of {name}")
             if self.files_are_in_place is not None and serialize.names_file(dumped):
                 refuse_files(calls, self.files_are_in_place)
-            payload = finish_payload(dumped, self._shared)
+            held = found_in(dumped, self.objects, f"an argument of {name}") + self._held_by_function(number, name)
+            payload = finish_payload(dumped, self._shared, held)
         except FilesInArguments:
             raise FutureInArguments from None  # each call is one that has to wait
         except SerializationError as error:
@@ -193,7 +199,7 @@ class Submission(BlockProviderExecutor):
     def prepare(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> PreparedCall:
         """See the base class."""
         name = name_of(fn)
-        payload = dump_arguments(args, kwargs, name, self._shared, self.files_are_in_place)
+        payload = dump_arguments(args, kwargs, name, self._shared, self.files_are_in_place, self.objects)
         return self._call_of(fn, name, payload)
 
     def prepare_staged(
@@ -202,11 +208,12 @@ class Submission(BlockProviderExecutor):
         """See the base class."""
         name = name_of(fn)
         if instead is None:
-            return self._call_of(fn, name, dump_arguments(args, kwargs, name, self._shared))
-        return self._call_of(fn, name, dump_staged(args, kwargs, name, self._shared, instead))
+            return self._call_of(fn, name, dump_arguments(args, kwargs, name, self._shared, None, self.objects))
+        return self._call_of(fn, name, dump_staged(args, kwargs, name, self._shared, instead, self.objects))
 
-    def _call_of(self, fn: Callable[..., Any], name: str, payload: bytes | SharedPayload | Dependent) -> PreparedCall:
-        call = PreparedCall(self._number(fn, name), name, payload)
+    def _call_of(self, fn: Callable[..., Any], name: str, payload: Payload) -> PreparedCall:
+        number = self._number(fn, name)
+        call = PreparedCall(number, name, self._with_function_s(payload, number, name))
         with self._preparing:
             self._prepared.add(call)
         return call
@@ -219,6 +226,23 @@ class Submission(BlockProviderExecutor):
         name = call.name if of is None else of.label  # what a bash app launches is called otherwise than the app
         record, payload = self.record(options, name), call.with_results(results, self._shared)
         return self.link.submit(call.number, payload if of is None else try_of(of, record, payload), record)
+
+    def _with_function_s(self, payload: Payload, number: int, name: str) -> Payload:
+        return hold_also(payload, self._held_by_function(number, name)) if Objects.are_there else payload
+
+    def _held_by_function(self, number: int, name: str) -> tuple[Stored, ...]:
+        """The objects whose Refs a function closes over, or has as globals."""
+        data = self.link.functions.data.get(number, b"")
+        return found_in(data, self.objects, name) if Objects.are_there else ()
+
+    def _object_wanted(self, record: WantObject) -> None:
+        """The interchange asks for an object, the first time that a task needs it."""
+        self.link.send(*answer(record.key, self.objects))
+
+    def object_dropped(self, key: str) -> None:
+        """The last reference to an object is gone. Any thread, anywhere."""
+        if self.link.stage in (Stage.OPEN, Stage.DRAINING):
+            self.link.send(DropObjects([key]))
 
     def _is_awaited(self) -> bool:
         return self.kernel.is_waiting() or self._is_held() or bool(self.coming)

@@ -358,7 +358,7 @@ def _add_single(frames: list[tuple[bytes, list[int] | None]], future: AppFuture[
     options = future._record.options if future._record is not None else _NO_OPTIONS
     walltime_ms = math.ceil(options.walltime * 1000) if options.walltime else 0
     request = options.resources.request if options.resources is not None else None
-    if type(data) is bytes:
+    if isinstance(data, bytes):
         frame = _frame([future], options.priority, walltime_ms, data)
         frames.append((frame if request is None else columns.asking(frame, request), None))
     elif data is not None and future._state == PENDING:

@@ -1,0 +1,301 @@
+"""`pool.put`: in tasks a Ref is the object; its memory is shared, read-only, and gone with the last Ref."""
+
+import copy
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from parsl_pool import Config, HighThroughputExecutor, ParslPoolExecutor, Ref, ThreadPoolExecutor
+from parsl_pool.errors import ObjectUnavailable, SerializationError
+from parsl_pool.providers import LocalProvider
+from tests.eventually import eventually
+
+pytestmark = pytest.mark.timeout(90)
+
+LARGE = 1_000_000
+
+
+@pytest.fixture
+def pool(manager_inside: bool) -> Iterator[ParslPoolExecutor]:
+    with ParslPoolExecutor(2, manager_inside=manager_inside) as made:
+        yield made
+
+
+def looks(array: Any) -> tuple[float, bool]:
+    return float(array.sum()), array.flags.writeable
+
+
+def kinds(**values: Any) -> dict[str, str]:
+    return {name: type(value).__name__ for name, value in values.items()}
+
+
+def deep(value: Any) -> Any:
+    return value["list"][0][1], value["dict"]["x"]
+
+
+def write_to(array: Any) -> None:
+    array[0] = 1
+
+
+def return_it(value: Any) -> Any:
+    return value
+
+
+def gate(path: str) -> str:
+    with open(path) as file:  # a named pipe: until somebody writes to it
+        return file.read()
+
+
+def memory_of_objects() -> list[str]:
+    """Of this process, by its descriptors."""
+    found = []
+    for fd in os.listdir("/proc/self/fd"):
+        try:
+            target = os.readlink(f"/proc/self/fd/{fd}")
+        except FileNotFoundError:
+            continue  # that of this listing
+        if "parsl-pool-object" in target:
+            found.append(target)
+    return found
+
+
+def processes_that_map_objects(pool: ParslPoolExecutor) -> list[int]:
+    """Workers that have the memory of an object mapped."""
+    return [pid for pid in pool._processes if "parsl-pool-object" in Path(f"/proc/{pid}/maps").read_text()]
+
+
+# ---- what a task sees
+
+
+def test_a_ref_is_the_object_in_a_task(pool: ParslPoolExecutor) -> None:
+    ref = pool.put(np.ones(LARGE))
+    assert isinstance(ref, Ref) and repr(ref) == f"<Ref of {ref.size:,} bytes>" and ref.size > 8 * LARGE
+    assert [pool.submit(looks, ref).result(30) for _ in range(3)] == [(LARGE, False)] * 3
+    assert pool.submit(looks, array=ref).result(30) == (LARGE, False)
+    assert list(pool.map(looks, [ref] * 5, chunksize=2)) == [(LARGE, False)] * 5
+
+
+def test_at_any_depth_and_of_any_size(pool: ParslPoolExecutor) -> None:
+    small, large = pool.put(5), pool.put(b"x" * LARGE)
+    value = {"list": [(0, small)], "dict": {"x": large}}
+    assert pool.submit(deep, value).result(30) == (5, b"x" * LARGE)
+    seen = pool.submit(kinds, a=small, b=large, c=[large], d=np.zeros(LARGE)).result(30)
+    assert seen == {"a": "int", "b": "bytes", "c": "list", "d": "ndarray"}
+
+
+def test_beside_futures_and_in_functions(pool: ParslPoolExecutor) -> None:
+    ref = pool.put(np.ones(LARGE))
+    future = pool.submit(abs, -3)
+    assert pool.submit(lambda n, array: n + array.sum(), future, ref).result(30) == LARGE + 3
+    assert pool.submit(lambda: ref.sum()).result(30) == LARGE  # type: ignore[attr-defined]  # there it is the array
+    again = pool.options(retries=1, retry_handler=lambda error, task: 1.0)
+    assert again.submit(looks, ref).result(30) == (LARGE, False)
+
+
+def test_what_is_defined_in_the_program_and_what_has_refs_inside(pool: ParslPoolExecutor) -> None:
+    class Model:
+        def __init__(self, weights: Any) -> None:
+            self.weights = weights
+
+    weights = pool.put(np.ones(LARGE))
+    model = pool.put(Model(weights))
+    del weights  # the model's is enough
+    assert pool.submit(lambda model: model.weights.sum(), model).result(30) == LARGE
+
+
+def test_who_writes_gets_an_error_and_nobody_sees_it(pool: ParslPoolExecutor) -> None:
+    ref = pool.put(np.zeros(LARGE))
+    with pytest.raises(ValueError, match="read-only"):
+        pool.submit(write_to, ref).result(30)
+    with pytest.raises(ValueError, match="read-only"):
+        write_to(ref.get())
+    assert pool.submit(looks, ref).result(30) == (0, False)
+
+
+def test_later_changes_are_not_seen(pool: ParslPoolExecutor) -> None:
+    array = np.zeros(LARGE)
+    ref = pool.put(array)
+    array[:] = 1
+    assert pool.submit(looks, ref).result(30) == (0, False) and ref.get().sum() == 0
+
+
+def test_the_same_bytes_are_held_once(pool: ParslPoolExecutor) -> None:
+    one, two, other = pool.put(np.ones(LARGE)), pool.put(np.ones(LARGE)), pool.put(np.zeros(LARGE))
+    assert one == two and hash(one) == hash(two) and one.digest == two.digest
+    assert one != other and one.digest != other.digest and one != 1
+    assert len(memory_of_objects()) == 2
+    assert copy.copy(one) == copy.deepcopy(one) == pickle.loads(pickle.dumps(one)) == one
+
+
+# ---- how long
+
+
+def test_memory_goes_with_the_last_ref_everywhere(pool: ParslPoolExecutor) -> None:
+    ref = pool.put(np.ones(LARGE))
+    other = copy.copy(ref)
+    assert pool.submit(looks, ref).result(30) == (LARGE, False)
+    assert len(memory_of_objects()) == 1 and processes_that_map_objects(pool)
+    del ref
+    assert pool.submit(looks, other).result(30) == (LARGE, False)
+    other.free()
+    assert not memory_of_objects()
+    eventually(lambda: not processes_that_map_objects(pool))
+
+
+def test_a_task_under_way_holds_it(pool: ParslPoolExecutor, tmp_path: Path) -> None:
+    gates = [tmp_path / "one", tmp_path / "two"]
+    for path in gates:
+        os.mkfifo(path)
+    first = [pool.submit(gate, str(path)) for path in gates]  # nobody is free for what follows
+    ref = pool.put(np.ones(LARGE))
+    last = pool.submit(looks, ref)
+    after = pool.submit(lambda text, array: text + str(array.sum()), first[0], ref)
+    ref.free()
+    del ref
+    for path in gates:
+        path.write_text("x")
+    assert last.result(30) == (LARGE, False) and after.result(30).endswith("1000000.0")
+    del after
+    eventually(lambda: not memory_of_objects())
+
+
+def test_a_ref_that_was_freed_says_so(pool: ParslPoolExecutor) -> None:
+    ref = pool.put(np.ones(LARGE))
+    ref.free()
+    ref.free()
+    assert repr(ref) == "<Ref: its Ref was freed>"
+    with pytest.raises(ObjectUnavailable, match="its Ref was freed"):
+        ref.get()
+    with pytest.raises(SerializationError, match="an argument of looks.*its Ref was freed"):
+        pool.submit(looks, [ref]).result(30)
+
+
+def test_after_shutdown(manager_inside: bool) -> None:
+    with ParslPoolExecutor(1, manager_inside=manager_inside) as pool:
+        ref = pool.put(np.ones(LARGE))
+        assert pool.submit(looks, ref).result(30) == (LARGE, False)
+    assert not memory_of_objects()
+    with pytest.raises(ObjectUnavailable, match="its pool has been shut down"):
+        ref.get()
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        pool.put(1)
+
+
+# ---- what is of no use
+
+
+def test_another_pool_s_ref_is_refused(pool: ParslPoolExecutor) -> None:
+    with ParslPoolExecutor(1) as other:
+        foreign: Any = other.put(np.ones(LARGE))
+        pool.put(1)
+        with pytest.raises(SerializationError, match="an argument of looks.*another's"):
+            pool.submit(looks, foreign).result(30)
+        with pytest.raises(SerializationError, match="another's"):
+            pool.submit(lambda: foreign).result(30)
+        with pytest.raises(SerializationError, match="the object.*another's"):
+            pool.put([foreign])
+
+
+def test_what_can_t_be_pickled_can_t_be_put(pool: ParslPoolExecutor) -> None:
+    with pytest.raises(SerializationError, match="the object"):
+        pool.put([sys._getframe()])
+    with pytest.raises(SerializationError):
+        pool.put(Future())
+
+
+def test_a_pickle_of_the_user_s_is_opened_by_nobody_else(pool: ParslPoolExecutor, tmp_path: Path) -> None:
+    ref = pool.put(np.ones(LARGE))
+    (tmp_path / "ref").write_bytes(pickle.dumps(ref))
+    program = f"import pickle; pickle.load(open({str(tmp_path / 'ref')!r}, 'rb'))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert "ObjectUnavailable" in done.stderr and "pass the value itself elsewhere" in done.stderr
+    # In a task it may be gone: an answer, and not a wait.
+    data = pickle.dumps(ref)
+    assert pool.submit(lambda data: looks(pickle.loads(data)), data).result(30) == (LARGE, False)
+    ref.free()
+    with pytest.raises(ObjectUnavailable, match="its last Ref is gone"):
+        pool.submit(lambda data: looks(pickle.loads(data)), data).result(30)
+
+
+# ---- other executors
+
+
+def test_threads_get_the_object_itself() -> None:
+    with ParslPoolExecutor(Config([ThreadPoolExecutor(max_threads=2)])) as pool:
+        thing = [object()]
+        ref = pool.put(thing)
+        assert pool.submit(return_it, ref).result(30) is thing
+        assert pool.submit(lambda value: value[0], [ref]).result(30) is thing
+        assert pool.options(retries=1, retry_delay=0.01).submit(return_it, ref).result(30) is thing
+        ref.free()
+        with pytest.raises(SerializationError, match="its Ref was freed"):
+            pool.submit(return_it, ref).result(30)
+
+
+def test_threads_beside_processes() -> None:
+    processes = HighThroughputExecutor("processes", max_workers_per_node=1)
+    config = Config([ThreadPoolExecutor("threads", max_threads=1), processes])
+    with ParslPoolExecutor(config) as pool:
+        array = np.ones(LARGE)
+        ref = pool.put(array)
+        assert pool.options(executors=["threads"]).submit(return_it, ref).result(30) is array
+        assert pool.options(executors=["processes"]).submit(looks, ref).result(30) == (LARGE, False)
+
+
+def test_the_key_of_a_call_has_the_digest(tmp_path: Path) -> None:
+    with ParslPoolExecutor(1) as pool:
+        known = pool.options(cache=True)
+        first = known.submit(looks, pool.put(np.ones(LARGE)))
+        assert first.result(30) == (LARGE, False)
+        again = known.submit(looks, pool.put(np.ones(LARGE)))
+        assert again.result(30) == (LARGE, False) and again.task_status() == "memo_done"
+        other = known.submit(looks, pool.put(np.zeros(LARGE)))
+        assert other.result(30) == (0, False) and other.task_status() == "exec_done"
+
+
+# ---- nodes
+
+
+def two_nodes(run_dir: Path, worker_init: str) -> ParslPoolExecutor:
+    provider = LocalProvider(init_blocks=2, min_blocks=2, max_blocks=2, worker_init=worker_init)
+    executor = HighThroughputExecutor(max_workers_per_node=2, provider=provider, manager_inside=False)
+    return ParslPoolExecutor(Config([executor], run_dir=str(run_dir), initialize_logging=True))
+
+
+def which_node(array: Any) -> tuple[str, float]:
+    return os.environ["PARSL_WORKER_POOL_ID"], float(array.sum())
+
+
+@pytest.mark.parametrize(
+    ("worker_init", "how"), [("", "as memory of this host"), ("export PARSL_POOL_PORTABLE=1", "in parts")],
+    ids=["this-host", "elsewhere"],
+)  # fmt: skip
+def test_each_node_gets_it_once(tmp_path: Path, worker_init: str, how: str) -> None:
+    if os.environ.get("PARSL_POOL_PORTABLE"):
+        how = "in parts"
+    array = np.arange(3 * LARGE, dtype=np.float64)  # in many parts, with a window that fills
+    with two_nodes(tmp_path, worker_init) as pool:
+        ref = pool.put(array)
+        nodes: dict[str, float] = {}
+        while len(nodes) < 2:
+            futures = [pool.submit(which_node, ref) for _ in range(20)]
+            nodes.update(future.result(60) for future in futures)
+        assert set(nodes.values()) == {array.sum()}
+    (log,) = tmp_path.rglob("*interchange*.log")
+    sent = [line for line in log.read_text().splitlines() if " goes to manager " in line]
+    assert len(sent) == 2 and all(f"{ref_size(array):,}".replace(",", "") in line for line in sent)
+    assert all(line.endswith(how) for line in sent) and len(set(sent)) == 2
+
+
+def ref_size(array: Any) -> int:
+    """Bytes of the object of an array."""
+    with ParslPoolExecutor(1) as pool:
+        return pool.put(array).size
