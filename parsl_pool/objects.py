@@ -107,10 +107,11 @@ class Ref(Generic[T]):
 
     __slots__ = ("__weakref__", "_stored", "_why")
 
-    def __init__(self, stored: Stored) -> None:
-        self._stored: Stored | None = stored
-        self._why = ""
-        stored.owner.refs.add(self)
+    _stored: Stored | None
+    _why: str
+
+    def __init__(self) -> None:
+        raise TypeError("a Ref is made by pool.put(value)")
 
     def get(self) -> T:
         """The object. Arrays in it can't be written to: they are views of memory that all share.
@@ -133,9 +134,9 @@ class Ref(Generic[T]):
 
     def free(self) -> None:
         """Let go of the object now. Tasks that were submitted with it still get it; this Ref is of no more use."""
-        self.let_go("freed")
+        self._let_go("freed")
 
-    def let_go(self, why: str) -> None:
+    def _let_go(self, why: str) -> None:
         """The same, or because the pool has "ended"."""
         self._stored, self._why = None, self._why or why
 
@@ -154,10 +155,10 @@ class Ref(Generic[T]):
         return hash(self._stored)
 
     def __copy__(self) -> Ref[T]:
-        return Ref(self.stored)
+        return ref_of(self.stored)
 
     def __deepcopy__(self, memo: Any) -> Ref[T]:
-        return Ref(self.stored)
+        return ref_of(self.stored)
 
     def __reduce__(self) -> tuple[Any, ...]:
         stored = self._stored
@@ -167,6 +168,14 @@ class Ref(Generic[T]):
     def __repr__(self) -> str:
         stored = self._stored
         return f"<Ref: {_GONE[self._why]}>" if stored is None else f"<Ref of {stored.size:,} bytes>"
+
+
+def ref_of(stored: Stored) -> Ref[Any]:
+    """One more Ref of an object."""
+    ref: Ref[Any] = Ref.__new__(Ref)
+    ref._stored, ref._why = stored, ""
+    stored.owner.refs.add(ref)
+    return ref
 
 
 class Objects:
@@ -206,7 +215,7 @@ class Objects:
         if self._is_kept and not stored.value:
             stored.value.append(value)
         _known[stored.key] = stored
-        return Ref(stored)
+        return ref_of(stored)
 
     def _first_of(self, stored: Stored) -> Stored:
         """An older object of the same bytes, or this one. Digests are only computed where sizes are equal."""
@@ -234,7 +243,7 @@ class Objects:
         """The pool has ended: Refs are of no more use."""
         self.is_ended = True
         for ref in list(self.refs):
-            ref.let_go("ended")
+            ref._let_go("ended")
 
 
 class Holding(bytes):
@@ -324,7 +333,7 @@ def _again(value: Any) -> Callable[[], object]:
 
 def _handle_of(key: str) -> Ref[Any] | None:
     stored = _known.get(key)
-    return None if stored is None else Ref(stored)
+    return None if stored is None else ref_of(stored)
 
 
 object_values.handle_of = _handle_of

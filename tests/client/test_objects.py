@@ -10,13 +10,14 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from parsl_pool import Config, HighThroughputExecutor, ParslPoolExecutor, Ref, ThreadPoolExecutor
 from parsl_pool.errors import ObjectUnavailable, SerializationError
 from parsl_pool.providers import LocalProvider
 from tests.eventually import eventually
+
+np: Any = pytest.importorskip("numpy", reason="numpy is in the extra 'test'")
 
 pytestmark = pytest.mark.timeout(90)
 
