@@ -25,6 +25,8 @@ from parsl_pool.staging.transfers.urls import shown
 
 _LOSSES = 3  # how often the task of a transfer is tried again whose worker was lost
 
+_LONGEST_NAME = 200  # bytes: 255 can be, and those who bring files write to longer names beside them
+
 
 class Pool(Protocol):
     """What of a pool is needed here."""
@@ -246,7 +248,10 @@ def _digest(text: str) -> str:
 
 
 def _name(file: File) -> str:
-    return file.filename if file.filename not in ("", ".", "..") else "file"
+    """The file's own, if a file system takes it; of a long one its end, which tells the kind of file."""
+    name = file.filename if file.filename not in ("", ".", "..") else "file"
+    data = name.encode("utf-8", "surrogatepass")
+    return name if len(data) <= _LONGEST_NAME else "_" + data[-_LONGEST_NAME:].decode("utf-8", "ignore")
 
 
 def file_of(thing: File | DataFuture) -> File:

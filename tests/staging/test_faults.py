@@ -6,10 +6,11 @@ nothing else of it either; nothing hangs; the pool goes on, and the same file is
 
 from __future__ import annotations
 
+import shutil
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -268,3 +269,21 @@ def test_a_member_of_a_zip_file_that_leads_elsewhere(pool: ParslPoolExecutor, tm
         with pytest.raises(StagingError, match="a member's name has no empty part, '.' or '..'"):
             write("x", outputs=[file])
     assert [path.name for path in tmp_path.iterdir()] == ["a.zip"] and pool.submit(abs, -3).result(30) == 3
+def test_a_name_that_is_too_long_for_a_file_system(pool: ParslPoolExecutor, server: WebFaults) -> None:
+    server.plan("*", serves(b"well"))
+    url = server.url("/" + "x" * 300)
+    assert size_of(File(url)).result(30) == 4
+
+
+def test_a_working_directory_that_can_t_be_made(kind: str, way: str, server: WebFaults, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    storage: list[Any] = [*WAYS[way]()]
+    executor = KINDS[kind](storage_access=storage, working_dir=tmp_path / "file" / "working")
+    server.plan("/data", serves(BODY))
+    url = server.url("/data")
+    with ParslPoolExecutor(Config([executor], run_dir=None)) as pool:
+        is_told(pool.submit(size_of.func, File(url)).exception(30), url, "Not a directory")
+        (tmp_path / "file").unlink()
+        assert pool.submit(size_of.func, File(url)).result(30) == len(BODY)
+        shutil.rmtree(tmp_path / "file")  # somebody clears up meanwhile
+        assert pool.submit(size_of.func, File(url)).result(30) == len(BODY)
