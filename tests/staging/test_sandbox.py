@@ -295,7 +295,7 @@ def test_relative_files_mean_the_same_as_without(pool: ParslPoolExecutor, home: 
     (home / "folder").mkdir(exist_ok=True)
     for name in ("folder/a", "b"):
         (home / name).write_text(name[-1])
-    future = double(inputs=[File("folder/a")], outputs=[File("new/out")], also={"deep": File("../home0/b")})
+    future = double(inputs=[File("folder/a")], outputs=[File("new/out")], also={"deep": File(f"../{home.name}/b")})
     read, written = future.result()
     assert read == str(home / "folder/a") and written == f"{future.sandbox}/new/out"
     assert (home / "new/out").read_text() == "aabb"
