@@ -9,7 +9,6 @@ import shlex
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Any
 
 from parsl_pool import checks
@@ -24,6 +23,7 @@ from parsl_pool.errors import (
 )
 from parsl_pool.loggers import careful_logger
 from parsl_pool.providers import remote_group
+from parsl_pool.providers.adhoc_host import Block, Host
 from parsl_pool.providers.base import BlockLimits, ExecutionProvider, Preview, check_job
 from parsl_pool.providers.channels.base import TIMED_OUT, Channel
 from parsl_pool.providers.remote_directory import RemoteDirectory, write
@@ -40,35 +40,6 @@ _JOB_IDS = checks.list_of(checks.any_text, "a list of job ids")
 _CHANNELS = checks.list_of(
     checks.instance_of(Channel, "a Channel"), "a list of Channels"  # type: ignore[type-abstract]  # only asked about
 )
-
-
-@dataclass(eq=False, slots=True)
-class _Block:
-    """A block, from the call of `submit` on. Belongs to the provider's lock."""
-
-    name: str
-    command: str
-    host: _Host
-    group: int | None = None  # its process group there; None: not started yet
-    base: str = ""  # of one that another process has started: the path of its script there, without the suffix
-    is_cancelled: bool = False
-    last: JobStatus = field(default_factory=lambda: JobStatus(JobState.PENDING, "it waits for its host"))
-
-    @property
-    def is_alive(self) -> bool:
-        return not self.last.terminal
-
-
-@dataclass(eq=False, slots=True)
-class _Host:
-    """A host, and the block on it. Belongs to the provider's lock, but for what its directory does."""
-
-    channel: Channel
-    directory: RemoteDirectory
-    sees_our_files: bool | None  # None: nobody has looked
-    block: _Block | None = None
-    trouble: ChannelError | None = None  # why it could not be used the last time
-    brought: dict[str, tuple[float, int]] = field(default_factory=dict)  # files that it has, as they were then
 
 
 class AdHocProvider(ExecutionProvider):
@@ -111,10 +82,10 @@ class AdHocProvider(ExecutionProvider):
         unless_moved = None if self.move_files is None else not self.move_files
         self._lock = threading.Lock()  # guards _hosts and what they hold, _blocks, _files and _was_reached
         self._hosts = [
-            _Host(channel, RemoteDirectory(channel), True if channel.is_shared else unless_moved)
+            Host(channel, RemoteDirectory(channel), True if channel.is_shared else unless_moved)
             for channel in self._channels
         ]
-        self._blocks: dict[str, _Block] = {}
+        self._blocks: dict[str, Block] = {}
         self._files: dict[str, str] = {}  # paths here of what blocks need, by name
         self._was_reached = False  # a host at least was of use once
 
@@ -157,7 +128,7 @@ class AdHocProvider(ExecutionProvider):
             awaited = {block.host for block in self._blocks.values() if block.is_alive and block.group is None}
             free = [
                 host for host in self._hosts
-                if host not in awaited
+                if host not in awaited and not host.is_bad
                 and (host.block is None or not host.block.is_alive or host.block.is_cancelled)
             ]  # fmt: skip
             free.sort(key=lambda host: (host.trouble is not None, host.block is not None and host.block.is_alive))
@@ -165,7 +136,7 @@ class AdHocProvider(ExecutionProvider):
             return None
         troubles = []
         for host in free:
-            block = _Block(name, command, host)
+            block = Block(name, command, host)
             try:
                 self._start(block)
             except ChannelError as problem:
@@ -175,9 +146,9 @@ class AdHocProvider(ExecutionProvider):
         if not self._was_reached:
             raise ScaleOutFailed(self, "; ".join(map(str, troubles))) from troubles[0]
         log.error("no host is there for block %s, it waits for one: %s", name, "; ".join(map(str, troubles)))
-        return self._submitted(_Block(name, command, free[0]))
+        return self._submitted(Block(name, command, free[0]))
 
-    def _submitted(self, block: _Block) -> str:
+    def _submitted(self, block: Block) -> str:
         job_id = f"{block.host.channel.label}/{block.name}"
         with self._lock:
             self._blocks[job_id] = block
@@ -186,7 +157,7 @@ class AdHocProvider(ExecutionProvider):
         log.info("job %s: process group %s", job_id, block.group)
         return job_id
 
-    def _start(self, block: _Block) -> None:
+    def _start(self, block: Block) -> None:
         """Start it on its host. Raises ChannelError."""
         host = block.host
         try:
@@ -210,7 +181,7 @@ class AdHocProvider(ExecutionProvider):
             block.group, block.last = int(result.stdout), JobStatus(JobState.RUNNING, f"on {host.channel.label}")
             host.block, host.trouble, self._was_reached = block, None, True
 
-    def _look_for_our_files(self, host: _Host) -> None:
+    def _look_for_our_files(self, host: Host) -> None:
         """Find out whether it sees them."""
         if host.sees_our_files is not None:
             return
@@ -225,7 +196,7 @@ class AdHocProvider(ExecutionProvider):
         with self._lock:
             host.sees_our_files = result.stdout == mark
 
-    def _write(self, block: _Block) -> str:
+    def _write(self, block: Block) -> str:
         """Its script, there: gives the path without the suffix."""
         with suppress(FileNotFoundError):  # it was to run on another host, where paths are others
             os.unlink(self._local(block, ".sh"))
@@ -236,7 +207,7 @@ class AdHocProvider(ExecutionProvider):
             block.host.directory.push(path)
         return base
 
-    def _text(self, block: _Block, directory: str) -> str:
+    def _text(self, block: Block, directory: str) -> str:
         body = block.command
         with self._lock:
             names = list(self._files)
@@ -245,16 +216,16 @@ class AdHocProvider(ExecutionProvider):
             body = body.replace(_PLACE.format(name), shlex.quote(path))
         return script_text(shell="/bin/sh", job_name=block.name, worker_init=self.worker_init, body=body)
 
-    def _base(self, host: _Host, name: str) -> str:
+    def _base(self, host: Host, name: str) -> str:
         return os.path.join(self._local_directory() if host.sees_our_files else host.directory.path(), name)
 
     def _local_directory(self) -> str:
         return os.path.abspath(self.script_dir or ".")
 
-    def _local(self, block: _Block, suffix: str) -> str:
+    def _local(self, block: Block, suffix: str) -> str:
         return os.path.join(self._local_directory(), block.name + suffix)
 
-    def _bring_files(self, host: _Host) -> None:
+    def _bring_files(self, host: Host) -> None:
         """Copy what blocks need, if it is not there, or was changed."""
         if host.sees_our_files:
             return
@@ -266,6 +237,24 @@ class AdHocProvider(ExecutionProvider):
             if host.brought.get(name) != now:
                 host.directory.push(path)
                 host.brought[name] = now
+
+    def exclude(self, host: str) -> bool:
+        """By the name that hosts give themselves, as managers tell it. The last one is kept."""
+        with self._lock:
+            hosts = [each for each in self._hosts if not each.is_bad]
+        self._visit([each for each in hosts if not each.name], self._ask_name)
+        with self._lock:
+            bad = [each for each in hosts if each.name == host]
+            if len(bad) == len(hosts):
+                return False
+            for each in bad:
+                each.is_bad = True
+        return bool(bad)
+
+    def _ask_name(self, host: Host) -> None:
+        result = host.channel.execute_wait("uname -n", self.cmd_timeout)
+        with self._lock:
+            host.name = result.stdout.strip() if not result.code else ""
 
     # -- states
 
@@ -282,7 +271,7 @@ class AdHocProvider(ExecutionProvider):
                 for job_id in job_ids
             ]  # fmt: skip
 
-    def _look(self, host: _Host, live: list[_Block]) -> None:
+    def _look(self, host: Host, live: list[Block]) -> None:
         for block in [block for block in live if block.host is host]:
             if block.group is None:
                 self._start(block)
@@ -300,7 +289,7 @@ class AdHocProvider(ExecutionProvider):
         with self._lock:
             host.trouble = None
 
-    def _seen(self, block: _Block) -> Seen:
+    def _seen(self, block: Block) -> Seen:
         assert block.group is not None
         base = block.base or self._base(block.host, block.name)
         result = block.host.channel.execute_wait(remote_group.look_command(block.group, base), self.cmd_timeout)
@@ -312,7 +301,7 @@ class AdHocProvider(ExecutionProvider):
             write(self._local(block, ".err"), seen.stderr)
         return seen
 
-    def _status(self, block: _Block, seen: Seen) -> JobStatus:
+    def _status(self, block: Block, seen: Seen) -> JobStatus:
         out, err = self._local(block, ".out"), self._local(block, ".err")
         where = f"on {block.host.channel.label}"
         if seen.is_alive:
@@ -325,7 +314,7 @@ class AdHocProvider(ExecutionProvider):
         state = JobState.FAILED if seen.exit_code else JobState.COMPLETED
         return JobStatus(state, f"{where}: exit code {seen.exit_code}", seen.exit_code, out, err)
 
-    def _fetch(self, block: _Block) -> None:
+    def _fetch(self, block: Block) -> None:
         if block.base:
             self._clear(block)
         elif not block.host.sees_our_files:
@@ -341,19 +330,19 @@ class AdHocProvider(ExecutionProvider):
                 host = next((host for host in self._hosts if host.channel.label == label), None)
                 if host is not None and job_id not in self._blocks:
                     last = JobStatus(JobState.UNKNOWN, "started by a process that is gone")
-                    self._blocks[job_id] = _Block(name, "", host, group=0, last=last)
+                    self._blocks[job_id] = Block(name, "", host, group=0, last=last)
 
     def find(self, job_name: str) -> list[str]:
         found: list[str] = []
 
-        def look(host: _Host) -> None:
+        def look(host: Host) -> None:
             result = host.channel.execute_wait(remote_group.find_command(f"{_plain(job_name)}."), self.cmd_timeout)
             found.extend(f"{host.channel.label}/{os.path.basename(base)}" for base in remote_group.found(result.stdout))
 
         self._visit(self._hosts, look)
         return sorted(found)
 
-    def _is_found(self, block: _Block) -> bool:
+    def _is_found(self, block: Block) -> bool:
         """Look for a block that was adopted. One that is not there has ended. Raises ChannelError."""
         result = block.host.channel.execute_wait(remote_group.find_command(block.name), self.cmd_timeout)
         if result.code == TIMED_OUT:
@@ -367,7 +356,7 @@ class AdHocProvider(ExecutionProvider):
             block.last = JobStatus(JobState.CANCELLED if block.is_cancelled else JobState.FAILED, text)
         return False
 
-    def _clear(self, block: _Block) -> None:
+    def _clear(self, block: Block) -> None:
         """Remove the directory of the run that has ended, if it was made for that."""
         directory = os.path.dirname(block.base)
         if os.path.basename(directory).startswith("run-"):
@@ -393,12 +382,12 @@ class AdHocProvider(ExecutionProvider):
         with self._lock:
             return [job_id in self._blocks and not self._blocks[job_id].is_alive for job_id in job_ids]
 
-    def _end_all(self, host: _Host, live: list[_Block]) -> None:
+    def _end_all(self, host: Host, live: list[Block]) -> None:
         for block in live:
             if block.host is host:
                 self._end(block)
 
-    def _end(self, block: _Block) -> bool:
+    def _end(self, block: Block) -> bool:
         """End its processes; False if they don't end. Raises ChannelError."""
         assert block.group is not None
         if not block.group and not self._is_found(block):
@@ -418,7 +407,7 @@ class AdHocProvider(ExecutionProvider):
     def close(self) -> None:
         problems: list[ChannelError] = []
 
-        def leave(host: _Host) -> None:
+        def leave(host: Host) -> None:
             try:
                 if host.block is None or not host.block.is_alive:
                     host.directory.remove()
@@ -441,7 +430,7 @@ class AdHocProvider(ExecutionProvider):
 
     # -- several hosts at once
 
-    def _visit(self, hosts: Iterable[_Host], what: Callable[[_Host], None]) -> None:
+    def _visit(self, hosts: Iterable[Host], what: Callable[[Host], None]) -> None:
         """Do something with each, side by side: one that does not answer must not keep the others waiting. What can't
         be reached stays as it was."""
         threads = [
@@ -455,7 +444,7 @@ class AdHocProvider(ExecutionProvider):
         for thread in threads:
             thread.join()
 
-    def _visit_one(self, host: _Host, what: Callable[[_Host], None]) -> None:
+    def _visit_one(self, host: Host, what: Callable[[Host], None]) -> None:
         try:
             what(host)
         except (ChannelError, OSError) as problem:

@@ -53,14 +53,14 @@ class Blame:
             return []
         news = self._ran_there(host, tasks)
         self._losses.setdefault(host, []).append(tasks)
-        if host not in self.nodes and self._is_bad(host):
-            self.nodes.add(host)
-            news.append(Suspect("node", host, self._of_node(host)))
         in_all = frozenset.intersection(*self._last)
         if len(self._last) == FATAL and len(in_all) == 1 and not in_all <= self.deadly:
             (task,) = in_all
             self.deadly.add(task)
             news.append(Suspect("deadly", task, self._of_deadly(task)))
+        if host not in self.nodes and self._is_bad(host):
+            self.nodes.add(host)
+            news.append(Suspect("node", host, self._of_node(host)))
         self._forget_old()
         return news
 
@@ -88,7 +88,7 @@ class Blame:
 
     def _is_bad(self, host: str) -> bool:
         """True if enough was lost there that no task can be blamed for: each time others were running."""
-        guiltless = [tasks for tasks in self._losses[host] if not tasks <= self.tasks]
+        guiltless = [tasks for tasks in self._losses[host] if not tasks <= self.tasks and tasks.isdisjoint(self.deadly)]
         return len(guiltless) >= LOSSES and len(frozenset().union(*guiltless)) > 1
 
     def _stands_out(self, host: str, hosts: Collection[str]) -> bool:

@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from parsl_pool import Config, HighThroughputExecutor, ParslPoolExecutor
-from parsl_pool.errors import ManagerLost, WorkerLost
+from parsl_pool.errors import ManagerLost, PlaceLost, WorkerLost
 from parsl_pool.providers import JobState, JobStatus, LocalProvider
 from parsl_pool.scaling.blame import FATAL, WORKERS, Blame
 from parsl_pool.scaling.poller import JobStatusPoller
@@ -146,6 +146,14 @@ def test_what_a_bad_node_has_lost_does_not_excuse_the_next_one() -> None:
     assert blame.nodes == {"n1", "n2"}, "it is the last"
 
 
+def test_what_a_deadly_task_has_ended_says_nothing_of_nodes() -> None:
+    """Though others were running beside it each time, and most of it was on one of them."""
+    blame = Blame()
+    for number, host in enumerate(["n1", "n1", "n2", "n1", "n1", "n1", "n1"]):
+        blame.lost(host, ["task 99 (f)", f"task {number} (g)"])
+    assert blame.deadly == {"task 99 (f)"} and not blame.nodes
+
+
 # -- for real
 
 
@@ -168,5 +176,24 @@ def test_a_task_that_ends_its_places_is_named() -> None:
         assert isinstance(error, ManagerLost)
         assert "(ends) was running in 2 places that were lost (" in str(error) and "perhaps it is what" in str(error)
         assert "\n    0: " in str(error) and "\n    1: " in str(error)
+    finally:
+        shut_down(pool)
+
+
+@pytest.mark.timeout(120)
+def test_a_task_that_ends_its_places_fails_at_the_fifth_whatever_it_may_lose(manager_inside: bool) -> None:
+    """And nobody else pays for it: neither what waits, nor the pool, though inside each of its places was an
+    interchange, of which four may end within 10 s."""
+    executor = HighThroughputExecutor(max_workers_per_node=1, manager_inside=manager_inside)
+    pool = ParslPoolExecutor(Config([executor], run_dir=None, lost_retries=100))
+    try:
+        deadly = pool.submit(ends, "manager")
+        waits = [pool.submit(abs, -number) for number in range(20)]
+        error = deadly.exception(100)
+        assert isinstance(error, PlaceLost)
+        assert "was running in 5 places that were lost" in str(error) and "so it is not tried again" in str(error)
+        assert len(deadly.attempts) == FATAL + 1
+        assert [future.result(30) for future in waits] == list(range(20))
+        assert pool.submit(abs, -1).result(30) == 1
     finally:
         shut_down(pool)

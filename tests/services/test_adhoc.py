@@ -3,7 +3,7 @@ import os
 import pickle
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import pytest
 from parsl_pool import Config, HighThroughputExecutor, ParslPoolExecutor
 from parsl_pool.errors import ScaleOutFailed
 from parsl_pool.providers import AdHocProvider, JobState, LocalChannel
+from parsl_pool.providers.channels.base import CommandResult
 from parsl_pool.providers.channels.ssh import SSHChannel
 from parsl_pool.providers.states import JobStatus
 from tests.eventually import eventually
@@ -181,6 +182,29 @@ def test_what_a_process_that_was_killed_has_left_is_found_and_ended(
         each.close()
     for channel in killed.channels():
         channel.close()
+
+
+class Named(LocalChannel):
+    """This machine, by another name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+
+    def execute_wait(
+        self, cmd: str, walltime: float | None = None, envs: Mapping[str, str] | None = None
+    ) -> CommandResult:
+        return super().execute_wait(f"uname() {{ echo {self.name}; }}\n{cmd}", walltime, envs)
+
+
+def test_no_block_is_on_a_host_that_is_bad_but_for_the_last(tmp_path: Path) -> None:
+    provider = AdHocProvider([Named("n1"), Named("n2")])
+    provider.script_dir = tmp_path
+    assert not provider.exclude("nowhere") and provider.exclude("n1") and not provider.exclude("n2")
+    job = submitted(provider, "sleep 100")
+    assert provider._blocks[job].host.name == "n2" and provider.submit("true", 1) is None
+    assert provider.cancel([job]) == [True]
+    provider.close()
 
 
 # -- a pool

@@ -3,6 +3,7 @@
 import os
 import shlex
 import shutil
+import signal
 import socket
 import sys
 import time
@@ -10,12 +11,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from parsl_pool import Config, HighThroughputExecutor, ParslPoolExecutor
 from parsl_pool.errors import AuthException, BadHostKeyException, ManagerLost
 from parsl_pool.providers import AdHocProvider
 from parsl_pool.providers.channels.ssh import SSHChannel
+from parsl_pool.scaling.blame import FATAL
 from tests import leaks
 from tests.eventually import eventually
 from tests.services import hosts as here
@@ -139,6 +142,52 @@ def test_a_host_that_is_cut_off_for_a_while(
     finally:
         host.restore()
     all_are_at_work(pool)
+    pool.shutdown()
+    nothing_is_left(hosts)
+
+
+def ends_its_manager() -> None:
+    os.kill(psutil.Process(os.getppid()).ppid(), signal.SIGKILL)
+    time.sleep(60)
+
+
+def test_a_task_that_ends_its_places_fails_at_the_fifth_or_soon_after(
+    hosts: Hosts, new_pool: Callable[..., ParslPoolExecutor]
+) -> None:
+    """Whatever it may lose, and the others go on. How the job of the fourth has ended may be known late."""
+    pool = new_pool()
+    all_are_at_work(pool)
+    deadly = pool.options(lost_retries=100).submit(ends_its_manager)
+    while not deadly.done():
+        assert set(pool.options(lost_retries=100).map(whose, range(60))) <= set(NAMES)
+    error = deadly.exception(0)
+    assert isinstance(error, ManagerLost)
+    assert "so it is not tried again" in str(error)
+    assert FATAL < len(deadly.attempts) < 20
+    all_are_at_work(pool)
+    pool.shutdown()
+    nothing_is_left(hosts)
+
+
+def dies_on(bad: str) -> None:
+    """Its worker does, on that host."""
+    time.sleep(0.01)
+    if socket.gethostname() == bad:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_host_on_which_workers_die_is_left_out(hosts: Hosts, new_pool: Callable[..., ParslPoolExecutor]) -> None:
+    pool = new_pool()
+    all_are_at_work(pool)
+
+    def is_named() -> bool:
+        for future in [pool.options(retries=0).submit(dies_on, "two") for _ in range(30)]:
+            future.exception(60)
+        return "node two has lost the workers of" in pool.explain()
+
+    eventually(is_named, within=60)
+    eventually(lambda: set(pool.map(whose, range(60))) == {"one", "three"}, within=60)
+    eventually(lambda: not hosts.hosts["two"].processes(), within=30)
     pool.shutdown()
     nothing_is_left(hosts)
 

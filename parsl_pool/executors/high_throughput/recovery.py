@@ -12,6 +12,7 @@ import signal
 from collections import deque
 from collections.abc import Iterator
 from functools import partial
+from socket import gethostname
 from time import monotonic
 from typing import Any
 
@@ -188,6 +189,7 @@ class Recovery:
         self._link = link
         self._restarts: deque[float] = deque(maxlen=_RESTARTS)
         self._reunion: Reunion | None = None  # after a restart: waiting for managers to come back
+        self._blame: Any = None  # what ended with managers inside; for those apart the keeper of the blocks knows it
         link.tries.on_worker_lost = self._worker_lost
 
     def bound(self, timeout: float | None) -> float | None:
@@ -283,7 +285,9 @@ class Recovery:
             problem = InterchangeLost(None, f"{reason}, and the interpreter is exiting")
         elif is_hopeless:
             problem = broken(f"the interchange cannot be started: {reason}\ncommand: {process.command}")
-        elif len(self._restarts) == _RESTARTS and now - self._restarts[0] < 10.0:
+        elif not (link.inside and self._has_culprit()) and (
+            len(self._restarts) == _RESTARTS and now - self._restarts[0] < 10.0
+        ):
             problem = broken(f"the interchange ended {_RESTARTS + 1} times within 10 s; the last time {reason}")
         else:
             self._restarts.append(now)
@@ -304,6 +308,21 @@ class Recovery:
         unsent = {future._tid for future in list(link.outbox)}
         self._reunion = Reunion(set(link.tries.table) - unsent, managers, reason, tells=tells)
         self._end_reunion()
+
+    def _has_culprit(self) -> bool:
+        """True if one task, and no other, was at work in each of the last places that ended: it has one more, and the
+        pool need not end for it."""
+        from parsl_pool.scaling.blame import Blame  # as in _place_lost
+
+        link = self._link
+        self._blame = self._blame or Blame()
+        link.tries.condemned.update(self._blame.deadly)  # it has had its chance
+        futures = [link.tries.table.get(task) for task in link.claims.are_begun(list(link.tries.table))]
+        running = [_name(link, future) for future in futures if future is not None]
+        for suspect in self._blame.lost(gethostname(), running):
+            if suspect.kind == "deadly":
+                log.warning("pool %s: %s", link.label, suspect.text)
+        return not self._blame.deadly.isdisjoint(running)
 
     def _living_managers(self) -> set[str]:
         """Those that will come to the new interchange, as far as can be told."""
@@ -337,6 +356,8 @@ class Recovery:
         for task in lost:
             future = link.tries.table.get(task)
             error = InterchangeLost(None, reunion.reason)
-            link.tries.place_lost(task, task not in waited, "", error)
+            is_last = future is not None and _name(link, future) in link.tries.condemned
+            host = gethostname() if link.inside else ""
+            link.tries.place_lost(task, task not in waited, host, error, is_last=is_last)
             if future is not None:
                 link.outgoing.resent.add(future._tid)
