@@ -8,7 +8,7 @@ Anonymous may read, "me" with the password "open-sesame" may write too. Commands
 from __future__ import annotations
 
 import dataclasses
-import importlib
+import importlib.util
 import json
 import subprocess
 import sys
@@ -24,6 +24,7 @@ class Options:
     """What is wrong with it, and whether it speaks TLS.
 
     Attributes:
+        address: where it listens.
         certificate: a file with certificate and key: TLS is asked for by AUTH TLS, and must be.
         cut_after: bytes after which the connections of the first `cuts` downloads end.
         change: what is in the file from the first cut on.
@@ -31,12 +32,20 @@ class Options:
         without: commands that it does not know.
     """
 
+    address: str = "127.0.0.1"
     certificate: str = ""
     cut_after: int = 0
     cuts: int = 0
     change: str = ""
     busy: int = 0
     without: tuple[str, ...] = ()
+
+
+def why_not() -> str:
+    """Why there can be none; "" if there can."""
+    if importlib.util.find_spec("pyftpdlib") is None:
+        return "there is no pyftpdlib (it is in the extra 'test')"
+    return ""
 
 
 class FtpServer:
@@ -51,10 +60,11 @@ class FtpServer:
         )  # fmt: skip
         assert self._process.stdout is not None
         self.port = int(self._process.stdout.readline())
+        self.address = options.address
         self._scheme = "ftps" if options.certificate else "ftp"
 
     def url(self, path: str, user: str = "") -> str:
-        return f"{self._scheme}://{user}127.0.0.1:{self.port}/{path}"
+        return f"{self._scheme}://{user}{self.address}:{self.port}/{path}"
 
     def commands(self) -> list[str]:
         """Those that came, but for the ones that are the same in every session."""
@@ -75,7 +85,7 @@ def main() -> None:
     authorizer.add_user(USER, PASSWORD, str(folder), perm="elradfmwMT")
     handler = _handler(folder, options)
     handler.authorizer = authorizer
-    server = importlib.import_module("pyftpdlib.servers").FTPServer(("127.0.0.1", 0), handler)
+    server = importlib.import_module("pyftpdlib.servers").FTPServer((options.address, 0), handler)
     print(server.address[1], flush=True)
     server.serve_forever()
 

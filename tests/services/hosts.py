@@ -1,4 +1,4 @@
-"""Three hosts on this machine, each with a network address, processes, a home and a temporary directory of its own.
+"""Hosts on this machine, each with a network address, processes, a home and a temporary directory of its own.
 
 They are namespaces of the kernel: it takes root, and `ip` and `unshare`. Each runs a real sshd. A bridge joins them
 with this machine; nothing is routed further. A user "guest" logs in by password: the hosts have their own /etc/passwd.
@@ -10,6 +10,7 @@ import contextlib
 import os
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
@@ -19,9 +20,7 @@ from tests.services.sshd import PROGRAM, make_key, public
 
 NAMES = ("one", "two", "three")
 PASSWORD = "guest-pass"
-_BRIDGE = "ppsshbr"
-_NET = "10.79.31"
-US = f"{_NET}.1"
+_NETWORKS = range(31, 64)  # several sessions of tests may have some: each takes a network that nobody has
 
 _CONFIG = """\
 ListenAddress {address}:22
@@ -68,10 +67,11 @@ def why_not() -> str:
     missing = [name for name in ("ip", "unshare", "nsenter", "openssl") if shutil.which(name) is None]
     if missing:
         return f"namespaced hosts need {', '.join(missing)}"
-    made = subprocess.run(["ip", "link", "add", f"{_BRIDGE}t", "type", "bridge"], capture_output=True, text=True)
+    probe = f"ppt{os.getpid()}"
+    made = subprocess.run(["ip", "link", "add", probe, "type", "bridge"], capture_output=True, text=True)
     if made.returncode:
         return f"this kernel or container lets nobody make networks: {made.stderr.strip()}"
-    _ip("link", "del", f"{_BRIDGE}t")
+    _ip("link", "del", probe)
     return ""
 
 
@@ -79,13 +79,41 @@ def _ip(*words: str) -> None:
     subprocess.run(["ip", *words], check=True, capture_output=True, text=True)
 
 
+class Network:
+    """A bridge of this machine, which has an address in its network.
+
+    Attributes:
+        us: that address.
+    """
+
+    def __init__(self) -> None:
+        for self.number in _NETWORKS:
+            self.bridge, self.us = f"ppssh{self.number}br", self.address(1)
+            # Who has made it has the network.
+            made = subprocess.run(["ip", "link", "add", self.bridge, "type", "bridge"], capture_output=True, text=True)
+            if not made.returncode:
+                return
+        raise RuntimeError(f"no network is free: {made.stderr}")
+
+    def address(self, number: int) -> str:
+        return f"10.79.{self.number}.{number}"
+
+    def begin(self) -> None:
+        _ip("addr", "add", f"{self.us}/24", "dev", self.bridge)
+        _ip("link", "set", self.bridge, "up")
+
+    def remove(self) -> None:
+        _ip("link", "del", self.bridge)
+
+
 class Host:
     """One of them."""
 
-    def __init__(self, name: str, number: int, folder: Path, key: Path, hidden: Path) -> None:
+    def __init__(self, name: str, net: Network, number: int, folder: Path, key: Path, hidden: Path) -> None:
         self.name, self.folder = name, folder
-        self.address = f"{_NET}.{10 + number}"
-        self._space, self._veth = f"ppssh-{name}", f"ppssh{number}"
+        self._net = net
+        self.address = net.address(10 + number)
+        self._space, self._veth = f"ppssh{net.number}-{name}", f"ppssh{net.number}v{number}"
         folder.mkdir()
         self.home = folder / "root"
         self.host_key = make_key(folder / "host_key")
@@ -97,7 +125,7 @@ class Host:
         ))  # fmt: skip
         _ip("netns", "add", self._space)
         _ip("link", "add", self._veth, "type", "veth", "peer", "name", "eth0", "netns", self._space)
-        _ip("link", "set", self._veth, "master", _BRIDGE)
+        _ip("link", "set", self._veth, "master", net.bridge)
         _ip("link", "set", self._veth, "up")
         _ip("-n", self._space, "link", "set", "lo", "up")
         _ip("-n", self._space, "addr", "add", f"{self.address}/24", "dev", "eth0")
@@ -134,16 +162,16 @@ class Host:
         """From now on all that is sent, both ways, disappears, and nobody is told."""
         ask = ["ip", "netns", "exec", self._space, "cat", "/sys/class/net/eth0/address"]
         mac = subprocess.check_output(ask, text=True)
-        _ip("neigh", "replace", self.address, "dev", _BRIDGE, "nud", "permanent", "lladdr", mac.strip())
-        ours = Path(f"/sys/class/net/{_BRIDGE}/address").read_text().strip()
-        _ip("-n", self._space, "neigh", "replace", US, "dev", "eth0", "nud", "permanent", "lladdr", ours)
+        _ip("neigh", "replace", self.address, "dev", self._net.bridge, "nud", "permanent", "lladdr", mac.strip())
+        ours = Path(f"/sys/class/net/{self._net.bridge}/address").read_text().strip()
+        _ip("-n", self._space, "neigh", "replace", self._net.us, "dev", "eth0", "nud", "permanent", "lladdr", ours)
         _ip("link", "add", f"{self._veth}x", "type", "bridge")  # which is down
         _ip("link", "set", self._veth, "master", f"{self._veth}x")
 
     def restore(self) -> None:
         """Undo both."""
         with contextlib.suppress(subprocess.CalledProcessError):
-            _ip("link", "set", self._veth, "master", _BRIDGE)
+            _ip("link", "set", self._veth, "master", self._net.bridge)
             _ip("link", "del", f"{self._veth}x")
         _ip("link", "set", self._veth, "up")
 
@@ -166,18 +194,18 @@ class Host:
 
 
 class Hosts:
-    """All three. `config` is an OpenSSH configuration in which they have their names."""
+    """All of them. `config` is an OpenSSH configuration in which they have their names; `us` is our address there."""
 
-    def __init__(self, folder: Path, hidden: Path) -> None:
+    def __init__(self, folder: Path, hidden: Path, names: Sequence[str] = NAMES) -> None:
         self.folder = folder
         self.key = make_key(folder / "id")
-        _ip("link", "add", _BRIDGE, "type", "bridge")
+        self._net = Network()
+        self.us = self._net.us
         self.hosts: dict[str, Host] = {}
         try:
-            _ip("addr", "add", f"{US}/24", "dev", _BRIDGE)
-            _ip("link", "set", _BRIDGE, "up")
-            for number, name in enumerate(NAMES, 1):
-                self.hosts[name] = Host(name, number, folder / name, self.key, hidden)
+            self._net.begin()
+            for number, name in enumerate(names, 1):
+                self.hosts[name] = Host(name, self._net, number, folder / name, self.key, hidden)
         except BaseException:  # passed on
             self.remove()
             raise
@@ -193,4 +221,4 @@ class Hosts:
     def remove(self) -> None:
         for host in self.hosts.values():
             host.remove()
-        _ip("link", "del", _BRIDGE)
+        self._net.remove()

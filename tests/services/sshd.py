@@ -23,7 +23,7 @@ needs_sshd = pytest.mark.skipif(
 )
 
 _CONFIG = """\
-ListenAddress 127.0.0.1:{port}
+ListenAddress {address}:{port}
 HostKey {host_key}
 PidFile none
 AuthorizedKeysFile {folder}/authorized_keys
@@ -52,8 +52,9 @@ def public(key: Path) -> str:
 class Sshd:
     """One that is up. `config` is an OpenSSH configuration in which its name is "here"."""
 
-    def __init__(self, folder: Path, more: str = "") -> None:
+    def __init__(self, folder: Path, more: str = "", address: str = "127.0.0.1") -> None:
         folder.mkdir(mode=0o700, exist_ok=True)
+        self.address = address
         self.home = folder / "home"  # start-up files of the user's own shell are not what is tested
         self.home.mkdir()
         self.folder, self._more = folder, more
@@ -62,13 +63,13 @@ class Sshd:
         self.host_key = make_key(folder / "host_key")
         (folder / "authorized_keys").write_text(public(self.key) + public(self.locked_key))
         with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
+            free.bind((address, 0))
             self.port: int = free.getsockname()[1]
         self.known_hosts = folder / "known_hosts"
-        self.known_hosts.write_text(f"[127.0.0.1]:{self.port} {' '.join(public(self.host_key).split()[:2])}\n")
+        self.known_hosts.write_text(f"[{address}]:{self.port} {' '.join(public(self.host_key).split()[:2])}\n")
         self.config = folder / "client"
         self.config.write_text(
-            f"Host here\n  HostName 127.0.0.1\n  Port {self.port}\n  User {getpass.getuser()}\n"
+            f"Host here\n  HostName {address}\n  Port {self.port}\n  User {getpass.getuser()}\n"
             f"Host *\n  IdentityFile {self.key}\n  IdentitiesOnly yes\n  UserKnownHostsFile {self.known_hosts}\n"
             f"  GlobalKnownHostsFile none\n"
         )
@@ -78,7 +79,9 @@ class Sshd:
     def start(self) -> None:
         if os.getuid() == 0:
             Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # sshd insists on it
-        text = _CONFIG.format(port=self.port, folder=self.folder, host_key=self.host_key, home=self.home) + self._more
+        text = _CONFIG.format(
+            address=self.address, port=self.port, folder=self.folder, host_key=self.host_key, home=self.home
+        ) + self._more  # fmt: skip
         (self.folder / "sshd_config").write_text(text)
         with (self.folder / "log").open("a") as log:
             self._process = psutil.Popen(
@@ -88,7 +91,7 @@ class Sshd:
         eventually(self._answers)
 
     def _answers(self) -> bool:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 5) as sock:
+        with contextlib.suppress(OSError), socket.create_connection((self.address, self.port), 5) as sock:
             return sock.recv(4) == b"SSH-"
         return False
 

@@ -56,7 +56,7 @@ def channels(hosts: Hosts) -> Iterator[list[SSHChannel]]:
 
 
 @pytest.fixture
-def new_pool(channels: list[SSHChannel], tmp_path: Path) -> Iterator[Callable[..., ParslPoolExecutor]]:
+def new_pool(hosts: Hosts, channels: list[SSHChannel], tmp_path: Path) -> Iterator[Callable[..., ParslPoolExecutor]]:
     pools: list[ParslPoolExecutor] = []
 
     def new(**options: Any) -> ParslPoolExecutor:
@@ -64,7 +64,7 @@ def new_pool(channels: list[SSHChannel], tmp_path: Path) -> Iterator[Callable[..
         provider.status_polling_interval = 0.5
         executor = HighThroughputExecutor(
             provider=provider, max_workers_per_node=2,
-            **{"address": here.US, "heartbeat_period": 0.5, "heartbeat_threshold": 3, **options},
+            **{"address": hosts.us, "heartbeat_period": 0.5, "heartbeat_threshold": 3, **options},
         )  # fmt: skip
         pools.append(ParslPoolExecutor(Config([executor], run_dir=str(tmp_path / "runs"), strategy="simple")))
         return pools[-1]
@@ -89,9 +89,9 @@ def nothing_is_left(hosts: Hosts) -> None:
         assert not list((host.home / ".parsl_pool").glob("*"))
 
 
-@pytest.mark.parametrize("address", [here.US, "tunnel"])
-def test_a_pool_over_three_hosts(hosts: Hosts, new_pool: Callable[..., ParslPoolExecutor], address: str) -> None:
-    pool = new_pool(address=address)
+@pytest.mark.parametrize("way", ["direct", "tunnel"])
+def test_a_pool_over_three_hosts(hosts: Hosts, new_pool: Callable[..., ParslPoolExecutor], way: str) -> None:
+    pool = new_pool(address=hosts.us if way == "direct" else way)
     all_are_at_work(pool)
     results = list(pool.map(pow, range(2000), [2] * 2000))
     assert results == [number**2 for number in range(2000)]
@@ -127,11 +127,11 @@ def test_who_has_not_the_key_is_turned_away(
     nothing_is_left(hosts)
 
 
-@pytest.mark.parametrize("how, address", [("cut", here.US), ("swallow", here.US), ("swallow", "tunnel")])
+@pytest.mark.parametrize("how, way", [("cut", "direct"), ("swallow", "direct"), ("swallow", "tunnel")])
 def test_a_host_that_is_cut_off_for_a_while(
-    hosts: Hosts, new_pool: Callable[..., ParslPoolExecutor], how: str, address: str
+    hosts: Hosts, new_pool: Callable[..., ParslPoolExecutor], how: str, way: str
 ) -> None:
-    pool = new_pool(address=address)
+    pool = new_pool(address=hosts.us if way == "direct" else way)
     all_are_at_work(pool)
     host = hosts.hosts["two"]
     getattr(host, how)()

@@ -12,7 +12,8 @@ import re
 import shlex
 import signal
 import subprocess
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from parsl_pool.errors import ConfigurationError, described
@@ -52,8 +53,8 @@ def send(source: Path, url: str, options: Transfer = USUAL) -> None:
     """
     end = _End(url, options)
     errand = sending(source, url, options, end.place)
-    with Source(source, errand) as file:
-        command = [*end.command, "--copy-links", "--", os.path.abspath(source), end.name_for_writing]
+    with Source(source, errand) as file, end.for_writing(os.path.abspath(source)) as names:
+        command = [*end.command, "--copy-links", "--", *names]
         errand.persist(lambda: _run(command, end.environment))
         file.check()
 
@@ -93,12 +94,28 @@ class _End:
         patience = ["-o", "BatchMode=yes", "-o", f"ConnectTimeout={connect_s}", "-o", "ServerAliveInterval=15"]
         return ["-e", shlex.join(["ssh", *config, *patience])]
 
-    @property
-    def name_for_writing(self) -> str:
-        """Raises ConfigurationError: the other side would write over whatever looks like the name."""
-        if _PATTERN.search(self.name):
-            raise ConfigurationError(f"{shown(self.url)} can't be written by rsync: it takes *, ? and [ for patterns")
-        return self.name
+    @contextmanager
+    def for_writing(self, source: str) -> Iterator[tuple[str, str]]:
+        """What is sent, and its place there: the other side would write over whatever looks like that, if it has marks.
+
+        In a directory it gives the file the name that it has here; and makes the directory, if that is missing.
+
+        Raises:
+            ConfigurationError: the directory's has such marks.
+        """
+        above, _, name = self.name.rpartition("/")
+        if not _PATTERN.search(self.name):
+            yield source, self.name
+            return
+        if not above or _PATTERN.search(above):
+            raise ConfigurationError(
+                f"{shown(self.url)} can't be written by rsync: it takes *, ? and [ in names of folders for patterns"
+            )
+        import tempfile  # late: few names have them
+
+        with tempfile.TemporaryDirectory(prefix="parsl-pool-") as folder:
+            os.symlink(source, os.path.join(folder, name))
+            yield os.path.join(folder, name), f"{above}/."
 
     @property
     def name_for_reading(self) -> str:

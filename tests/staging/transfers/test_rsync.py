@@ -1,10 +1,7 @@
 """Files by rsync, from and to its own server."""
 
-import contextlib
-import os
 import shutil
 import socket
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -14,7 +11,7 @@ import pytest
 from parsl_pool.errors import ConfigurationError, TransferFailed
 from parsl_pool.staging.transfers.options import Transfer
 from parsl_pool.staging.transfers.rsync import fetch, send
-from tests.eventually import eventually
+from tests.services.rsync_daemon import Daemon
 from tests.staging.transfers.conftest import QUICK
 
 pytestmark = [
@@ -24,61 +21,11 @@ pytestmark = [
 
 BODY = bytes(range(256)) * 4000
 
-# As root it would become nobody, who may not enter directories of tests.
-_CONFIG = ("uid = 0\ngid = 0\n" if os.getuid() == 0 else "") + """\
-use chroot = no
-address = 127.0.0.1
-port = {port}
-[open]
-path = {folder}
-read only = no
-[locked]
-path = {folder}
-auth users = me
-secrets file = {secrets}
-strict modes = no
-[unwritable]
-path = {folder}
-read only = yes
-"""
-
-
-class Daemon:
-    """One that is up."""
-
-    def __init__(self, place: Path) -> None:
-        self.folder = place / "files"
-        self.folder.mkdir(parents=True)
-        (self.folder / "data").write_bytes(BODY)
-        (place / "secrets").write_text("me:open-sesame\n")
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port: int = free.getsockname()[1]
-        config = place / "config"
-        config.write_text(_CONFIG.format(port=self.port, folder=self.folder, secrets=place / "secrets"))
-        with (place / "log").open("w") as log:
-            self._process = subprocess.Popen(
-                ["rsync", "--daemon", "--no-detach", f"--config={config}", f"--log-file={place / 'rsyncd.log'}"],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-            )  # fmt: skip
-        eventually(self._answers)
-
-    def _answers(self) -> bool:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 5) as connection:
-            return connection.recv(8) == b"@RSYNCD:"
-        return False
-
-    def url(self, path: str, module: str = "open", user: str = "") -> str:
-        return f"rsync://{user}127.0.0.1:{self.port}/{module}/{path}"
-
-    def stop(self) -> None:
-        self._process.terminate()
-        self._process.wait(10)
-
 
 @pytest.fixture
 def daemon(tmp_path: Path) -> Iterator[Daemon]:
     daemon = Daemon(tmp_path / "rsync")
+    (daemon.folder / "data").write_bytes(BODY)
     yield daemon
     daemon.stop()
 
@@ -105,8 +52,16 @@ def test_a_name_is_no_pattern(daemon: Daemon, target: Path, tmp_path: Path) -> N
     (daemon.folder / "abbzc").write_text("what a pattern would find")
     fetch(daemon.url(quote("a[b]*?c")), target, QUICK)
     assert target.read_text() == "right"
-    with pytest.raises(ConfigurationError, match="takes .* for patterns"):
-        send(target, daemon.url(quote("a[b]*")), QUICK)
+    source = tmp_path / "source"
+    source.write_text("new")
+    send(source, daemon.url(quote("a[b]*?c")), QUICK)
+    send(source, daemon.url(quote("a[b]?")), QUICK)
+    texts = {file.name: file.read_text() for file in daemon.folder.iterdir() if file.name != "data"}
+    assert texts == {"a[b]*?c": "new", "a[b]?": "new", "abbzc": "what a pattern would find"}
+    with pytest.raises(ConfigurationError, match="takes .* in names of folders for patterns"):
+        send(source, daemon.url(quote("a[b]/c")), QUICK)
+    with pytest.raises(ConfigurationError, match="takes .* in names of folders for patterns"):
+        send(source, "host:a*", QUICK)
 
 
 def test_what_is_not_there_is_said_at_once(daemon: Daemon, target: Path) -> None:
