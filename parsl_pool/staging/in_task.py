@@ -13,27 +13,6 @@ from parsl_pool.staging import kept, locks, room
 from parsl_pool.staging.folders import made
 
 
-def with_input(
-    func: Callable[..., Any],
-    fetch: Callable[[str, Path, Any], object],
-    url: str,
-    path: str,
-    options: Any,
-    most_bytes: int,
-    /,
-    *args: Any,
-    **kwargs: Any,
-) -> Any:
-    """Run the function when the file is at that path; fetch it if it isn't. Raises what either raises.
-
-    Args:
-        path: DIRECTORY/FILE/USE/NAME; see `kept`.
-        most_bytes: files that nobody uses are removed when there are more bytes in the directory.
-    """
-    with kept.used(kept.Wanted(url, path, lambda target: fetch(url, target, options), most_bytes)):
-        return func(*args, **kwargs)
-
-
 def fetched(
     fetch: Callable[[str, Path, Any], object], url: str, path: str, options: Any, most_bytes: int
 ) -> None:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from parsl_pool import checks
 from parsl_pool.files import File
 from parsl_pool.futures.data_future import DataFuture
-from parsl_pool.staging import in_task
+from parsl_pool.staging import in_task, inputs
 from parsl_pool.staging.base import Manager, Staging
 from parsl_pool.staging.transfers.urls import shown
 
@@ -58,7 +58,7 @@ class _Transferring(Staging):
         return self.protocol.send
 
     def _with_input(self, func: Callable[..., Any], file: File, path: str) -> Callable[..., Any]:
-        return partial(in_task.with_input, func, self.fetch, file.url, path, self.options, self.cache_bytes)
+        return inputs.added(func, inputs.Input(self.fetch, file.url, path, self.options, self.cache_bytes))
 
     def can_stage_in(self, file: File) -> bool:
         """True for the protocol's schemes."""

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from parsl_pool.errors import TransferFailed
-from parsl_pool.staging import in_task
+from parsl_pool.staging.inputs import Input, with_inputs
 from parsl_pool.staging.transfers.by_scheme import fetch
 from parsl_pool.staging.transfers.options import Transfer
 
@@ -22,7 +22,8 @@ def main() -> None:
 
     def use(number: int, function: Callable[[str], object]) -> object:
         path = f"{directory}/{number}/1/x"
-        return in_task.with_input(function, fetch, f"{url}/{number}", path, Transfer(pause=0, retries=1), 10**9, path)
+        one = Input(fetch, f"{url}/{number}", path, Transfer(pause=0, retries=1), 10**9)
+        return with_inputs(function, (one,), path)
 
     def nested(number: int) -> object:
         return use(number, lambda _: nested(number + 1))

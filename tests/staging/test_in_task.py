@@ -10,6 +10,7 @@ import pytest
 
 from parsl_pool.errors import TransferFailed
 from parsl_pool.staging import in_task
+from parsl_pool.staging.inputs import Input, with_inputs
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -27,7 +28,7 @@ class Source:
 
 
 def use(source: Any, path: Path, most_bytes: int = 1000, function: Any = os.path.getsize) -> Any:
-    return in_task.with_input(function, source, f"odd:{path.parent.name}", str(path), None, most_bytes, path)
+    return with_inputs(function, (Input(source, f"odd:{path.parent.name}", str(path), None, most_bytes),), path)
 
 
 def test_those_who_use_a_file_at_once_fetch_it_once(tmp_path: Path) -> None:

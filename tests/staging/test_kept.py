@@ -14,6 +14,7 @@ import pytest
 
 from parsl_pool.errors import TransferFailed
 from parsl_pool.staging import in_task, locks
+from parsl_pool.staging.inputs import Input, with_inputs
 from parsl_pool.staging.transfers import by_scheme, lasting
 from parsl_pool.staging.transfers.options import Transfer
 from tests.eventually import eventually
@@ -34,8 +35,12 @@ def server() -> Iterator[WebFaults]:
     assert not server.errors
 
 
+def using(function: Any, url: str, path: Path, most_bytes: int) -> Any:
+    return with_inputs(function, (Input(by_scheme.fetch, url, str(path), QUICK, most_bytes),))
+
+
 def read(url: str, path: Path, most_bytes: int = MUCH) -> bytes:
-    return bytes(in_task.with_input(path.read_bytes, by_scheme.fetch, url, str(path), QUICK, most_bytes))
+    return bytes(using(path.read_bytes, url, path, most_bytes))
 
 
 def place(directory: Path, file: str = "a", use: str = "1") -> Path:
@@ -78,7 +83,7 @@ def test_who_uses_it_sees_the_same_whatever_becomes_of_the_original(server: WebF
 
     server.plan("/a", conditional(b"first"))
     url = server.url("/a")
-    assert in_task.with_input(changed, by_scheme.fetch, url, str(one), QUICK, MUCH) == (b"second", b"first")
+    assert using(changed, url, one, MUCH) == (b"second", b"first")
 
 
 def test_a_date_tells_versions_apart_too(server: WebFaults, tmp_path: Path) -> None:
@@ -98,7 +103,7 @@ def test_what_nobody_can_tell_apart_is_brought_anew(tag: "str | None", server: W
 def test_a_task_that_writes_to_its_input_harms_no_other(server: WebFaults, tmp_path: Path) -> None:
     server.plan("/a", conditional(b"first"))
     one, url = place(tmp_path), server.url("/a")
-    in_task.with_input(lambda: one.write_bytes(b"mine!"), by_scheme.fetch, url, str(one), QUICK, MUCH)
+    using(lambda: one.write_bytes(b"mine!"), url, one, MUCH)
     assert read(url, place(tmp_path, use="2")) == b"first"
     assert "if-none-match" not in server.requests[1].headers
 
@@ -114,13 +119,13 @@ def test_names_like_those_that_mean_something_there(server: WebFaults, tmp_path:
 USER = """
 import sys
 from pathlib import Path
-from parsl_pool.staging import in_task
+from parsl_pool.staging.inputs import Input, with_inputs
 from parsl_pool.staging.transfers import by_scheme
 from parsl_pool.staging.transfers.options import Transfer
 
 url, path, most = sys.argv[1:]
 options = Transfer(pause=0.001, retries=1)
-body = in_task.with_input(Path(path).read_bytes, by_scheme.fetch, url, path, options, int(most))
+body = with_inputs(Path(path).read_bytes, (Input(by_scheme.fetch, url, path, options, int(most)),))
 print(len(body))
 """
 
@@ -254,13 +259,14 @@ def test_what_a_fetch_of_other_make_has_left_is_removed(tmp_path: Path) -> None:
     def fetch(url: str, target: Path, options: Any) -> None:
         target.write_bytes(b"text")
 
-    assert in_task.with_input(place(tmp_path).read_bytes, fetch, "odd:a", str(place(tmp_path)), None, MUCH) == b"text"
+    one = Input(fetch, "odd:a", str(place(tmp_path)), None, MUCH)
+    assert with_inputs(place(tmp_path).read_bytes, (one,)) == b"text"
     assert names(tmp_path) == {"a/1/data.bin"}
 
 
 def test_a_fetch_that_brings_nothing_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(TransferFailed, match="odd:a: could not be brought to .*data.bin: whoever should fetch it"):
-        in_task.with_input(abs, lambda *_: None, "odd:a", str(place(tmp_path)), None, MUCH, 1)
+        with_inputs(abs, (Input(lambda *_: None, "odd:a", str(place(tmp_path)), None, MUCH),), 1)
     assert not (tmp_path / "a").exists()
 
 
@@ -268,7 +274,7 @@ def test_a_directory_that_can_t_be_written_to_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     path = place(tmp_path / "file")
     with pytest.raises(TransferFailed, match=f"^odd:a: could not be brought to {path}: {tmp_path}/file can't be "):
-        in_task.with_input(abs, lambda *_: None, "odd:a", str(path), None, MUCH, 1)
+        with_inputs(abs, (Input(lambda *_: None, "odd:a", str(path), None, MUCH),), 1)
 
 
 @pytest.mark.parametrize(

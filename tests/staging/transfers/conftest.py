@@ -22,8 +22,9 @@ def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def nothing_kept() -> Iterator[None]:
-    """Connections would end by themselves; the tests do not wait for that."""
+def kept(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Connections end with their test, not before: on a busy machine a second is soon over."""
+    monkeypatch.setattr(web_kept, "KEPT_S", 600.0)
     yield
     web_kept.end()
 

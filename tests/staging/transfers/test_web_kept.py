@@ -117,7 +117,10 @@ def test_tls_is_agreed_upon_once(authority: Authority, folder: Path) -> None:
         web_kept.end()
 
 
-def test_nothing_is_left_a_while_after_the_last_transfer(server: WebFaults, folder: Path) -> None:
+def test_nothing_is_left_a_while_after_the_last_transfer(
+    server: WebFaults, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(web_kept, "KEPT_S", 0.05)
     server.plan("/data", serves(b"x"))
     before = set(threading.enumerate())
     fetch(server.url("/data"), folder / "x", QUICK)
@@ -161,8 +164,10 @@ def test_after_the_end_none_is_kept() -> None:
 FORK = """
 import os, sys
 from pathlib import Path
+from parsl_pool.staging.transfers import web_kept
 from parsl_pool.staging.transfers.web import fetch
 
+web_kept.KEPT_S = 600.0
 url, target = sys.argv[1] + "/data", Path(sys.argv[2])
 fetch(url, target)
 child = os.fork()
