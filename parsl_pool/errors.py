@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from parsl_pool.provider_errors import ScriptPathError as ScriptPathError
     from parsl_pool.provider_errors import SSHException as SSHException
     from parsl_pool.provider_errors import SubmitException as SubmitException
+    from parsl_pool.staging_errors import GlobusTransferFailed as GlobusTransferFailed
     from parsl_pool.staging_errors import StagingError as StagingError
     from parsl_pool.staging_errors import TransferFailed as TransferFailed
 
@@ -70,6 +71,7 @@ _LAZY = {  # in which module beside this one
     "SchedulerMissingArgs": "provider_errors",
     "ScriptPathError": "provider_errors",
     "SubmitException": "provider_errors",
+    "GlobusTransferFailed": "staging_errors",
     "StagingError": "staging_errors",
     "TransferFailed": "staging_errors",
 }

@@ -76,7 +76,7 @@ MAY_USE: dict[str, set[str]] = {
     },
     "usage": set(),
     "doctor": {"config", "executor", "executors", "interchange", "providers", "run_directory"},
-    "cli": {"config", "doctor", "memoization", "run_directory", "scaling", "usage"},
+    "cli": {"config", "doctor", "memoization", "run_directory", "scaling", "staging", "usage"},
     "__main__": {"cli"},
     "configs": {"config", "executors"},
     "session": {"config", "executor"},

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from parsl_pool.staging.base import Staging as Staging
     from parsl_pool.staging.data_manager import DataManager as DataManager
     from parsl_pool.staging.defaults import default_staging as default_staging
+    from parsl_pool.staging.globus.provider import GlobusStaging as GlobusStaging
     from parsl_pool.staging.noop import NoOpFileStaging as NoOpFileStaging
     from parsl_pool.staging.protocols import FTPInTaskStaging as FTPInTaskStaging
     from parsl_pool.staging.protocols import FTPSeparateTaskStaging as FTPSeparateTaskStaging
@@ -33,6 +34,7 @@ _HOMES = {
     "default_staging": "defaults",
     "FTPInTaskStaging": "protocols",
     "FTPSeparateTaskStaging": "protocols",
+    "GlobusStaging": "globus.provider",
     "HTTPInTaskStaging": "protocols",
     "HTTPSeparateTaskStaging": "protocols",
     "InTask": "styles",
@@ -54,6 +56,7 @@ __all__ = [
     "default_staging",
     "FTPInTaskStaging",
     "FTPSeparateTaskStaging",
+    "GlobusStaging",
     "HTTPInTaskStaging",
     "HTTPSeparateTaskStaging",
     "InTask",

@@ -29,6 +29,10 @@ class Manager(Protocol):
         self, executor: str, label: str, after: Future[Any] | None, fn: Callable[..., Any], *args: Any
     ) -> AppFuture[Any]: ...
 
+    def submit_here(
+        self, executor: str, label: str, after: Future[Any] | None, fn: Callable[..., Future[Any]], *args: Any
+    ) -> AppFuture[Any]: ...
+
 
 class Staging(Recipe):
     """Says which files it can bring, and brings them. This one can none; a subclass overrides what it needs.

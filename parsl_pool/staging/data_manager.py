@@ -220,10 +220,28 @@ class DataManager:
             label: what people know the task by.
             after: it has to wait for this, and fails if that fails. None: for nothing.
         """
+        return self._submitted(executor, label, after, False, fn, args)
+
+    def submit_here(
+        self, executor: str, label: str, after: Future[Any] | None, fn: Callable[..., Future[Any]], *args: Any
+    ) -> AppFuture[Any]:
+        """Run `fn(*args)` as a task of its own, in this process; it is done when the future is that `fn` returns.
+
+        Args:
+            executor: whose tasks the file is for.
+            label, after: as for `submit`.
+        """
+        return self._submitted(executor, label, after, True, fn, args)
+
+    def _submitted(
+        self, executor: str, label: str, after: Future[Any] | None, is_here: bool, fn: Callable[..., Any],
+        args: tuple[Any, ...],
+    ) -> AppFuture[Any]:  # fmt: skip
         pool = self.dfk
         options = pool.default_options._replace(
-            executors=(executor,), label=label[:200], retries=_LOSSES, cache=False, retry_handler=_cost, walltime=None,
-            dependency_resolver=None, resources=None, join=False, sandbox=None,
+            executors=(executor,), label=label[:200], retries=0 if is_here else _LOSSES, cache=False,
+            retry_handler=None if is_here else _cost, walltime=None, dependency_resolver=None, resources=None,
+            join=is_here, sandbox=None,
         )  # fmt: skip
         future: AppFuture[Any]
         if after is None:

@@ -27,6 +27,8 @@ class StagedFile(DataFuture):
         self.parent = bringing
         self._tid = getattr(bringing, "tid", 0)
         bringing.add_done_callback(self._written)
+        if self.cancelled():  # whoever wanted it left while it was begun
+            bringing.cancel()
 
     def failed(self, error: BaseException) -> None:
         """Nobody can bring it."""
@@ -97,8 +99,11 @@ class Sharing:
     def _left(self, key: Hashable, entry: _Entry, user: Future[Any]) -> None:
         with self._lock:
             entry.users.pop(id(user), None)
-        if entry.staged is None or entry.staged.done():
-            self._forget(key, entry)
+            is_last = not entry.users
+            if is_last and self._entries.get(key) is entry:
+                del self._entries[key]
+        if is_last and entry.staged is not None:
+            entry.staged.cancel()  # nothing, if it is there already
 
     def _brought(self, key: Hashable, entry: _Entry, staged: Future[Any]) -> None:
         has_failed = isinstance(staged, AppFuture) and staged.has_failed()

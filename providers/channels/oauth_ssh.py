@@ -25,7 +25,7 @@ class OAuthSSHChannel(SSHChannel):
         hostname, username, script_dir, envs, port: see `SSHChannel`.
         options: the others of `SSHChannel`, by name.
 
-    Needs the extra "globus": ``pip install parsl_pool[globus]``.
+    Needs the extra "oauth-ssh": ``pip install parsl_pool[oauth-ssh]``.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class OAuthSSHChannel(SSHChannel):
     ) -> None:
         super().__init__(hostname, username, script_dir=script_dir, envs=envs, port=port, **options)
         if not _is_there():
-            raise OptionalModuleMissing(["oauth-ssh"], "OAuthSSHChannel (extra: globus)")
+            raise OptionalModuleMissing(["oauth-ssh"], "OAuthSSHChannel (extra: oauth-ssh)")
 
     def _asker(self) -> Asker:
         # Only now, and anew for each connection: it may have to be refreshed, which asks a server.

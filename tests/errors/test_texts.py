@@ -505,6 +505,7 @@ ELSEWHERE: dict[str, str] = {
     "ParslPoolError": "a base",
     "PlaceLost": "a base",
     "PropagatedException": "a base",
+    "GlobusTransferFailed": "tests/staging/globus/test_faults.py",
     "StagingError": "tests/staging/test_inputs.py",
     "UnsupportedFeatureError": "tests/providers/test_simulated.py",
     "RemoteError": "tests/interchange/test_envelope.py",

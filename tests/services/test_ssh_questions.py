@@ -135,7 +135,7 @@ def test_kerberos_is_not_to_be_had() -> None:
 
 def test_tokens_need_a_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "oauth_ssh", None)
-    with pytest.raises(OptionalModuleMissing, match=r"OAuthSSHChannel \(extra: globus\): needs oauth-ssh"):
+    with pytest.raises(OptionalModuleMissing, match=r"OAuthSSHChannel \(extra: oauth-ssh\): needs oauth-ssh"):
         OAuthSSHChannel("host")
 
 

@@ -86,10 +86,32 @@ def test_many_threads_have_it_brought_once() -> None:
     with Threads(8) as threads:
         found = set.union(*threads.map(take, [users[start::8] for start in range(8)]))
     assert len(found) == len(bring.begun) == 1
+    bring.begun[0].set_result(None)
     for each in users:
         each.set_result(None)
-    bring.begun[0].set_result(None)
     assert not len(sharing)
+
+
+def test_what_nobody_waits_for_any_more_is_not_brought() -> None:
+    sharing, bring, one, two = Sharing(), Bringing(), user(), user()
+    first = sharing.staged("a", one, FILE, bring)
+    assert sharing.staged("a", two, FILE, bring) is first
+    one.cancel()
+    assert not bring.begun[0].done()
+    two.cancel()
+    assert bring.begun[0].cancelled() and first.cancelled() and not len(sharing)
+    assert sharing.staged("a", user(), FILE, bring) is not first and len(bring.begun) == 2
+
+
+def test_what_is_begun_while_its_last_user_leaves_is_ended() -> None:
+    sharing, bring, one = Sharing(), Bringing(), user()
+
+    def late(number: int) -> AppFuture[Any]:
+        one.cancel()
+        return bring(number)
+
+    assert sharing.staged("a", one, FILE, late).cancelled()
+    assert bring.begun[0].cancelled() and not len(sharing)
 
 
 def test_numbers_tell_one_use_from_the_next() -> None:
