@@ -256,7 +256,8 @@ class ParslPoolExecutor(KernelFace, _stdlib.ProcessPoolExecutor):
         self._open()
         chunk = getattr(self._backend, "call_chunk", None)
         said = self.default_options if options is None else options
-        if chunk is not None and len(self._backends) == 1 and not said.sandbox:
+        is_one = not said.sandbox and said.result == "value"  # else each call is a task
+        if chunk is not None and len(self._backends) == 1 and is_one:
             try:
                 future: Future[Any] = chunk(fn, calls, options)
                 return future
@@ -271,8 +272,8 @@ class ParslPoolExecutor(KernelFace, _stdlib.ProcessPoolExecutor):
 
         Args:
             changes: retries, lost_retries, priority, label, walltime, executors, cache, ignore_for_cache,
-                retry_handler, retry_delay, join, dependency_resolver, resources, sandbox, as the guide has it
-                ("Submitting").
+                retry_handler, retry_delay, join, dependency_resolver, resources, result, sandbox, as the guide has
+                it ("Submitting").
 
         Raises:
             ConfigurationError: an option that doesn't exist, or a value that can't be.
@@ -288,6 +289,10 @@ class ParslPoolExecutor(KernelFace, _stdlib.ProcessPoolExecutor):
                 f"walltime must be None for a join, which runs in this process and can't be stopped, got "
                 f"{options.walltime:g}: give it to the calls that the join makes"
             )
+        if options.result == "ref":
+            if options.join or options.cache:
+                raise ConfigurationError('result must be "value" where join or cache is true, got "ref"')
+            self._objects_here()
         for label in options.executors:
             if label not in self._backends:
                 known = ", ".join(repr(other) for other in self._backends)

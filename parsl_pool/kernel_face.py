@@ -95,12 +95,14 @@ class KernelFace:
             OSError: there is no memory, or no descriptor left.
         """
         self._open()
+        return self._objects_here().put(value)
+
+    def _objects_here(self) -> Objects:
         if self._objects is None:
             from parsl_pool.objects import Objects  # only for those who put something
 
-            self.__dict__.setdefault("_made_objects", Objects(self._all_backends))
-            self._objects = self.__dict__["_made_objects"]
-        return self._objects.put(value)
+            self._objects = self.__dict__.setdefault("_made_objects", Objects(self._all_backends))
+        return self._objects
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickles as a handle: what arrives in a task of this pool submits to it."""

@@ -63,6 +63,16 @@ class Stored:
         else:
             self._fd = serialize.to_shared_memory(payload, "object")[1]
 
+    def take(self, outcome: Any) -> None:
+        """Be the object in a result's payload. Raises OSError."""
+        if type(outcome) is bytes and len(outcome) < serialize.LARGE:
+            self.payload, self.size = outcome, len(outcome)
+            return
+        view = outcome if type(outcome) is bytes else outcome.view
+        self.size = len(view)
+        fd = -1 if type(outcome) is bytes else outcome.descriptor()
+        self._fd = fd if fd >= 0 else serialize.to_shared_memory([view], "object")[1]
+
     def lend(self) -> int:
         """A descriptor of the memory, which is the caller's. Raises OSError."""
         self._is_out = True
@@ -196,7 +206,8 @@ class Objects:
         self._is_sent = any(backend.wants_payloads for backend in self._backends)  # to other processes
         self._is_kept = not all(backend.wants_payloads for backend in self._backends)  # for threads
         for backend in self._backends:
-            backend.objects = self
+            if backend.objects is None:  # else another thread was faster, and this is of no use
+                backend.objects = self
 
     def put(self, value: T) -> Ref[T]:
         """Take an object in. The same bytes as before are found by their digest, and share their memory.
@@ -214,6 +225,21 @@ class Objects:
             stored = self._first_of(stored)
         if self._is_kept and not stored.value:
             stored.value.append(value)
+        _known[stored.key] = stored
+        return ref_of(stored)
+
+    def keep(self, outcome: Any) -> Ref[Any]:
+        """A Ref of a task's result, which is not opened: a payload, or a value of a thread's.
+
+        Raises OSError: there is no memory, or no descriptor left.
+        """
+        stored = Stored(f"{self._token}.{next(self._numbers)}", self)
+        if hasattr(outcome, "value"):
+            stored.value.append(outcome.value)
+            if self._is_sent:
+                stored.fill(outcome.value)
+        else:
+            stored.take(outcome)
         _known[stored.key] = stored
         return ref_of(stored)
 
@@ -288,6 +314,14 @@ def found_in(data: bytes | list[Any], owner: Objects | None, name: str) -> tuple
         if stored is not None:
             held.append(stored)
     return tuple(held)
+
+
+def named_in(result: Any) -> tuple[Stored, ...]:
+    """The objects that a task's result names, which goes on to another task: it is a Ref, if it names any."""
+    if not Objects.are_there or type(result) is not bytes or len(result) >= serialize.LARGE:
+        return ()
+    found = [_known.get(key.decode()) for key in _MARK.findall(result)]
+    return tuple([stored for stored in found if stored is not None])
 
 
 def opened(ref: Ref[Any], owner: Objects | None) -> Any:

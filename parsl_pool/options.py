@@ -64,6 +64,7 @@ RULES: Mapping[str, Callable[[str, Any], Any]] = {
     "retry_delay": checks.number(least=0, most=3600, kind="a number of seconds"),
     "join": checks.flag,
     "resources": resources.asked,
+    "result": checks.one_of("value", "ref"),
     "sandbox": sandboxing.RULE,
     "dependency_resolver": checks.optional(checks.instance_of(DependencyResolver, "a DependencyResolver")),
 }

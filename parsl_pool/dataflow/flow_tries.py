@@ -15,6 +15,7 @@ from parsl_pool.dataflow.helpers import Helpers
 from parsl_pool.dataflow.kernel import payload_of, pickled
 from parsl_pool.dataflow.retrying import cost_of, delay_before
 from parsl_pool.futures import AppFuture, Failure, frameless, has_failed
+from parsl_pool.futures.outcome import Value
 from parsl_pool.futures.states import Attempt, TaskState
 from parsl_pool.futures.told import known_of
 
@@ -92,6 +93,12 @@ class FlowTries:
         if inner.cancelled():
             self._flow.take_back(task)
         elif not has_failed(inner):
+            if record.options.result == "ref":
+                try:
+                    outcome = Value(task.backend.objects.keep(outcome))
+                except Exception as problem:  # no memory for it; the task's future says so
+                    self._flow.end_failed(task, Failure(frameless(problem)))
+                    return
             self._flow.succeed(task, outcome)
         else:
             owner = inner._owner

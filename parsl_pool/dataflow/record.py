@@ -41,6 +41,7 @@ class Options(NamedTuple):
     dependency_resolver: DependencyResolver | None = None  # tells what the call waits for; None: all, at any depth
     resources: Asked | None = None  # what it needs of the place where it runs
     join: bool = False  # the call runs here, and returns futures, whose results are its own
+    result: str = "value"  # what the future's result is: "ref" for a Ref of it
     sandbox: bool | str | None = None  # each try runs in a directory of its own; where these are made; True: as usual
 
     @property
@@ -48,7 +49,7 @@ class Options(NamedTuple):
         """True if an executor can do all this by itself."""
         return not (
             self.cache or self.retry_handler or self.retry_delay or self.join or self.dependency_resolver
-            or self.sandbox
+            or self.sandbox or self.result != "value"
         )  # fmt: skip
 
 

@@ -305,7 +305,7 @@ class ThreadPoolExecutor(ParslExecutor):
             running_task.enter(ThreadTask(self, record))
             try:
                 if has_futures:
-                    args, kwargs = with_results((args, kwargs))
+                    args, kwargs = self._with_objects(*with_results((args, kwargs)))
                 value = fn(*args, **kwargs)
             except BaseException as error:  # the task's own
                 running_task.enter(None)

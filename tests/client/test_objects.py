@@ -12,14 +12,16 @@ from typing import Any
 
 import pytest
 
-from parsl_pool import Config, HighThroughputExecutor, ParslPoolExecutor, Ref, ThreadPoolExecutor
-from parsl_pool.errors import ObjectUnavailable, SerializationError
+from parsl_pool import Config, HighThroughputExecutor, ParslPoolExecutor, Ref, ThreadPoolExecutor, portable
+from parsl_pool.errors import ConfigurationError, ObjectUnavailable, SerializationError
 from parsl_pool.providers import LocalProvider
 from tests.eventually import eventually
 
 np: Any = pytest.importorskip("numpy", reason="numpy is in the extra 'test'")
 
 pytestmark = pytest.mark.timeout(90)
+
+needs_proc = pytest.mark.skipif(not portable.has_proc(), reason="whose memory it is, /proc tells")
 
 LARGE = 1_000_000
 
@@ -128,6 +130,7 @@ def test_later_changes_are_not_seen(pool: ParslPoolExecutor) -> None:
     assert pool.submit(looks, ref).result(30) == (0, False) and ref.get().sum() == 0
 
 
+@needs_proc
 def test_the_same_bytes_are_held_once(pool: ParslPoolExecutor) -> None:
     one, two, other = pool.put(np.ones(LARGE)), pool.put(np.ones(LARGE)), pool.put(np.zeros(LARGE))
     assert one == two and hash(one) == hash(two) and one.digest == two.digest
@@ -139,6 +142,7 @@ def test_the_same_bytes_are_held_once(pool: ParslPoolExecutor) -> None:
 # ---- how long
 
 
+@needs_proc
 def test_memory_goes_with_the_last_ref_everywhere(pool: ParslPoolExecutor) -> None:
     ref = pool.put(np.ones(LARGE))
     other = copy.copy(ref)
@@ -151,6 +155,7 @@ def test_memory_goes_with_the_last_ref_everywhere(pool: ParslPoolExecutor) -> No
     eventually(lambda: not processes_that_map_objects(pool))
 
 
+@needs_proc
 def test_a_task_under_way_holds_it(pool: ParslPoolExecutor, tmp_path: Path) -> None:
     gates = [tmp_path / "one", tmp_path / "two"]
     for path in gates:
@@ -179,6 +184,7 @@ def test_a_ref_that_was_freed_says_so(pool: ParslPoolExecutor) -> None:
         pool.submit(looks, [ref]).result(30)
 
 
+@needs_proc
 def test_after_shutdown(manager_inside: bool) -> None:
     with ParslPoolExecutor(1, manager_inside=manager_inside) as pool:
         ref = pool.put(np.ones(LARGE))
@@ -300,3 +306,77 @@ def ref_size(array: Any) -> int:
     """Bytes of the object of an array."""
     with ParslPoolExecutor(1) as pool:
         return pool.put(array).size
+
+
+# ---- results
+
+
+def make(size: int) -> Any:
+    import numpy  # in the worker
+
+    return numpy.ones(size)
+
+
+def fail() -> None:
+    raise ValueError("by itself")
+
+
+@needs_proc
+@pytest.mark.parametrize("size", [10, LARGE], ids=["small", "large"])
+def test_a_result_may_be_a_ref(pool: ParslPoolExecutor, size: int) -> None:
+    future = pool.options(result="ref").submit(make, size)
+    assert pool.submit(looks, future).result(30) == (size, size == 10)  # small ones are copied anyway
+    ref = future.result(30)
+    assert isinstance(ref, Ref) and ref.get().sum() == size
+    assert [pool.submit(looks, [ref][0]).result(30)[0] for _ in range(2)] == [size] * 2
+    assert bool(memory_of_results()) == (size == LARGE)
+    del future, ref
+    eventually(lambda: not memory_of_results() and not processes_that_map_results(pool))
+
+
+def test_results_of_a_map_and_of_tasks_that_fail(pool: ParslPoolExecutor) -> None:
+    view = pool.options(result="ref")
+    refs = list(view.map(make, [LARGE, 5, LARGE], chunksize=2))
+    assert [pool.submit(looks, ref).result(30)[0] for ref in refs] == [LARGE, 5, LARGE]
+    with pytest.raises(ValueError, match="by itself"):
+        view.submit(fail).result(30)
+
+
+@needs_proc
+def test_a_task_holds_the_result_that_it_waits_for(pool: ParslPoolExecutor) -> None:
+    future = pool.options(result="ref").submit(make, LARGE)
+    last = pool.submit(looks, future)
+    del future
+    assert last.result(30) == (LARGE, False)
+    eventually(lambda: not memory_of_results())
+
+
+def test_a_thread_s_result_is_the_object() -> None:
+    with ParslPoolExecutor(Config([ThreadPoolExecutor(max_threads=2)])) as pool:
+        future: Any = pool.options(result="ref").submit(list, "ab")
+        ref = future.result(30)
+        assert pool.submit(return_it, ref).result(30) is pool.submit(return_it, future).result(30) is ref.get()
+
+
+def test_what_a_ref_can_t_be_the_result_of(pool: ParslPoolExecutor) -> None:
+    for other in ("join", "cache"):
+        with pytest.raises(ConfigurationError, match='result must be "value"'):
+            pool.options(result="ref", **{other: True})
+
+
+def memory_of_results() -> list[str]:
+    """Of this process, by its descriptors and its maps."""
+    found = [line for line in Path("/proc/self/maps").read_text().splitlines() if "parsl-pool-result" in line]
+    for fd in os.listdir("/proc/self/fd"):
+        try:
+            target = os.readlink(f"/proc/self/fd/{fd}")
+        except FileNotFoundError:
+            continue  # that of this listing
+        if "parsl-pool-result" in target:
+            found.append(target)
+    return found
+
+
+def processes_that_map_results(pool: ParslPoolExecutor) -> list[int]:
+    """Workers that have the memory of a result mapped."""
+    return [pid for pid in pool._processes if "parsl-pool-result" in Path(f"/proc/{pid}/maps").read_text()]

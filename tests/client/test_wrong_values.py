@@ -194,6 +194,7 @@ TABLE: dict[tuple[type, str], dict[str, Wrong]] = {
         "retry_handler": Wrong(NO_CALLABLE, []),
         "retry_delay": Wrong([*NO_NUMBER, None], [-1, NAN, INF, HUGE]),
         "join": FLAG,
+        "result": Wrong([5, None, ["ref"]], ["", "Ref", "remote"]),
         "sandbox": SANDBOX,
         "dependency_resolver": Wrong(["deep", 5, (abs, abs), DependencyResolver], []),
         "resources": Wrong(["cores", 5, ["cores"]], BAD_RESOURCES),

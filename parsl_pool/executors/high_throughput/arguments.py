@@ -22,7 +22,7 @@ from parsl_pool.files import File
 from parsl_pool.futures import FutureInArguments
 from parsl_pool.futures.data_future import DataFuture
 from parsl_pool.interchange import inherited, serialize
-from parsl_pool.objects import Objects, Stored, found_in, held_by, holding
+from parsl_pool.objects import Objects, Stored, found_in, held_by, holding, named_in
 
 inherited.refuse_connections()
 
@@ -138,8 +138,8 @@ def filled(arguments: bytes | Template, results: list[Any], shared: WarmMemory |
         if data is not None:
             return data
     held = held_by(arguments)
-    for result in results:
-        held += held_by(result)
+    for result in results:  # a Ref may be one
+        held += named_in(result)
     return finish_payload(serialize.dump_with_results(_with_tokens(arguments), results), shared, held)
 
 

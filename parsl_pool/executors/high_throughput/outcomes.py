@@ -64,12 +64,12 @@ class SharedValue:
     failed = False
     count = 0
 
-    def __init__(self, fd: int, size: int, home: WarmMemory) -> None:
-        """Takes the descriptor over."""
+    def __init__(self, fd: int, size: int, home: WarmMemory, is_kept: bool = False) -> None:
+        """Takes the descriptor over. is_kept: it will be asked for."""
         SharedValue.count += 1
         self._fd, self._size, self._home = fd, size, home
         self._view: memoryview | None = None
-        if SharedValue.count > _DESCRIPTORS or not serialize.is_plain(fd):
+        if not is_kept and (SharedValue.count > _DESCRIPTORS or not serialize.is_plain(fd)):
             self._fd = -1
             self._view = serialize.from_shared_memory(fd)
 
@@ -85,6 +85,12 @@ class SharedValue:
         if self._view is None:
             return _opened(serialize.load_plain, self._fd)
         return open_value(self._view)
+
+    def descriptor(self) -> int:
+        """The memory's, or -1 if that is closed; the caller's from now on."""
+        view = self.view  # for whoever opens this still
+        fd, self._fd = self._fd, -1
+        return fd if view else -1
 
     def __del__(self) -> None:
         # Nobody can be reading from the descriptor: whoever does has a reference.

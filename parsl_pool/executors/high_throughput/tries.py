@@ -160,7 +160,8 @@ class Tries:
             raise BadMessage("no value")
         if status == wire.OK:
             arguments = future._data
-            future.finish(self._shared_value(data, descriptors) if data[:1] == b"M" else data)
+            is_kept = future._record is not None and future._record.options.result == "ref"
+            future.finish(self._shared_value(data, descriptors, is_kept) if data[:1] == b"M" else data)
             if isinstance(arguments, SharedPayload):
                 arguments.was_used()
         elif status == wire.CANCELLED and task in self.withdrawn:  # it was to run elsewhere, not to be cancelled
@@ -173,9 +174,9 @@ class Tries:
                 data = bytes(serialize.from_shared_memory(descriptors.pop(0)))
             self._try_failed(future, status, data)
 
-    def _shared_value(self, data: bytes, descriptors: list[int]) -> outcomes.SharedValue:
+    def _shared_value(self, data: bytes, descriptors: list[int], is_kept: bool) -> outcomes.SharedValue:
         size = int.from_bytes(data[1:9], "little")
-        return outcomes.SharedValue(descriptors.pop(0), size, self.warm)
+        return outcomes.SharedValue(descriptors.pop(0), size, self.warm, is_kept)
 
     def _try_failed(self, future: AppFuture[Any], status: int, data: bytes) -> None:
         if self.on_failed is not None:
