@@ -143,6 +143,14 @@ def filled(arguments: bytes | Template, results: list[Any], shared: WarmMemory |
     return finish_payload(serialize.dump_with_results(_with_tokens(arguments), results), shared, held)
 
 
+def size_of(payload: Payload) -> int:
+    """Bytes of it, as far as they are ours: results of other tasks that it is filled with are not."""
+    if isinstance(payload, SharedPayload):
+        return payload.size
+    arguments = payload.arguments if isinstance(payload, Dependent) else payload
+    return 0 if isinstance(arguments, Template) else len(arguments)
+
+
 def _with_tokens(arguments: bytes | Template) -> bytes:
     return arguments.with_tokens() if isinstance(arguments, Template) else arguments
 

@@ -441,6 +441,7 @@ class HighThroughputExecutor(Submission):
     def explain(self) -> str:
         """What waits, for what, since when; a paragraph for people."""
         lines = [explanation.explain(self.link, self.kernel, self.workers), *self.managers.explain()]
+        lines += self.weights.explain()
         if self._apart is not None and self._apart.by_hand.text:
             lines.append(self._apart.by_hand.text)
         return "\n".join(lines)

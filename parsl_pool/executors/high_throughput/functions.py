@@ -45,6 +45,8 @@ class Functions:
         self._numbers: dict[bytes, int] = {}  # digest -> number
         self.data: dict[int, bytes] = {}
         """Number -> bytes as in a Function record: what a new interchange has to be told."""
+        self.was_pickled: Callable[[Any, int], object] = lambda function, size: None
+        """Told of every function that was large when it was pickled by value, and how large."""
         self._last: tuple[bytes, int] = (b"", 0)
         self._lock = threading.Lock()  # guards everything above; nothing is pickled under it
         self._in_hand: dict[int, int] = {}  # thread -> the number it has asked for last: a task may be about to name it
@@ -83,6 +85,8 @@ class Functions:
         data = _dump(function, name)
         if len(data) > serialize.MAX_PAYLOAD:
             raise serialize.too_large(name, len(data))
+        if len(data) >= serialize.LARGE:
+            self.was_pickled(function, len(data))
         number = self.register((serialize.REUSE if steady else serialize.ANEW) + data)
         if steady and parts is not None:
             with self._lock:

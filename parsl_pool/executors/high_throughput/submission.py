@@ -28,11 +28,13 @@ from parsl_pool.executors.high_throughput.arguments import (
     has_future,
     hold_also,
     refuse_files,
+    size_of,
 )
 from parsl_pool.executors.high_throughput.functions import name_of
 from parsl_pool.executors.high_throughput.link import Link, Stage
 from parsl_pool.executors.high_throughput.resumed_payload import first, try_of
 from parsl_pool.executors.high_throughput.templates import Template
+from parsl_pool.executors.high_throughput.weights import Weights
 from parsl_pool.futures import PENDING, AppFuture, Failure, FutureInArguments, frameless
 from parsl_pool.interchange import serialize
 from parsl_pool.interchange.calls import NEST
@@ -59,6 +61,8 @@ class Submission(BlockProviderExecutor):
         self._shared = link.tries.warm  # where large payloads go; the interchange opens them for other hosts
         self._fixed = link.functions.fixed
         self._is_held: Callable[[], bool] = lambda: False
+        self.weights = Weights()
+        link.functions.was_pickled = self.weights.pickled
         self._prepared: WeakSet[PreparedCall] = WeakSet()  # changed and read under _preparing
         self._preparing = threading.Lock()
         self.coming: set[Future[Any]] = set()  # calls of tasks that are being prepared; each change is one step
@@ -97,6 +101,8 @@ class Submission(BlockProviderExecutor):
         try:
             number = self._number(fn, name)
             payload = dump_arguments(args, kwargs, name, self._shared, self.files_are_in_place, self.objects)
+            if type(payload) is not bytes or len(payload) >= serialize.LARGE:
+                self.weights.called(fn, args, kwargs, size_of(payload))
             payload = self._with_function_s(payload, number, name)
         except SerializationError as error:
             return _failed(error)
@@ -128,6 +134,7 @@ class Submission(BlockProviderExecutor):
                 refuse_files(calls, self.files_are_in_place)
             held = found_in(dumped, self.objects, f"an argument of {name}") + self._held_by_function(number, name)
             payload = finish_payload(dumped, self._shared, held)
+            self.weights.called(fn, calls[0], {}, size_of(payload))
         except FilesInArguments:
             raise FutureInArguments from None  # each call is one that has to wait
         except SerializationError as error:
@@ -200,6 +207,7 @@ class Submission(BlockProviderExecutor):
         """See the base class."""
         name = name_of(fn)
         payload = dump_arguments(args, kwargs, name, self._shared, self.files_are_in_place, self.objects)
+        self.weights.called(fn, args, kwargs, size_of(payload))
         return self._call_of(fn, name, payload)
 
     def prepare_staged(
