@@ -10,7 +10,6 @@ from __future__ import annotations
 import calendar
 import ftplib
 import re
-import secrets
 import socket
 import ssl
 import time
@@ -20,8 +19,9 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from parsl_pool.errors import ConfigurationError, described
-from parsl_pool.staging.transfers.errand import CLEARLY_OLDER_S, Pace, Passing, Refused, fetching, sending
-from parsl_pool.staging.transfers.local_files import PIECE, Landing, Source
+from parsl_pool.staging.transfers.errand import CLEARLY_OLDER_S, Pace, Passing, Refused
+from parsl_pool.staging.transfers.file_servers import Download, FileServers
+from parsl_pool.staging.transfers.local_files import PIECE, Source
 from parsl_pool.staging.transfers.options import USUAL, Transfer
 from parsl_pool.staging.transfers.urls import Url, parsed, shown
 from parsl_pool.staging.transfers.web_connections import tls_context
@@ -31,32 +31,13 @@ _FAREWELL_S = 5.0
 
 
 def fetch(url: str, target: Path, options: Transfer = USUAL) -> None:
-    """Bring the file of a URL to a path.
-
-    Raises:
-        TransferFailed: it can't be brought.
-        ConfigurationError: that is no URL of FTP.
-    """
-    place, path = _parts(url)
-    errand = fetching(url, target, options, place)
-    with Landing(target, errand) as landing:
-        download = _Download(landing, place, path, options)
-        errand.persist(download.go_on)
-        landing.settle(is_sure=download.is_sure)
+    """Bring the file of a URL to a path. Raises TransferFailed, ConfigurationError."""
+    _SERVERS.fetch(url, target, options)
 
 
 def send(source: Path, url: str, options: Transfer = USUAL) -> None:
-    """Send a file to a URL: under another name, and renamed there when it is whole.
-
-    Raises:
-        TransferFailed: it can't be sent.
-        ConfigurationError: that is no URL of FTP.
-    """
-    place, path = _parts(url)
-    errand = sending(source, url, options, place)
-    part = f"{path}.{secrets.token_hex(4)}.part"  # the same one in each try: what one leaves the next one writes over
-    with Source(source, errand) as file:
-        errand.persist(lambda: _put(place, options, file, part, path))
+    """Send a file to a URL, whole or not at all. Raises TransferFailed, ConfigurationError."""
+    _SERVERS.send(source, url, options)
 
 
 def _parts(url: str) -> tuple[Url, str]:
@@ -94,13 +75,7 @@ class _Version(NamedTuple):
         return moment + CLEARLY_OLDER_S < time.time()
 
 
-class _Download:
-    """One file on its way here, over several tries."""
-
-    def __init__(self, landing: Landing, place: Url, path: str, options: Transfer) -> None:
-        self._landing, self._place, self._path, self._options = landing, place, path, options
-        self.is_sure = False  # that no other version of the file looks like this one
-
+class _Download(Download):
     def go_on(self) -> None:
         """Get what is missing. Raises Passing, Refused; what has come by then stays, if it is of use."""
         with _session(self._place, self._options) as ftp:
@@ -204,6 +179,9 @@ class _TlsFromTheStart(_Tls):
         self.file = self.sock.makefile("r", encoding=self.encoding)
         self.welcome = self.getresp()
         return self.welcome
+
+
+_SERVERS = FileServers(_parts, _Download, _put)
 
 
 @contextmanager

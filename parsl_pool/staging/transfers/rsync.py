@@ -29,12 +29,7 @@ _FOR_GOOD = re.compile(r"Permission denied|Host key verification failed|Could no
 
 
 def fetch(url: str, target: Path, options: Transfer = USUAL) -> None:
-    """Bring the file of a URL, or of HOST:PATH, to a path.
-
-    Raises:
-        TransferFailed: it can't be brought.
-        ConfigurationError: that is no place for rsync.
-    """
+    """Bring the file of a URL, or of HOST:PATH, to a path. Raises TransferFailed, ConfigurationError."""
     end = _End(url, options)
     errand = fetching(url, target, options, end.place)
     with Landing(target, errand, is_compared=True) as landing:

@@ -34,12 +34,7 @@ _EMPTY = hashlib.sha256().hexdigest()
 
 
 def fetch(url: str, target: Path, options: Transfer = USUAL) -> None:
-    """Bring an object to a path.
-
-    Raises:
-        TransferFailed: it can't be brought.
-        ConfigurationError: that is no URL of an object.
-    """
+    """Bring an object to a path. Raises TransferFailed, ConfigurationError."""
     account = Account.found()
     place = _place(url, account)
     requests = Requests(web_kept.connections(options), options, account.sign)
@@ -47,11 +42,9 @@ def fetch(url: str, target: Path, options: Transfer = USUAL) -> None:
 
 
 def send(source: Path, url: str, options: Transfer = USUAL) -> None:
-    """Send a file to be an object; it is there whole or not at all, and its checksum is verified there.
+    """Send a file to be an object, whole or not at all; S3 verifies its checksum.
 
-    Raises:
-        TransferFailed: it can't be sent.
-        ConfigurationError: that is no URL of an object.
+    Raises TransferFailed, ConfigurationError.
     """
     account = Account.found()
     place = _place(url, account)

@@ -6,7 +6,6 @@ file's size and date are the same.
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -21,8 +20,9 @@ from parsl_pool.errors import (
     SSHException,
     described,
 )
-from parsl_pool.staging.transfers.errand import CLEARLY_OLDER_S, Passing, Refused, fetching, sending
-from parsl_pool.staging.transfers.local_files import Landing, Source
+from parsl_pool.staging.transfers.errand import CLEARLY_OLDER_S, Passing, Refused
+from parsl_pool.staging.transfers.file_servers import Download, FileServers
+from parsl_pool.staging.transfers.local_files import Source
 from parsl_pool.staging.transfers.options import USUAL, Transfer
 from parsl_pool.staging.transfers.urls import Url, parsed, shown
 
@@ -31,32 +31,13 @@ _WINDOW = 1 << 23  # is asked for before it has come: as much as memory is used 
 
 
 def fetch(url: str, target: Path, options: Transfer = USUAL) -> None:
-    """Bring the file of a URL to a path.
-
-    Raises:
-        TransferFailed: it can't be brought.
-        ConfigurationError: that is no URL of SFTP.
-    """
-    place, path = _parts(url)
-    errand = fetching(url, target, options, place)
-    with Landing(target, errand) as landing:
-        download = _Download(landing, place, path, options)
-        errand.persist(download.go_on)
-        landing.settle(is_sure=download.is_sure)
+    """Bring the file of a URL to a path. Raises TransferFailed, ConfigurationError."""
+    _SERVERS.fetch(url, target, options)
 
 
 def send(source: Path, url: str, options: Transfer = USUAL) -> None:
-    """Send a file to a URL: under another name, and renamed there when it is whole.
-
-    Raises:
-        TransferFailed: it can't be sent.
-        ConfigurationError: that is no URL of SFTP.
-    """
-    place, path = _parts(url)
-    errand = sending(source, url, options, place)
-    part = f"{path}.{secrets.token_hex(4)}.part"  # the same one in each try: what one leaves the next one writes over
-    with Source(source, errand) as file:
-        errand.persist(lambda: _put(place, options, file, part, path))
+    """Send a file to a URL, whole or not at all. Raises TransferFailed, ConfigurationError."""
+    _SERVERS.send(source, url, options)
 
 
 def _parts(url: str) -> tuple[Url, str]:
@@ -67,13 +48,7 @@ def _parts(url: str) -> tuple[Url, str]:
     return place, path
 
 
-class _Download:
-    """One file on its way here, over several tries."""
-
-    def __init__(self, landing: Landing, place: Url, path: str, options: Transfer) -> None:
-        self._landing, self._place, self._path, self._options = landing, place, path, options
-        self.is_sure = False  # that no other version of the file looks like this one
-
+class _Download(Download):
     def go_on(self) -> None:
         """Get what is missing. Raises Passing, Refused; what has come by then stays, if it is of use."""
         with _session(self._place, self._options) as client:
@@ -137,6 +112,9 @@ def _rename(client: Any, part: str, path: str) -> None:
         with suppress(OSError):
             client.remove(path)
         client.rename(part, path)
+
+
+_SERVERS = FileServers(_parts, _Download, _put)
 
 
 @contextmanager

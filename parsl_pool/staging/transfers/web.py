@@ -19,23 +19,13 @@ from parsl_pool.staging.transfers.web_requests import Answer, Requests
 
 
 def fetch(url: str, target: Path, options: Transfer = USUAL) -> None:
-    """Bring the file of a URL to a path.
-
-    Raises:
-        TransferFailed: it can't be brought.
-        ConfigurationError: that is no URL of the web.
-    """
+    """Bring the file of a URL to a path. Raises TransferFailed, ConfigurationError."""
     place = parsed(url, "http", "https")
     fetch_from(place, target, Requests(web_kept.connections(options), options), fetching(url, target, options, place))
 
 
 def send(source: Path, url: str, options: Transfer = USUAL) -> None:
-    """Send a file to a URL, by PUT.
-
-    Raises:
-        TransferFailed: it can't be sent.
-        ConfigurationError: that is no URL of the web.
-    """
+    """Send a file to a URL, by PUT. Raises TransferFailed, ConfigurationError."""
     place = parsed(url, "http", "https")
     errand = sending(source, url, options, place)
     with Source(source, errand) as file:

@@ -1,5 +1,6 @@
 """Servers for transfers, an authority that signs for them, and options that do not wait long."""
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from parsl_pool.staging.transfers.options import Transfer
 from tests.services.certificates import Authority
 from tests.services.web_faults import WebFaults
 
+BODY = bytes(range(256)) * 4000  # about a megabyte
 QUICK = Transfer(pause=0.001, longest_pause=2, silence=30, retries=2)
 
 
@@ -39,6 +41,22 @@ def server() -> Iterator[WebFaults]:
 @pytest.fixture(scope="session")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture
+def nobody() -> Iterator[str]:
+    """HOST:PORT at which nobody listens, and nobody will while this lasts."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        yield f"127.0.0.1:{unused.getsockname()[1]}"
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """A file of a megabyte, `BODY`."""
+    path = tmp_path / "source"
+    path.write_bytes(BODY)
+    return path
 
 
 @pytest.fixture

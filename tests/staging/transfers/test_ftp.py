@@ -14,12 +14,11 @@ from parsl_pool.staging.transfers.ftp import fetch, send
 from parsl_pool.staging.transfers.options import Transfer
 from tests.services.certificates import Authority
 from tests.services.ftp_server import PASSWORD, USER, FtpServer, Options
-from tests.staging.transfers.conftest import QUICK
+from tests.staging.transfers.conftest import BODY, QUICK
 
 pytest.importorskip("pyftpdlib", reason="no pyftpdlib: nothing of FTP is tested (it is in the extra 'test')")
 pytestmark = pytest.mark.timeout(60)
 
-BODY = bytes(range(256)) * 4000
 ME = f"{USER}:{PASSWORD}@"
 
 Start = Callable[..., FtpServer]
@@ -38,13 +37,6 @@ def start(tmp_path: Path) -> Iterator[Start]:
     yield new
     for server in started:
         server.stop()
-
-
-@pytest.fixture
-def source(tmp_path: Path) -> Path:
-    path = tmp_path / "source"
-    path.write_bytes(BODY)
-    return path
 
 
 def of_fetch(url: str, target: Path, options: Transfer = QUICK) -> str:
@@ -152,12 +144,9 @@ def test_tls_for_another_host_is_refused(start: Start, authority: Authority, tar
     assert "IP address mismatch" in of_fetch(server.url("data"), target, Transfer(ca_file=str(authority.file)))
 
 
-def test_a_server_that_is_down_is_named(target: Path) -> None:
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        port = unused.getsockname()[1]
-        text = of_fetch(f"ftp://127.0.0.1:{port}/data", target)
-    assert f"cannot connect to 127.0.0.1:{port}: Connection refused (tried 3 times)" in text
+def test_a_server_that_is_down_is_named(target: Path, nobody: str) -> None:
+    text = of_fetch(f"ftp://{nobody}/data", target)
+    assert f"cannot connect to {nobody}: Connection refused (tried 3 times)" in text
 
 
 def test_a_server_that_says_nothing_is_given_up(target: Path) -> None:

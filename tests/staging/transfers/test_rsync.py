@@ -12,14 +12,12 @@ from parsl_pool.errors import ConfigurationError, TransferFailed
 from parsl_pool.staging.transfers.options import Transfer
 from parsl_pool.staging.transfers.rsync import fetch, send
 from tests.services.rsync_daemon import Daemon
-from tests.staging.transfers.conftest import QUICK
+from tests.staging.transfers.conftest import BODY, QUICK
 
 pytestmark = [
     pytest.mark.timeout(60),
     pytest.mark.skipif(shutil.which("rsync") is None, reason="there is no rsync on this machine (Debian: rsync)"),
 ]
-
-BODY = bytes(range(256)) * 4000
 
 
 @pytest.fixture

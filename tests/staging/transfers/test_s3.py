@@ -12,11 +12,10 @@ from parsl_pool.errors import ConfigurationError, TransferFailed
 from parsl_pool.staging.transfers.s3 import Account, fetch, send
 from parsl_pool.staging.transfers.urls import Url
 from tests.services.web_faults import WebFaults, gives, serves, takes
-from tests.staging.transfers.conftest import QUICK
+from tests.staging.transfers.conftest import BODY, QUICK
 
 pytestmark = pytest.mark.timeout(60)
 
-BODY = bytes(range(256)) * 4000
 MD5 = hashlib.md5(BODY).hexdigest()
 
 

@@ -4,7 +4,6 @@ import base64
 import hashlib
 import logging
 import pickle
-import socket
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -31,11 +30,10 @@ from tests.services.web_faults import (
     trickles,
     tunnels,
 )
-from tests.staging.transfers.conftest import QUICK
+from tests.staging.transfers.conftest import BODY, QUICK
 
 pytestmark = pytest.mark.timeout(60)
 
-BODY = bytes(range(256)) * 4000  # about a megabyte
 HALF = len(BODY) // 2
 
 
@@ -142,12 +140,9 @@ def test_a_refusal_is_an_error_at_once_with_the_server_s_words(status: int, serv
     assert len(server.requests) == 1
 
 
-def test_a_server_that_is_down_is_named(target: Path) -> None:
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        port = unused.getsockname()[1]
-        text = of_fetch(f"http://127.0.0.1:{port}/data", target)
-    assert f"cannot connect to 127.0.0.1:{port}: Connection refused (tried 3 times)" in text
+def test_a_server_that_is_down_is_named(target: Path, nobody: str) -> None:
+    text = of_fetch(f"http://{nobody}/data", target)
+    assert f"cannot connect to {nobody}: Connection refused (tried 3 times)" in text
 
 
 def test_a_host_whose_name_is_none_is_named(target: Path) -> None:

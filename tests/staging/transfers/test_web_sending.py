@@ -8,18 +8,9 @@ from parsl_pool.errors import TransferFailed
 from parsl_pool.staging.transfers.options import Transfer
 from parsl_pool.staging.transfers.web import send
 from tests.services.web_faults import Act, Handler, WebFaults, gives, hangs_up, sends_on, takes
-from tests.staging.transfers.conftest import QUICK
+from tests.staging.transfers.conftest import BODY, QUICK
 
 pytestmark = pytest.mark.timeout(60)
-
-BODY = bytes(range(256)) * 4000
-
-
-@pytest.fixture
-def source(tmp_path: Path) -> Path:
-    path = tmp_path / "source"
-    path.write_bytes(BODY)
-    return path
 
 
 def of_send(source: Path, url: str, options: Transfer = QUICK) -> str:
