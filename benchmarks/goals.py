@@ -82,6 +82,9 @@ GOALS: Sequence[Goal] = (
     Goal("scale1000_memory_after", "apart", "", None, 50),
     Goal("scale1000_descriptors", "apart", "", None, 1),
     Goal("scale8000_descriptors", "apart", "", None, 1),
+    Goal("object_first", "inside", "", 1.1, 1.5),
+    Goal("object_memory", "inside", "", None, 2.1),
+    Goal("object_written", "inside", "", None, 1.1),
     Goal("busy", "inside", "", 1.1, 1.2),
     Goal("busy", "apart", "", None, 1.2),
 )

@@ -6,6 +6,7 @@ quietly ran its tasks at home would otherwise win every line.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from collections.abc import Sequence
@@ -52,6 +53,24 @@ def total(numbers: Sequence[int]) -> int:
     """The sum of many numbers."""
     calls[0] += 1
     return sum(numbers)
+
+
+def digest(array: Any) -> str:
+    """SHA-256 of an array's bytes."""
+    calls[0] += 1
+    return hashlib.sha256(array).hexdigest()
+
+
+def first(array: Any) -> float:
+    """The first number of an array."""
+    calls[0] += 1
+    return float(array[0])
+
+
+def sample(array: Any) -> float:
+    """The sum of some of an array's numbers, from all over it."""
+    calls[0] += 1
+    return float(array[:: max(1, len(array) // 1000)].sum())
 
 
 def pid_after(seconds: float) -> int:

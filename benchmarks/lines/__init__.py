@@ -14,6 +14,7 @@ from benchmarks.lines import (
     files,
     idle,
     latency,
+    objects,
     overhead,
     payloads,
     resume,
@@ -24,8 +25,8 @@ from benchmarks.lines import (
 from benchmarks.trial import Line
 
 _MODULES = (
-    throughput, latency, start, idle, payloads, dataflow, curves, overhead, resume, backlog, busy, cost, broker, files,
-    scale,
+    throughput, latency, start, idle, payloads, objects, dataflow, curves, overhead, resume, backlog, busy, cost,
+    broker, files, scale,
 )    # fmt: skip
 
 LINES: Mapping[str, Line] = {line.name: line for module in _MODULES for line in module.LINES}

@@ -41,6 +41,14 @@ def test_quick_mode_measures_workflows(tmp_path: Path) -> None:
     assert [(sample["line"], sample["failure"]) for sample in samples] == [(line, "") for line in lines.split(",")]
 
 
+def test_quick_mode_measures_an_object_that_many_tasks_use(tmp_path: Path) -> None:
+    pytest.importorskip("numpy")
+    done = run_benchmarks("--quick", "--lines", "object", "--peers", "inside", "--out", str(tmp_path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    (sample,) = json.loads((tmp_path / "benchmarks.json").read_text())["samples"]
+    assert sample["failure"] == "" and sample["values"]["object_written"] >= 1  # the tasks have checked its digest
+
+
 @pytest.mark.skipif(
     shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin") is None or shutil.which("curl") is None,
     reason="no nginx or no curl here",
