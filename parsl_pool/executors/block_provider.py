@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
@@ -23,9 +24,17 @@ _IDLE = checks.optional(checks.number(least=0, most=1e8, kind="a number of secon
 def _handler(value: Any) -> bool | ErrorHandler:
     if isinstance(value, bool):
         return value
-    if callable(value) and not isinstance(value, type):
-        return value  # type: ignore[no-any-return]  # whatever it is
-    raise TypeError
+    if not callable(value) or isinstance(value, type):
+        raise TypeError
+    try:
+        parameters = inspect.signature(value)
+    except ValueError:
+        return value  # type: ignore[no-any-return]  # a callable written in C need not tell its signature
+    try:
+        parameters.bind(None, {})
+    except TypeError as problem:
+        raise ValueError(str(problem)) from None
+    return value  # type: ignore[no-any-return]
 
 
 _HANDLER = checks.Rule("True, False, or a callable(executor, {block: JobStatus})", "", _handler)

@@ -271,7 +271,7 @@ TABLE: dict[tuple[type, str], dict[str, Wrong]] = {
             [[], [54000], [55000, 54000], [0, 1], [1, 65536], [1, 2, 3]],
         ),
         "block_start_timeout": SECONDS,
-        "block_error_handler": Wrong([5, None, "simple", [], object], []),
+        "block_error_handler": Wrong([5, None, "simple", [], object], [abs]),
         "max_node_hours": Wrong(NO_NUMBER, [0, -1, NAN, INF, HUGE]),
         "max_submissions_per_hour": Wrong(NO_INTEGER, [0, -1]),
         "max_workers": WORKERS,

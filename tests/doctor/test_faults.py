@@ -28,6 +28,12 @@ def test_a_site_where_all_is_well(cluster: Cluster) -> None:
     assert not (cluster.folder / "runinfo").exists(), "a trial that went well has left files"
 
 
+def test_a_trial_with_fewer_nodes_than_blocks_have_says_so(cluster: Cluster) -> None:
+    done = cluster.check(cluster.config("nodes_per_block=9"), *TRY)
+    assert done.status == 0
+    assert "with a block of 1 node, though those of the pool have 9: --nodes 9 tries one of these" in done.stderr
+
+
 def test_a_site_for_mpi_programs(cluster: Cluster) -> None:
     """A launcher for one node is right there, though blocks have several."""
     config = cluster.config("nodes_per_block=2, launcher=SingleNodeLauncher()", executor="enable_mpi_mode=True")

@@ -63,13 +63,18 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _try(config: Any, executor: Any, options: argparse.Namespace) -> tuple[list[Any], int]:
-    from parsl_pool.doctor import diagnosis, report, trial  # as above
+    from parsl_pool.doctor import diagnosis, inspection, report, trial  # as above
     from parsl_pool.doctor.finding import Level
 
     def say(text: str) -> None:
         print(f"  {text}", file=sys.stderr if options.json else sys.stdout, flush=True)
 
     say(f"trying {executor.label!r}, for {options.timeout:.0f} s at most")
+    provider = inspection.provider_of(executor)
+    if provider is not None and provider.limits.nodes_per_block > (most := options.nodes):
+        all_nodes = provider.limits.nodes_per_block
+        few = f"{most} node{'s' * (most > 1)}"
+        say(f"with a block of {few}, though those of the pool have {all_nodes}: --nodes {all_nodes} tries one of these")
     evidence = trial.try_executor(
         config, executor, timeout_s=options.timeout, nodes=options.nodes, say=say, keep=options.keep
     )
