@@ -11,8 +11,8 @@ from typing import Any
 from weakref import WeakSet
 
 from parsl_pool.errors import StagingError
-from parsl_pool.staging.globus.moves import Move, log
-from parsl_pool.staging.globus.service import Refused, Service
+from parsl_pool.staging.globus.moves import PACE, Move, log
+from parsl_pool.staging.globus.service import Place, Refused, Service
 
 _movers: WeakSet[Mover] = WeakSet()
 
@@ -59,10 +59,7 @@ class Mover:
         try:
             while moves or not self._is_idle():
                 moves += self._new(moves)
-                talk.new_round()
-                for move in moves:
-                    if move.is_due(monotonic()):
-                        _step(move, talk)
+                _round(moves, talk)
                 moves = [move for move in moves if not move.is_over]
         finally:
             talk.close()
@@ -87,9 +84,30 @@ class Mover:
             return [move for move in came if move is not None]
 
 
-def _step(move: Move, talk: _Talk) -> None:
+def _round(moves: list[Move], talk: _Talk) -> None:
+    """Do what is to be done now, the oldest first."""
+    talk.new_round()
+    before: dict[Place, Move] = {}  # by what is written: the first for that which is not over
+    now = monotonic()  # one for all: what has no answer is asked for again together
+    has_begun = sum(move.has_begun for move in moves)
+    for move in moves:
+        earlier = before.setdefault(move.target, move)
+        if earlier is not move and not move.future.cancelled():
+            move.wait_for(earlier)  # which may have been cancelled, and Globus may not know that yet
+        elif move.is_due(now):
+            if not move.has_begun and has_begun >= PACE.at_once and not move.future.cancelled():
+                move.wait_for(next(each for each in moves if each.has_begun))
+                continue
+            has_begun -= move.has_begun
+            _step(move, talk, now)
+            has_begun += move.has_begun
+        if move.is_over and earlier is move:
+            del before[move.target]
+
+
+def _step(move: Move, talk: _Talk, now: float) -> None:
     try:
-        move.step(talk.service, monotonic())
+        move.step(talk.service, now)
     except Exception as error:  # of ours, or of the SDK's: who waits for the file sees it
         log.exception("an error while %s is brought by Globus", move.url)
         move.fail_by(error)

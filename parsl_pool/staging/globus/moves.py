@@ -25,6 +25,7 @@ class Pace:
             again as the one before.
         unanswered: so many questions in a row may have no answer.
         farewells: how often a transfer that nobody wants any more is cancelled, until Globus answers that.
+        at_once: so many transfers are under way at most: Globus takes a hundred or so of a user. The others wait.
         longest_wait_s: if Globus wants to be left alone for longer, it is asked after this.
     """
 
@@ -32,6 +33,7 @@ class Pace:
     most_s: float = 30.0
     unanswered: int = 20
     farewells: int = 4
+    at_once: int = 50
     longest_wait_s: float = 300.0
 
 
@@ -47,6 +49,7 @@ class Move:
         deadline_s: seconds in which it must be done; None: as long as Globus goes on.
 
     Attributes:
+        target: what is written.
         future: done when the file is there. Who cancels it ends the transfer.
         due: when it is to be looked after next.
         is_over: nothing is to be done for it any more.
@@ -54,7 +57,7 @@ class Move:
 
     def __init__(self, url: str, source: Place, target: Place, retries: int, deadline_s: float | None) -> None:
         self.future: Future[None] = Future()
-        self.url, self._source, self._target = url, source, target
+        self.url, self._source, self.target = url, source, target
         self._retries, self._deadline_s = retries, deadline_s
         self.due = 0.0
         self.is_over = False
@@ -65,6 +68,15 @@ class Move:
         self._unanswered = self._lasting = 0
         self._is_leaving = False  # it has been cancelled, and we are about to tell Globus
         self._last = Look("")
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether Globus has something to do for it."""
+        return self._task is not None and not self.is_over
+
+    def wait_for(self, other: Move) -> None:
+        """Nothing is to be done for it before that is looked after again."""
+        self.due = max(self.due, other.due)
 
     def is_due(self, now: float) -> bool:
         """Whether there is something to be done for it."""
@@ -92,7 +104,7 @@ class Move:
     def _begin(self, service: Service, now: float) -> None:
         if self._request is None:
             left_s = None if self._ends_at is None else self._ends_at - now
-            self._request = service.request(self._source, self._target, left_s)
+            self._request = service.request(self._source, self.target, left_s)
         self._task = service.submit(self._request)
         self._unanswered, self._pause = 0, PACE.first_s
         log.info("%s: Globus has begun the transfer %s", self.url, self._task)

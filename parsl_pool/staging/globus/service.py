@@ -137,7 +137,7 @@ def _of_answer(error: Any) -> Exception:
         return Refused(f"{words}: allow it by '{COMMAND} {scopes}'")
     if _wants_login(error):
         return Refused(f"{words}: log in again, by '{COMMAND} --force'")
-    if error.http_status == 429 or error.http_status >= 500:
+    if error.http_status == 429 or error.http_status >= 500 or "TooMany" in (error.code or ""):
         return NotNow(words, _asked_to_wait(error))
     return Refused(words)
 

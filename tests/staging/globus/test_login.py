@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,8 @@ pytestmark = pytest.mark.timeout(60)
 ROOT = Path(__file__).parents[3]
 MORE = f"{SCOPE}[*https://auth.globus.org/scopes/{THERE}/data_access]"
 
+COMMAND = ("-m", "parsl_pool", "globus-auth")
+
 
 @pytest.fixture(autouse=True)
 def nothing_planned(globus: Globus, home: Path) -> None:
@@ -33,11 +36,13 @@ def nothing_planned(globus: Globus, home: Path) -> None:
     (home / ".parsl_pool" / "globus" / "login.json").unlink(missing_ok=True)
 
 
-def typed(arguments: list[str], home: Path, code: str = "", is_visited: bool = True) -> tuple[int, str]:
+def typed(
+    arguments: list[str], home: Path, code: str = "", is_visited: bool = True, command: Sequence[str] = COMMAND
+) -> tuple[int, str]:
     """The command at a terminal, whose user opens the page and types the code that it shows: its status, and output."""
     ours, theirs = pty.openpty()
-    command = subprocess.Popen(
-        [sys.executable, "-m", "parsl_pool", "globus-auth", *arguments], stdin=theirs, stdout=theirs, stderr=theirs,
+    running = subprocess.Popen(
+        [sys.executable, *command, *arguments], stdin=theirs, stdout=theirs, stderr=theirs,
         cwd=home, env={**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(home)},
     )  # fmt: skip
     os.close(theirs)
@@ -56,10 +61,10 @@ def typed(arguments: list[str], home: Path, code: str = "", is_visited: bool = T
             elif not is_visited and b"Enter the code" in seen and code == "^D":
                 os.write(ours, b"\x04")
                 code = ""
-        return command.wait(30), seen.decode()
+        return running.wait(30), seen.decode()
     finally:
-        command.kill()
-        command.wait()
+        running.kill()
+        running.wait()
         os.close(ours)
 
 
@@ -138,6 +143,30 @@ def test_the_application_is_wanted_once(
 def test_a_scope_of_something_else_is_refused(globus: Globus, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["globus-auth", "--scope", "openid"]) == 1
     assert "--scope must be one of Globus' transfers" in capsys.readouterr().err
+
+
+PROGRAM = """
+import sys
+from parsl_pool import Config, File, ParslPoolExecutor, ThreadPoolExecutor
+from parsl_pool.staging import GlobusStaging
+
+here, there, folder = sys.argv[1:]
+executor = ThreadPoolExecutor(storage_access=[GlobusStaging(here, "/", folder)], working_dir=folder + "/working")
+with ParslPoolExecutor(config=Config([executor], run_dir=None)) as pool:
+    print("read:", pool.submit(lambda file: open(file).read(), File(f"globus://{there}/f")).result())
+"""
+
+
+def test_a_program_at_a_terminal_asks_its_user_at_the_first_file(
+    globus: Globus, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (globus.folders[THERE] / "f").write_text("words")
+    monkeypatch.setenv("PARSL_POOL_GLOBUS_CLIENT", CLIENT)
+    program = home / "program.py"
+    program.write_text(PROGRAM)
+    status, seen = typed([str(program), HERE, THERE, str(globus.folders[HERE])], home, command=[])
+    assert status == 0 and "read: words" in seen, seen
+    assert tokens.load() is not None
 
 
 # ---- as it is kept
