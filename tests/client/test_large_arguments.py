@@ -157,6 +157,35 @@ def test_the_memory_of_a_result_that_another_task_needs_is_not_lent() -> None:
 # ---- the line
 
 
+def parts_of(numbers: list[float], first: int, home: WarmMemory) -> tuple[SharedPayload, list[Any]]:
+    payload = payload_of((first, numbers), home)
+    return payload, payload.parts()
+
+
+def test_calls_with_the_same_data_that_wait_hold_it_once(home: WarmMemory) -> None:
+    numbers = [number / 7 for number in range(200_000)]
+    payloads = [parts_of(numbers, first, home) for first in range(20)]
+    own = {id(part): len(part) for _, parts in payloads for part in parts}
+    size = payloads[0][0].size
+    assert size > 1 << 20 and sum(own.values()) < size + 20 * (1 << 17), "each has the part with its own number"
+    numbers[100_000] = -1.0
+    changed, parts = parts_of(numbers, 20, home)
+    assert sum(part is not other for part, other in zip(parts, payloads[0][1])) == 2
+    for number, payload in enumerate([*(each for each, _ in payloads), changed]):
+        descriptors = send(payload)
+        first, data = pickled_in(descriptors[0])
+        assert (first, data[100_000], data[-1]) == (number, -1.0 if number == 20 else 100_000 / 7, 199_999 / 7)
+        close(descriptors)
+
+
+def test_nothing_is_kept_of_calls_that_are_over(home: WarmMemory) -> None:
+    payload, parts = parts_of([number / 7 for number in range(200_000)], 0, home)
+    assert home.last is not None and home.last() is parts
+    del payload, parts
+    assert home.last() is None
+    assert len(parts_of([number / 7 for number in range(150_000)], 0, home)[1]) > 1
+
+
 def line_of(home: WarmMemory, workers: int = 1) -> LargeLine:
     line = LargeLine(home)
     line.always = 2 * workers

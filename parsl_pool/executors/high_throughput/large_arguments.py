@@ -10,10 +10,31 @@ import os
 import resource
 from collections import deque
 from typing import Any
+from weakref import ref
 
 from parsl_pool.executors.high_throughput.warm_memory import BUDGET, WarmMemory
 from parsl_pool.futures import AppFuture
 from parsl_pool.interchange import serialize
+
+_ALIKE = 1 << 20
+"""From this size on it is worth a look whether arguments are those of the call before."""
+
+
+class _Parts(list[Any]):
+    """A payload in parts, of which others may know as long as it is there."""
+
+    __slots__ = ("__weakref__",)
+
+
+def _shared_with_the_last(payload: bytes | list[Any], home: WarmMemory) -> _Parts:
+    """The payload, with those parts of the last one in the place of its own that are the same: so a long line of calls
+    with the same data has it once. To compare is far cheaper than to pickle, and ends where they differ."""
+    parts = _Parts([payload] if isinstance(payload, bytes) else payload)
+    for index, before in enumerate((home.last and home.last()) or ()):
+        if index < len(parts) and parts[index] is not before and parts[index] == before:
+            parts[index] = before
+    home.last = ref(parts)
+    return parts
 
 
 class SharedPayload:
@@ -30,11 +51,12 @@ class SharedPayload:
         self.size = serialize.size_of(payload)
         self.short = serialize.stand_in(self.size)
         # A pickle with nothing beside it is bytes alone. Its reader needs this memory no more when it has been read.
-        self._payload = payload if serialize.first_byte(payload) == 0x80 else None
-        if self._payload is None:
-            self._write(payload)  # arrays may be changed when submit has returned
-        else:
+        self._payload: bytes | list[Any] | None = None
+        if serialize.first_byte(payload) == 0x80:
+            self._payload = payload if self.size < _ALIKE else _shared_with_the_last(payload, home)
             home.unwritten[id(self)] = True
+        else:
+            self._write(payload)  # arrays may be changed when submit has returned
 
     def _write(self, payload: bytes | list[Any]) -> None:
         self._home.unwritten.pop(id(self), None)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from typing import Any
+from weakref import ref
 
 from parsl_pool.interchange import serialize
 
@@ -33,6 +34,7 @@ class WarmMemory:
         # Arguments by identity. Not counters: any thread may drop the last reference to some, and has no lock then.
         self.out: dict[int, int] = {}  # those in shared memory, and their size
         self.unwritten: dict[int, bool] = {}  # those that are not there yet
+        self.last: ref[list[Any]] | None = None  # the parts of a large one; any thread replaces it, in one step
 
     def write(self, payload: bytes | list[Any]) -> int:
         """A descriptor of memory that holds the payload; warm if there is some.
