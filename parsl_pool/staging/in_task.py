@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from parsl_pool.errors import TransferFailed
 from parsl_pool.staging import kept, locks, room
 from parsl_pool.staging.folders import made
+from parsl_pool.staging.transfers.urls import shown
 
 
 def fetched(
@@ -74,8 +77,14 @@ def with_folder(func: Callable[..., Any], folder: str, /, *args: Any, **kwargs: 
 def sent(send: Callable[[Path, str, Any], object], path: str, url: str, options: Any) -> None:
     """Send what a task has written; a copy stays until its room is needed. Raises what `send` raises.
 
-    If it can't be sent it stays, for nobody else has it.
+    If it can't be sent it stays, for nobody else has it. TransferFailed: it is on another node.
     """
+    if not os.path.exists(path):
+        raise TransferFailed(
+            shown(url), f"{path} could not be sent there: the task has written it on another node than "
+            f"{socket.gethostname()}. All nodes of the executor must see its working_dir; where they share none, use a "
+            "provider that brings files in the task"
+        )  # fmt: skip
     send(Path(path), url, options)
     folder = os.path.dirname(path)
     if locks.are_good(folder):

@@ -64,7 +64,7 @@ def running(folder: Path, address: str) -> Iterator[Servers]:
             try:
                 moto.wait()
                 servers.stores["s3"], servers.environment = stores.of_moto(moto), moto.environment()
-            except RuntimeError as problem:
+            except RuntimeError as problem:  # the others are of use without it
                 servers.stores["s3"] = str(problem)
         yield servers
 

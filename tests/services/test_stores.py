@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -123,3 +124,50 @@ def test_what_goes_wrong_is_told_and_leaves_nothing(store: Store, place: Place) 
     assert store.missing in str(error) and "open-sesame" not in str(error)
     assert store.names() == ["a"]
     assert place.pool.submit(pow, 2, 3).result(60) == 8
+
+
+@pytest.mark.parametrize("place", [(FAR, "in task")], ids=["hosts"], indirect=True, scope="module")
+def test_each_host_fetches_a_file_once(place: Place, servers: Servers) -> None:
+    store = servers.stores["http"]
+    if isinstance(store, str):
+        pytest.skip(store)
+    web = servers.web
+    assert web is not None
+    store.put("once", BODY)
+    seen: set[str] = set()
+
+    def both_have_seen_it() -> bool:
+        futures = [app_of(place, look)({"a": [File(store.url("once"))]}) for _ in range(6)]
+        seen.update(future.result(60)[0] for future in futures)
+        return seen == {"one", "two"}
+
+    try:
+        eventually(both_have_seen_it, within=60)  # tasks go where they like
+        assert eventually(lambda: web.requests().count("GET 200 /once") == 2)  # it writes that a moment later
+    finally:
+        store.clear()
+
+
+def test_hosts_that_share_nothing_need_files_brought_in_the_task(
+    two_hosts: Hosts | str, servers: Servers, tmp_path: Path
+) -> None:
+    store = servers.stores["ftp"]
+    if isinstance(two_hosts, str) or isinstance(store, str):
+        pytest.skip(two_hosts if isinstance(two_hosts, str) else str(store))
+    options = places.options_there(servers, two_hosts)
+    with places.there(two_hosts, "by tasks", options, tmp_path, servers.environment) as place:
+        store.put("a", b"abc")
+
+        def failures() -> list[BaseException]:
+            futures = [
+                app_of(place, turn)([File(store.url("a"))], outputs=[File(store.url(f"new {number}"))])
+                for number in range(8)
+            ]
+            assert [future.result(60) for future in futures] == [[digest(b"abc")]] * 8
+            errors = [future.outputs[0].exception(60) for future in futures]
+            return [error for error in errors if error is not None]
+
+        for error in eventually(failures, within=60):
+            assert isinstance(error, TransferFailed), error
+            assert "All nodes of the executor must see its working_dir" in str(error)
+    store.clear()
