@@ -75,6 +75,8 @@ GOALS: Sequence[Goal] = (
     Goal("file_requests", "inside", "", None, 1),
     Goal("files", "inside", "wget", None, 1),
     Goal("files_connections", "inside", "", None, 8),
+    Goal("files_alone", "inside", "wget", None, 1),
+    Goal("files_alone_connections", "inside", "", None, 8),
     Goal("scale1000_registered", "apart", "", None, 10),
     Goal("scale1000_share", "apart", "", None, 0.8),
     Goal("scale1000_beats", "apart", "", None, 5),

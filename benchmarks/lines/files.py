@@ -14,7 +14,8 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from importlib import import_module
 from pathlib import Path
 
@@ -29,11 +30,12 @@ MEMORY = Path("/dev/shm")
 
 Paths = Mapping[str, str]  # name of a file -> where it is now
 Fetch = Callable[[Sequence[str]], Paths]  # of URLs
+Way = Callable[[Trial, Path], AbstractContextManager[Fetch]]
 
 
 def one_large_file(trial: Trial) -> Mapping[str, float]:
     """One of `size` MB."""
-    with _measuring(trial, {"large": trial.size * MEGABYTE}) as (served, fetch, digests):
+    with _measuring(trial, {"large": trial.size * MEGABYTE}, _pool) as (served, fetch, digests):
         urls = [f"{served.url}/large"]
         before = _memory()
         with processes.sampled(os.getpid()) as peaks:
@@ -53,8 +55,17 @@ def one_large_file(trial: Trial) -> Mapping[str, float]:
 
 def many_small_files(trial: Trial) -> Mapping[str, float]:
     """`size` of a kilobyte each."""
+    return {f"files{name}": value for name, value in _small_files(trial, _pool).items()}
+
+
+def many_small_files_alone(trial: Trial) -> Mapping[str, float]:
+    """The same without a pool: what the transfers take, without tasks and without what is noted of files."""
+    return {f"files_alone{name}": value for name, value in _small_files(trial, _threads).items()}
+
+
+def _small_files(trial: Trial, ours: Way) -> Mapping[str, float]:
     sizes = {f"small{number}": SMALL for number in range(trial.size)}
-    with _measuring(trial, sizes) as (served, fetch, digests):
+    with _measuring(trial, sizes, ours) as (served, fetch, digests):
         urls = [f"{served.url}/{name}" for name in sizes]
         cpu_s, started = served.cpu_s(), time.perf_counter()
         paths = fetch(urls)
@@ -63,9 +74,9 @@ def many_small_files(trial: Trial) -> Mapping[str, float]:
         _check(paths, digests)
     _check_count(served, len(urls), trial.size * SMALL)
     return {
-        "files": trial.size / took_s,
-        "files_connections": served.connections - 1,
-        "files_server": 100 * cpu_s / took_s,
+        "": trial.size / took_s,
+        "_connections": served.connections - 1,
+        "_server": 100 * cpu_s / took_s,
     }
 
 
@@ -96,7 +107,7 @@ def _memory() -> int:
 
 @contextmanager
 def _measuring(
-    trial: Trial, sizes: Mapping[str, int]
+    trial: Trial, sizes: Mapping[str, int], ours: Way
 ) -> Iterator[tuple[Served, Fetch, Mapping[str, str]]]:
     """A server with files of these sizes, what fetches them, which is warm, and the files' digests."""
     with ExitStack() as stack:
@@ -105,7 +116,7 @@ def _measuring(
         digests = _made(where / "served", sizes)
         (where / "served" / "empty").touch()
         served = stack.enter_context(serving(where / "served", where / "server"))
-        fetch: Fetch = stack.enter_context(_program(trial, where) if trial.peer.command else _pool(trial, where))
+        fetch: Fetch = stack.enter_context(_program(trial, where) if trial.peer.command else ours(trial, where))
         expect(list(fetch([f"{served.url}/empty"])), ["empty"])
         yield served, fetch, digests
 
@@ -145,6 +156,23 @@ def _pool(trial: Trial, where: Path) -> Iterator[Fetch]:
         def fetch(urls: Sequence[str]) -> Paths:
             paths = pool.result(pool.submit(tasks.paths, [file_of(url) for url in urls]))
             return {os.path.basename(path): path for path in paths}
+
+        yield fetch
+
+
+@contextmanager
+def _threads(trial: Trial, where: Path) -> Iterator[Fetch]:
+    """The modules for transfers, in this process."""
+    trial.peer.load()
+    by_scheme = import_module("parsl_pool.staging.transfers.by_scheme")
+    folder = where / "here"
+    folder.mkdir()
+    with ThreadPoolExecutor(AT_A_TIME) as threads:
+
+        def fetch(urls: Sequence[str]) -> Paths:
+            paths = {os.path.basename(url): folder / os.path.basename(url) for url in urls}
+            list(threads.map(by_scheme.fetch, urls, paths.values()))
+            return {name: str(path) for name, path in paths.items()}
 
         yield fetch
 
@@ -203,6 +231,19 @@ LINES = (
             Metric("files_server", "%", "1,000 files over HTTP: the server's part of a core"),
         ],
         measure=many_small_files,
+        size=1_000,
+        least=1_000,
+        quick_size=50,
+        only=WHO,
+    ),
+    Line(
+        name="files-alone",
+        metrics=[
+            Metric("files_alone", "files/s", "1,000 files of 1 kB, by the transfers alone", more_is_better=True),
+            Metric("files_alone_connections", "", "1,000 files, by the transfers alone: connections"),
+            Metric("files_alone_server", "%", "1,000 files, by the transfers alone: the server's part of a core"),
+        ],
+        measure=many_small_files_alone,
         size=1_000,
         least=1_000,
         quick_size=50,

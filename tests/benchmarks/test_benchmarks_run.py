@@ -54,10 +54,11 @@ def test_quick_mode_measures_an_object_that_many_tasks_use(tmp_path: Path) -> No
     reason="no nginx or no curl here",
 )
 def test_quick_mode_measures_files_of_a_web_server_beside_a_program(tmp_path: Path) -> None:
-    done = run_benchmarks("--quick", "--lines", "file,files", "--peers", "inside,curl", "--out", str(tmp_path))
+    lines = "file,files,files-alone"
+    done = run_benchmarks("--quick", "--lines", lines, "--peers", "inside,curl", "--out", str(tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr
     samples = json.loads((tmp_path / "benchmarks.json").read_text())["samples"]
-    assert [(sample["failure"], sample["left_over"]) for sample in samples] == [("", [])] * 4
+    assert [(sample["failure"], sample["left_over"]) for sample in samples] == [("", [])] * 6
     for sample in samples:
         assert sample["values"].get("file_requests", 1) == 1
         assert sample["values"].get("files_connections", 0) <= 8
