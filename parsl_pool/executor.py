@@ -294,7 +294,7 @@ class ParslPoolExecutor(KernelFace, _stdlib.ProcessPoolExecutor):
                 raise ConfigurationError('result must be "value" where join or cache is true, got "ref"')
             self._objects_here()
         for label in options.executors:
-            if label not in self._backends:
+            if label not in self._backends and not self._add_internal(label):
                 known = ", ".join(repr(other) for other in self._backends)
                 raise ConfigurationError(
                     f"executors must be labels of this pool's, got {shown(label)}; there are: {known}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import threading
 from functools import partial
 from time import time
 from weakref import ref
@@ -29,6 +30,11 @@ if TYPE_CHECKING:
     from parsl_pool.status import PoolStatus
 
     T = TypeVar("T")
+
+INTERNAL = "_parsl_internal"
+"""Label of an executor of a few threads, made when it is first named. Calls that name no executor never go there."""
+
+_adding = threading.Lock()  # held while a pool gets that one
 
 
 class KernelFace:
@@ -145,6 +151,8 @@ class KernelFace:
     def _placed(self, options: Options) -> tuple[Any, Options]:
         """One of the executors that a call may go to, and what holds for it there."""
         labels = options.executors or tuple(self._backends)
+        if len(labels) > 1 and not options.executors:
+            labels = tuple([label for label in labels if label != INTERNAL])
         backend = self._backends[labels[0] if len(labels) == 1 else random.choice(labels)]
         return backend, self._as_said_by(backend, options) if self._are_many else options
 
@@ -199,6 +207,17 @@ class KernelFace:
         self._are_many, self._defaults = True, None
         self._call = self._call_somewhere
         self._open()
+
+    def _add_internal(self, label: str) -> bool:
+        """Have the executor for tasks of this very process, if that is what the label names."""
+        if label != INTERNAL:
+            return False
+        from parsl_pool.executors.threads import ThreadPoolExecutor  # for who brings files by such tasks
+
+        with _adding:
+            if label not in self._backends:
+                self.add_executors([ThreadPoolExecutor(label, max_threads=self.config.internal_tasks_max_threads)])
+        return True
 
     def new_task_id(self) -> int:
         """A number for a task, before it is submitted."""

@@ -269,7 +269,7 @@ class PythonApp(AppBase, Generic[P, R]):
             return pool.submit_call(
                 Call(self.func, args, _with_files(kwargs, outputs), outputs=outputs, is_app=True), options
             )
-        written = keywords.copies_of(outputs)
+        written = keywords.copies_of(outputs, kwargs)
         kwargs = _with_files(kwargs, written)
         given = {**kwargs, "outputs": list(written)} if self._taken.may_pass("outputs") else kwargs
         run = partial(shell.run_with_outputs, self.func, name_of(self.func))
@@ -308,7 +308,7 @@ class BashApp(AppBase, Generic[P]):
         stderr = streams.stream_of(said, "stderr", automatic)
         stderr = stdout if stderr == stdout else stderr  # if it is a File, one
         outputs = keywords.outputs_of(special)
-        written = keywords.copies_of(outputs)
+        written = keywords.copies_of(outputs, kwargs)
         kwargs = _with_files(kwargs, written)
         given = dict(kwargs)  # as the function sees them; a name that is made up here is no part of the call's key
         if written and self._taken.may_pass("outputs"):

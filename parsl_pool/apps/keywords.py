@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from parsl_pool import checks
+from parsl_pool.dataflow.staged import STAGING_INHIBIT
 from parsl_pool.dataflow.traverse import things_in
 from parsl_pool.errors import WrongType, shown
 from parsl_pool.files import File, as_file
@@ -90,7 +91,11 @@ def outputs_of(special: dict[str, Any]) -> tuple[File, ...]:
     return tuple(as_file(output, "outputs") for output in outputs)
 
 
-def copies_of(outputs: tuple[File, ...]) -> tuple[File, ...]:
+def copies_of(outputs: tuple[File, ...], kwargs: dict[str, Any]) -> tuple[File, ...]:
     """What stands for them among the arguments: in these is noted where the task is to write. The user's stay as they
-    are, and may be inputs, too."""
-    return tuple(output.cleancopy() for output in outputs)
+    are, and may be inputs, too. A call that brings files itself has noted it already."""
+    copies = tuple(output.cleancopy() for output in outputs)
+    if kwargs.get(STAGING_INHIBIT):
+        for output, mine in zip(outputs, copies):
+            mine.local_path = output.local_path
+    return copies

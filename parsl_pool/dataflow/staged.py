@@ -16,6 +16,9 @@ from parsl_pool.futures.data_future import DataFuture
 FILES = (File, DataFuture)
 """What is a file among the arguments of a task."""
 
+STAGING_INHIBIT = "_parsl_staging_inhibit"
+"""A keyword by which a call says that it brings files itself: its own are left alone."""
+
 
 class FilesInArguments(Exception):
     """Raised when a call is prepared: there are files among its arguments that have to be brought.

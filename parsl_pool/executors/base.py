@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, wait
 from typing import TYPE_CHECKING, Any
 
 from parsl_pool import checks
 from parsl_pool.dataflow.record import Options, TaskRecord
-from parsl_pool.dataflow.staged import FILES, FilesInArguments, Instead
+from parsl_pool.dataflow.staged import FILES, STAGING_INHIBIT, FilesInArguments, Instead
 from parsl_pool.dataflow.traverse import ObjectCall, things_in, with_replaced
 from parsl_pool.futures import AppFuture
 from parsl_pool.futures.told import Progress
@@ -107,11 +107,16 @@ class ParslExecutor(Recipe, ABC):
             SerializationError: it can't be pickled.
             FilesInArguments: there are files that have to be brought.
         """
-        if self.files_are_in_place is not None:
+        are_in_place = self.in_place_for(kwargs)
+        if are_in_place is not None:
             files = things_in((args, kwargs), FILES)
-            if files and not self.files_are_in_place(files):
+            if files and not are_in_place(files):
                 raise FilesInArguments(files)
         return ObjectCall(fn, args, kwargs)
+
+    def in_place_for(self, kwargs: Mapping[str, Any]) -> Callable[[Any], bool] | None:
+        """What tells whether the files of a call are in place; None: they are not looked at."""
+        return None if kwargs and kwargs.get(STAGING_INHIBIT) else self.files_are_in_place
 
     def prepare_staged(
         self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], instead: Instead | None = None

@@ -206,9 +206,10 @@ class ThreadPoolExecutor(ParslExecutor):
             failed.finish(Failure(frameless(error)))
             return failed
         needed = [each for each in found if isinstance(each, Future)]
-        if self.call_with_files is not None and self.files_are_in_place is not None:
+        are_in_place = self.in_place_for(kwargs)
+        if self.call_with_files is not None and are_in_place is not None:
             files = [each for each in found if isinstance(each, (File, DataFuture))]
-            if files and not self.files_are_in_place(files):
+            if files and not are_in_place(files):
                 return self.call_with_files(fn, args, dict(kwargs), options)
         return self._call(fn, args, kwargs, options, needed)
 

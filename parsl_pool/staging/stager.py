@@ -7,15 +7,13 @@ from typing import Any
 
 from parsl_pool.dataflow.call import Call
 from parsl_pool.dataflow.flow_task import FlowTask
-from parsl_pool.dataflow.staged import Instead
+from parsl_pool.dataflow.staged import STAGING_INHIBIT, Instead
 from parsl_pool.files import File
 from parsl_pool.futures.data_future import DataFuture
 from parsl_pool.staging.base import Staging
 from parsl_pool.staging.data_manager import DataManager
 from parsl_pool.staging.ends import SentFile
 from parsl_pool.staging.writers import Writers
-
-_INHIBIT = "_parsl_staging_inhibit"
 
 
 class Stager:
@@ -34,7 +32,7 @@ class Stager:
             return ()
         if record.options.join:
             return tuple([self._writers.of_join(task.future, file) for file in call.outputs])
-        if call.kwargs.get(_INHIBIT) or self._dm.is_asking:
+        if call.kwargs.get(STAGING_INHIBIT) or self._dm.is_asking:
             return tuple([DataFuture(task.future, file) for file in call.outputs])
         written = call.written or call.outputs
         files = [*zip(call.outputs, written), *((stream.cleancopy(), stream) for stream in streams)]
@@ -69,7 +67,7 @@ class Stager:
     ) -> tuple[Callable[..., Any], Instead]:
         """What is launched in place of the function, and what takes the places of the files among its arguments, now
         that they are on their way. Raises StagingError."""
-        if task.record.kwargs.get(_INHIBIT) or self._dm.is_asking:
+        if task.record.kwargs.get(STAGING_INHIBIT) or self._dm.is_asking:
             return fn, Instead(())
         dm, label = self._dm.for_task(task.future), task.backend.label
         made: list[tuple[Any, Any]] = []

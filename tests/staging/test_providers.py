@@ -1,5 +1,6 @@
 """What a provider of somebody's own can do, and what becomes of its mistakes."""
 
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
@@ -19,10 +20,11 @@ from parsl_pool import (
     python_app,
 )
 from parsl_pool.dataflow.resolvers import DEEP_DEPENDENCY_RESOLVER
-from parsl_pool.errors import DependencyError, TransferFailed
+from parsl_pool.errors import DependencyError, StagingError, TransferFailed
 from parsl_pool.staging import DataManager, InTask, NoOpFileStaging, Protocol, Staging, default_staging
 from tests.eventually import eventually
 from tests.staging import shelf as shelves
+from tests.staging.conftest import KINDS
 from tests.staging.shelf import SeparateShelf, ShelfInTask, noted, on_shelf
 
 pytestmark = pytest.mark.timeout(60)
@@ -226,6 +228,51 @@ def test_a_task_that_brings_files_may_say_so(tmp_path: Path) -> None:
     with threads(NoOpFileStaging()):
         with pytest.raises(ValueError, match="odd:/x"):
             staged(str(tmp_path / "a"), outputs=[File("odd:/x")], _parsl_staging_inhibit=False)
+
+
+@python_app
+def tells(file: Any, _parsl_staging_inhibit: bool = False) -> str:
+    return repr(file)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_files_of_a_call_that_brings_files_are_left_alone(kind: str) -> None:
+    with parsl_pool.load(Config([KINDS[kind](storage_access=[NoOpFileStaging()])], run_dir=None)):
+        assert tells([File("odd:/x")], _parsl_staging_inhibit=True).result() == "[<File odd:/x>]"
+        with pytest.raises(StagingError, match="odd:/x") as raised:
+            tells([File("odd:/x")])
+        assert raised.value.__context__ is None  # it is told once
+
+
+def copied_here(source: str, target: str, outputs: Any = (), _parsl_staging_inhibit: bool = True) -> int:
+    Path(outputs[0].local_path).write_bytes(Path(source).read_bytes())
+    return os.getpid()
+
+
+class FromHere(AsInParsl):
+    """Brings files by tasks of this process, as providers do that were written for Parsl."""
+
+    pids: "list[Future[int]]"
+
+    def stage_in(self, dm: Any, executor: str, file: File, parent_fut: "Future[Any] | None") -> "Future[File]":
+        file.local_path = str(self.folder / f"local-{file.filename}")
+        fetch = python_app(executors=["_parsl_internal"], data_flow_kernel=dm.dfk)(copied_here)
+        future = fetch(file.path, "", outputs=[file], _parsl_staging_inhibit=True)
+        self.pids.append(future)
+        arrives: Future[File] = future.outputs[0]
+        return arrives
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_files_may_be_brought_by_tasks_of_this_process(kind: str, tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("text")
+    provider = FromHere(tmp_path)
+    provider.pids = []
+    with parsl_pool.load(Config([KINDS[kind](storage_access=[provider, NoOpFileStaging()])], run_dir=None)) as pool:
+        assert read(File(f"mine:{tmp_path}/a")).result() == "text"
+        assert [future.result() for future in provider.pids] == [os.getpid()]
+        if kind != "threads":
+            assert os.getpid() not in {pool.submit(os.getpid).result() for _ in range(20)}
 
 
 def test_a_data_manager_can_be_asked_by_hand(tmp_path: Path) -> None:

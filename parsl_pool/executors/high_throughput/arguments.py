@@ -100,24 +100,25 @@ def dump_arguments(
     data: bytes | list[Any]
     try:
         data, buffers = serialize.dump_parts(packed)
-        if serialize.names_main(data) and not _are_ours_alone(data, packed, in_place):
-            buffers.clear()
-            data = serialize.dump_by_value(packed, name, buffers)
+        is_by_value = False
     except FutureInArguments:
         return _dump_with_tokens(packed, args, kwargs, name, in_place, objects)
-    except FilesInArguments:
-        raise
     except BaseException as problem:  # told below, or overcome by pickling by value
         serialize.pass_on(problem, lambda: pickle.dumps(packed, 5))
         if _has_future(problem, packed):
             return _dump_with_tokens(packed, args, kwargs, name, in_place, objects)
-        buffers = []
-        try:
+        is_by_value = True
+    try:
+        if is_by_value:
+            buffers = []
             data = serialize.dump_by_value(packed, name, buffers)
-        except SerializationError:
-            # There may be a future beside, or inside, what failed first; if not, this tells what is to blame.
-            return _dump_with_tokens(packed, args, kwargs, name, in_place, objects)
-        _are_ours_alone(data, packed, in_place)
+            _are_ours_alone(data, packed, in_place)
+        elif serialize.names_main(data) and not _are_ours_alone(data, packed, in_place):
+            buffers.clear()
+            data = serialize.dump_by_value(packed, name, buffers)
+    except SerializationError:
+        # There may be a future beside, or inside, what failed first; if not, this tells what is to blame.
+        return _dump_with_tokens(packed, args, kwargs, name, in_place, objects)
     held = found_in(data, objects, f"an argument of {name}")
     payload = serialize.with_buffers(data, buffers) if buffers else data
     return finish_payload(payload, shared, held)

@@ -100,7 +100,7 @@ class Submission(BlockProviderExecutor):
         self._expect_nodes(options)
         try:
             number = self._number(fn, name)
-            payload = dump_arguments(args, kwargs, name, self._shared, self.files_are_in_place, self.objects)
+            payload = dump_arguments(args, kwargs, name, self._shared, self.in_place_for(kwargs), self.objects)
             if type(payload) is not bytes or len(payload) >= serialize.LARGE:
                 self.weights.called(fn, args, kwargs, size_of(payload))
             payload = self._with_function_s(payload, number, name)
@@ -206,7 +206,7 @@ class Submission(BlockProviderExecutor):
     def prepare(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> PreparedCall:
         """See the base class."""
         name = name_of(fn)
-        payload = dump_arguments(args, kwargs, name, self._shared, self.files_are_in_place, self.objects)
+        payload = dump_arguments(args, kwargs, name, self._shared, self.in_place_for(kwargs), self.objects)
         self.weights.called(fn, args, kwargs, size_of(payload))
         return self._call_of(fn, name, payload)
 
