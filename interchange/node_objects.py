@@ -137,7 +137,9 @@ class NodeObjects:
                 self._put(self._workers[number], wire.frame(record), [])
 
     def ask_again(self) -> None:
-        """There is another connection: what was under way by the last one has not come."""
+        """There is another connection, perhaps another interchange: what was under way by the last one has not come."""
+        for key, (_, size) in self._held.items():
+            self._report(ObjectTaken(key, size))  # we may not have heard that it was dropped
         for key in self._wanted:
             self._end_inflow(key)
             self._report(WantObject(key, 0))

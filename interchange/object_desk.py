@@ -46,10 +46,10 @@ class ObjectDesk:
                 self._tell(record)
         elif isinstance(record, ObjectTaken):
             flow = self._outflows.get((name, record.key))
-            if flow is not None:
-                flow.taken(record.position)
-                if flow.is_over:
-                    del self._outflows[name, record.key]
+            if flow is None:
+                self._tell(record)  # it has that from another interchange: does the client know of it still?
+            elif flow.taken(record.position):
+                del self._outflows[name, record.key]
         else:
             raise BadMessage(f"a {type(record).__name__} from a manager")
 

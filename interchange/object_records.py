@@ -35,7 +35,10 @@ class ObjectPart(NamedTuple):
 
 
 class ObjectTaken(NamedTuple):
-    """The answer to a part: all bytes before this position are here."""
+    """The answer to a part: all bytes before this position are here.
+
+    Also by who comes back, of each object that it has: what the client does not know any more is to be dropped.
+    """
 
     key: str
     position: int

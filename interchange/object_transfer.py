@@ -29,16 +29,12 @@ class Outflow:
         send(Object(key, size, ""))
         self._fill(0)
 
-    @property
-    def is_over(self) -> bool:
-        """True if there is nothing left to send."""
-        return self._sent >= self._size
-
-    def taken(self, position: int) -> None:
-        """All before this has arrived. Raises BadMessage: that has not been sent."""
+    def taken(self, position: int) -> bool:
+        """All before this has arrived. True if that is all. Raises BadMessage: it has not been sent."""
         if not 0 <= position <= self._sent:
             raise BadMessage(f"an ObjectTaken up to {position}, of {self._sent} bytes that were sent")
         self._fill(position)
+        return position == self._size
 
     def _fill(self, taken: int) -> None:
         while self._sent < self._size and self._sent - taken < WINDOW:

@@ -335,6 +335,11 @@ def opened(ref: Ref[Any], owner: Objects | None) -> Any:
     return stored.open()
 
 
+def is_known(key: str) -> bool:
+    """True if anybody refers to the object of that key."""
+    return key in _known
+
+
 def answer(key: str, owner: Objects | None) -> tuple[Object, list[int]]:
     """What an interchange is to be told that wants an object, and the descriptor beside that."""
     stored = _known.get(key)

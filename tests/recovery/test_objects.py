@@ -10,7 +10,7 @@ from typing import Any
 import psutil
 import pytest
 
-from parsl_pool import Config, HighThroughputExecutor, ParslPoolExecutor
+from parsl_pool import Config, HighThroughputExecutor, ParslPoolExecutor, portable
 from parsl_pool.providers import LocalProvider
 from tests.eventually import eventually
 from tests.recovery.arrangement import Arrangement, is_over
@@ -66,6 +66,27 @@ def test_who_is_killed_as_an_object_is_on_its_way_in_parts(tmp_path: Path, part:
         eventually(lambda: " goes to manager " in log.read_text(), within=30)
         kill_a_part(arrangement, pool, part)
         assert [future.result(90) for future in futures] == [8 * LARGE] * 4
+
+
+@pytest.mark.skipif(not portable.has_proc(), reason="whose memory it is, /proc tells")
+def test_what_is_freed_while_there_is_no_interchange_is_freed_at_managers_too() -> None:
+    arrangement = Arrangement(inside=False)
+    with arrangement.pool(1) as pool:
+        ref = pool.put(np.ones(LARGE))
+        assert pool.submit(total, ref).result(30) == LARGE
+        parts = arrangement.parts(pool)
+        holders = [parts.manager.pid, *(worker.pid for worker in parts.workers)]
+        eventually(lambda: all(has_objects(pid) for pid in holders))
+        parts.interchange.kill()
+        ref.free()
+        assert pool.submit(abs, -1).result(60) == 1
+        eventually(lambda: not any(has_objects(pid) for pid in holders), within=30)
+
+
+def has_objects(pid: int) -> bool:
+    """Whether a process has the memory of one, by its descriptors and its maps."""
+    names = [os.readlink(entry) for entry in Path(f"/proc/{pid}/fd").iterdir() if entry.is_symlink()]
+    return "parsl-pool-object" in "".join(names) + Path(f"/proc/{pid}/maps").read_text()
 
 
 PROGRAM = """

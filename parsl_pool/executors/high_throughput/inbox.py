@@ -9,7 +9,7 @@ from typing import Any
 from parsl_pool.errors import BadMessage, InitializerError, PoolBroken, VersionMismatch
 from parsl_pool.executors.high_throughput.recovery import Recovery, WorkerView
 from parsl_pool.interchange import launch, wire
-from parsl_pool.interchange.object_records import WantObject
+from parsl_pool.interchange.object_records import ObjectTaken, WantObject
 from parsl_pool.loggers import careful_logger
 
 log = careful_logger("parsl_pool.interchange")
@@ -55,7 +55,7 @@ class Inbox:
                 link.keeper.worker_up(manager.block)
         elif isinstance(record, wire.FromTask):
             link.channel.arrived(record, descriptors)
-        elif isinstance(record, WantObject):
+        elif isinstance(record, (WantObject, ObjectTaken)):
             link.channel.on_object(record)
         elif isinstance(record, wire.WorkerGone):
             view = link.pages.pop((record.manager, record.worker), None)

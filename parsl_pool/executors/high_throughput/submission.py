@@ -38,9 +38,9 @@ from parsl_pool.executors.high_throughput.weights import Weights
 from parsl_pool.futures import PENDING, AppFuture, Failure, FutureInArguments, frameless
 from parsl_pool.interchange import serialize
 from parsl_pool.interchange.calls import NEST
-from parsl_pool.interchange.object_records import DropObjects, WantObject
+from parsl_pool.interchange.object_records import DropObjects, ObjectTaken, WantObject
 from parsl_pool.interchange.request import Asked
-from parsl_pool.objects import Objects, Stored, answer, found_in
+from parsl_pool.objects import Objects, Stored, answer, found_in, is_known
 
 _PLAIN = frozenset({int, float, bool, str, type(None), complex})
 _FIXED_KINDS = frozenset({FunctionType, BuiltinFunctionType, type})
@@ -70,7 +70,7 @@ class Submission(BlockProviderExecutor):
         kernel.emptied = link.wake  # a shutdown may wait for that
         link.outgoing.awaiting_functions = self._awaiting_functions
         link.channel.on(NEST, self._hear_nested)
-        link.channel.on_object = self._object_wanted
+        link.channel.on_object = self._object_asked
         if self.mpi_launcher:
             self.__dict__["call"] = self._call  # each is looked at: none may go without its nodes
 
@@ -243,9 +243,12 @@ class Submission(BlockProviderExecutor):
         data = self.link.functions.data.get(number, b"")
         return found_in(data, self.objects, name) if Objects.are_there else ()
 
-    def _object_wanted(self, record: WantObject) -> None:
-        """The interchange asks for an object, the first time that a task needs it."""
-        self.link.send(*answer(record.key, self.objects))
+    def _object_asked(self, record: WantObject | ObjectTaken) -> None:
+        """The interchange asks for an object, the first time that a task needs it; or whether one is known still."""
+        if isinstance(record, WantObject):
+            self.link.send(*answer(record.key, self.objects))
+        elif not is_known(record.key):
+            self.link.send(DropObjects([record.key]))
 
     def object_dropped(self, key: str) -> None:
         """The last reference to an object is gone. Any thread, anywhere."""

@@ -12,7 +12,7 @@ from typing import Any
 from parsl_pool.futures import AppFuture
 from parsl_pool.futures.told import Progress, Told, known_of, told_by
 from parsl_pool.interchange import serialize, wire
-from parsl_pool.interchange.object_records import WantObject
+from parsl_pool.interchange.object_records import ObjectTaken, WantObject
 from parsl_pool.interchange.task_face import LOG, PROGRESS, STATE, unpack_progress
 from parsl_pool.loggers import careful_logger
 
@@ -28,7 +28,7 @@ class TaskChannel:
 
     def __init__(self, link: Any) -> None:
         self._link = link
-        self.on_object: Callable[[WantObject], object] = lambda record: None
+        self.on_object: Callable[[WantObject | ObjectTaken], object] = lambda record: None
         self._handlers: dict[str, Handler] = {PROGRESS: self._progress, STATE: self._state, LOG: self._log}
 
     def on(self, topic: str, handler: Handler) -> None:
