@@ -65,9 +65,8 @@ def used(wanted: Wanted) -> Iterator[None]:
         with ExitStack() as held:
             lock = _with_room(wanted, lambda: _hold(wanted, held))
             if lock is not None and (os.path.exists(wanted.path) or _bring(wanted, lock, held)):
+                os.ftruncate(lock.descriptor, 0)  # it is awaited no more
                 lock.touch()
-                with suppress(FileNotFoundError):
-                    os.unlink(os.path.join(wanted.use, room.AWAITED))
                 try:
                     yield
                 finally:
@@ -94,7 +93,8 @@ def bring_ahead(wanted: Wanted) -> bool:
                     return False
                 if not _bring(wanted, lock, held, is_ahead=True):
                     continue
-                _with_room(wanted, lambda: Path(wanted.use, room.AWAITED).touch(0o600))
+                os.ftruncate(lock.descriptor, 1)
+                lock.touch()
             return True
 
 

@@ -23,8 +23,7 @@ from parsl_pool.staging.transfers.lasting import MARK, NOTES
 
 KEPT = "kept"
 IN_USE = ".parsl_pool-in-use"
-AWAITED = ".parsl_pool-awaited"
-"""In the folder of a use: the file has been brought ahead, and no task has used it yet."""
+"""In the folder of a use; it has a byte if the file has been brought ahead, and no task has used it yet."""
 OUTPUT = ".parsl_pool-output"
 """In the folder of a file that a task writes and brings away itself; locked until it has."""
 SENT = ".parsl_pool-sent"
@@ -123,15 +122,14 @@ def _counted(folder: str, parts: list[str]) -> Found:
                 state = os.lstat(path)
                 if name in (IN_USE, MARK, SENT):
                     used_ns = max(used_ns, state.st_mtime_ns)
-                elif name == AWAITED:
-                    is_awaited = is_awaited or _is_recent(state)
+                    is_awaited = is_awaited or (name == IN_USE and _says_awaited(state))
                 elif name not in NOTES:
                     sizes[state.st_ino] = size_of(state)  # links of one file are one
     return Found(folder, is_awaited, used_ns, sum(sizes.values()))
 
 
-def _is_recent(state: os.stat_result) -> bool:
-    return time.time() - state.st_mtime < _AWAITED_S
+def _says_awaited(in_use: os.stat_result) -> bool:
+    return in_use.st_size > 0 and time.time() - in_use.st_mtime < _AWAITED_S
 
 
 def names_in(folder: str) -> list[str]:
@@ -174,7 +172,7 @@ def remove_other_uses(folder: str, own: str) -> None:
 
 def _is_awaited(use: str) -> bool:
     try:
-        return _is_recent(os.stat(os.path.join(use, AWAITED)))
+        return _says_awaited(os.stat(os.path.join(use, IN_USE)))
     except FileNotFoundError:
         return False
 

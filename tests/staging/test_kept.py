@@ -189,7 +189,7 @@ def test_another_process_goes_on_where_a_killed_one_was(at: int, server: WebFaul
     assert read(server.url("/a"), use) == BODY
     asked = server.requests[-1].headers
     assert (asked.get("range"), asked.get("if-range")) == ((f"bytes={at - 1}-", '"one"') if at > 1 else (None, None))
-    assert names(tmp_path) == {"a/kept/data.bin", "a/kept/.version", "a/2/data.bin"}
+    assert names(tmp_path) == {"a/kept/data.bin", "a/2/data.bin"}
 
 
 def killed_after_all_came(server: WebFaults, directory: Path) -> None:
@@ -202,7 +202,7 @@ def test_it_begins_anew_if_the_original_has_changed(server: WebFaults, tmp_path:
     server.plan("/a", serves(BODY[::-1], '"two"'))
     assert read(server.url("/a"), place(tmp_path)) == BODY[::-1]
     assert [request.headers.get("if-range") for request in server.requests] == [None, '"one"']
-    assert names(tmp_path) == {"a/kept/data.bin", "a/kept/.version", "a/1/data.bin"}
+    assert names(tmp_path) == {"a/kept/data.bin", "a/1/data.bin"}
 
 
 def test_a_part_of_another_start_of_the_machine_is_not_gone_on_with(
@@ -234,7 +234,7 @@ def test_a_part_that_somebody_still_writes_is_left_to_him(server: WebFaults, tmp
         assert (kept / ".part").read_bytes() == b"his"
     server.plan("/a", serves(BODY, '"two"'))
     assert read(server.url("/a"), place(tmp_path, use="2")) == BODY
-    assert names(tmp_path) == {"a/kept/data.bin", "a/kept/.version", "a/2/data.bin"}
+    assert names(tmp_path) == {"a/kept/data.bin", "a/2/data.bin"}
 
 
 def test_a_fetch_that_fails_leaves_a_part_only_if_it_is_of_use(server: WebFaults, tmp_path: Path) -> None:

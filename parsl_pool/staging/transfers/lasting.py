@@ -17,11 +17,10 @@ from pathlib import Path
 MARK = ".fetching"
 PART = ".part"
 PART_S_VERSION = ".part-of"
-_VERSION = ".version"
 
-OWN = frozenset({MARK, PART, PART_S_VERSION, _VERSION})
+OWN = frozenset({MARK, PART, PART_S_VERSION})
 """The names that mean something there, beside that of the file."""
-NOTES = frozenset({PART_S_VERSION, _VERSION})
+NOTES = frozenset({MARK, PART_S_VERSION})
 """Those of them that only say something of another one."""
 
 
@@ -58,12 +57,13 @@ def forget_part_s_version(part: Path) -> None:
 def record(target: Path, version: str) -> None:
     """The file is of this version. Raises OSError."""
     state = os.stat(target)
-    _write(target.with_name(_VERSION), {"version": version, "file": [state.st_ino, state.st_size, state.st_mtime_ns]})
+    # Into the mark: to make another file takes longer than all the rest.
+    _write(target.with_name(MARK), {"version": version, "file": [state.st_ino, state.st_size, state.st_mtime_ns]})
 
 
 def version_of(target: Path) -> str:
     """Of which version the file is; "": nobody can say. Nor if it was changed since it came."""
-    said = _read(target.with_name(_VERSION))
+    said = _read(target.with_name(MARK))
     try:
         state = os.stat(target)
     except OSError:
