@@ -1,6 +1,6 @@
 """How much the files of a working directory are, and which go when they are too much.
 
-    DIRECTORY/.room                        at most so many bytes are here, and files that came since all was counted
+    DIRECTORY/.room                        at most so many bytes are here; and when all is to be counted again
     DIRECTORY/FILE/kept/                   what has been fetched; whoever fetches holds the lock in it
     DIRECTORY/FILE/USE/                    the same, by another link, for the tasks of one use; they hold the lock in it
 
@@ -51,9 +51,10 @@ def is_short(directory: str, most_bytes: int, more: int = 0) -> bool:
         more: so many bytes have just come into the directory.
     """
     with _numbers(directory) as numbers:
-        if more:
-            numbers.add(more, 1)
-        return numbers.size > most_bytes or numbers.files >= _COUNT_AFTER
+        is_due = numbers.files + (more > 0) >= numbers.due
+        if more or is_due:  # who finds that it is due does it; the others need not
+            numbers.write(numbers.size + more, 0 if is_due else numbers.files + 1, numbers.due)
+        return is_due or numbers.size > most_bytes
 
 
 def make(directory: str, most_bytes: int, *, with_awaited: bool) -> bool:
@@ -77,7 +78,8 @@ def make(directory: str, most_bytes: int, *, with_awaited: bool) -> bool:
             if (with_awaited or not file.is_awaited) and removed(file.folder):
                 total -= file.size
     with _numbers(directory) as numbers:
-        numbers.set(total + max(0, numbers.size - before))  # what has come meanwhile may not have been counted
+        # What has come meanwhile may not have been counted. And counting is to stay a small part of all that is done.
+        numbers.write(total + max(0, numbers.size - before), 0, max(_COUNT_AFTER, len(files)))
     return total <= most_bytes
 
 
@@ -199,19 +201,14 @@ class _Numbers:
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         try:
-            self.size, self.files = map(int, os.pread(descriptor, 100, 0).split())
+            self.size, self.files, self.due = map(int, os.pread(descriptor, 100, 0).split())
         except ValueError:  # a new one
-            self.size, self.files = 0, _COUNT_AFTER
+            self.size = self.files = self.due = 0
 
-    def add(self, size: int, files: int) -> None:
-        self._write(self.size + size, self.files + files)
-
-    def set(self, size: int) -> None:
-        self._write(size, 0)
-
-    def _write(self, size: int, files: int) -> None:
-        self.size, self.files = size, files
-        os.pwrite(self._descriptor, f"{size:<30} {files:<30}\n".encode(), 0)
+    def write(self, size: int, files: int, due: int) -> None:
+        """size: at most so many bytes are here. files: came since all was counted. due: after so many it is again."""
+        self.size, self.files, self.due = size, files, due
+        os.pwrite(self._descriptor, f"{size:<30} {files:<20} {due:<20}\n".encode(), 0)
 
 
 @contextmanager

@@ -23,6 +23,8 @@ OWN = frozenset({MARK, PART, PART_S_VERSION})
 NOTES = frozenset({MARK, PART_S_VERSION})
 """Those of them that only say something of another one."""
 
+_LONGEST = 1 << 16
+
 
 def is_mine(descriptor: int) -> bool:
     """Take the part for this process. False: it is somebody's who still writes it."""
@@ -35,7 +37,7 @@ def is_mine(descriptor: int) -> bool:
 
 def record_part(part: Path, version: str) -> None:
     """The part is of this version of the file. Raises OSError."""
-    _write(part.with_name(PART_S_VERSION), {"version": version, "boot": _boot()})
+    _write(_beside(part, PART_S_VERSION), {"version": version, "boot": _boot()})
 
 
 def part_s_version(part: Path) -> str:
@@ -44,35 +46,39 @@ def part_s_version(part: Path) -> str:
     Nor if the machine was started anew since, or another one wrote it, for then the system may not have written all of
     it: a hole may be where its bytes were.
     """
-    said = _read(part.with_name(PART_S_VERSION))
+    said = _read(_beside(part, PART_S_VERSION))
     return str(said.get("version", "")) if said.get("boot") == _boot() != "" else ""
 
 
 def forget_part_s_version(part: Path) -> None:
     """What is there is none any more. Raises OSError."""
     with suppress(FileNotFoundError):
-        os.unlink(part.with_name(PART_S_VERSION))
+        os.unlink(_beside(part, PART_S_VERSION))
 
 
 def record(target: Path, version: str) -> None:
     """The file is of this version. Raises OSError."""
     state = os.stat(target)
     # Into the mark: to make another file takes longer than all the rest.
-    _write(target.with_name(MARK), {"version": version, "file": [state.st_ino, state.st_size, state.st_mtime_ns]})
+    _write(_beside(target, MARK), {"version": version, "file": [state.st_ino, state.st_size, state.st_mtime_ns]})
 
 
 def version_of(target: Path) -> str:
     """Of which version the file is; "": nobody can say. Nor if it was changed since it came."""
-    said = _read(target.with_name(MARK))
     try:
         state = os.stat(target)
     except OSError:
         return ""
+    said = _read(_beside(target, MARK))
     is_it = said.get("file") == [state.st_ino, state.st_size, state.st_mtime_ns]
     return str(said.get("version", "")) if is_it else ""
 
 
-def _write(path: Path, said: dict[str, object]) -> None:
+def _beside(path: Path, name: str) -> str:
+    return os.path.join(os.path.dirname(path), name)
+
+
+def _write(path: str, said: dict[str, object]) -> None:
     """In one piece: a process that is killed leaves all of it, or what is no JSON."""
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
     try:
@@ -81,11 +87,17 @@ def _write(path: Path, said: dict[str, object]) -> None:
         os.close(file)
 
 
-def _read(path: Path) -> dict[str, object]:
+def _read(path: str) -> dict[str, object]:
     try:
-        said = json.loads(path.read_bytes())
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return {}
+    try:
+        said = json.loads(os.read(file, _LONGEST))
     except (OSError, ValueError):
         return {}
+    finally:
+        os.close(file)
     return said if isinstance(said, dict) else {}
 
 

@@ -34,7 +34,7 @@ class Landing:
     def __init__(self, target: Path, errand: Errand, *, is_compared: bool = False) -> None:
         """is_compared: whoever brings it compares what has come with the original, of whatever version it is."""
         self._target, self._errand, self._is_compared = target, errand, is_compared
-        self._lasts = os.path.exists(target.parent / lasting.MARK)
+        self._lasts = os.path.exists(os.path.join(os.path.dirname(target), lasting.MARK))
         self.part = target.parent / (lasting.PART if self._lasts else f".{secrets.token_hex(8)}.part")
         self.known = lasting.version_of(target) if self._lasts else ""
         self.size, self.version = 0, ""
@@ -55,11 +55,14 @@ class Landing:
             file.close()
             self._lasts, self.part = False, self.part.with_name(f".{secrets.token_hex(8)}.part")
             return None
+        length = os.fstat(file.fileno()).st_size
+        if not length:
+            return file
         self.version = "" if self._is_compared else lasting.part_s_version(self.part)
         self._is_recorded = self.version != ""
         if self.version or self._is_compared:
             # A byte less: then there is something left to ask for, and no server says that there is not.
-            self.size = max(0, os.fstat(file.fileno()).st_size - 1)
+            self.size = length - 1
         file.truncate(self.size)
         file.seek(self.size)
         return file
