@@ -179,6 +179,7 @@ def contents(files: list[File]) -> list[bytes]:
     return [Path(file).read_bytes() for file in files]
 
 
+@pytest.mark.timeout(180)  # a thousand locks and messages
 @pytest.mark.parametrize("provider", [HTTPInTaskStaging, HTTPSeparateTaskStaging])
 def test_hundreds_of_files_come_to_one_task_over_few_connections(
     provider: type[Staging], server: WebFaults, tmp_path: Path

@@ -6,7 +6,7 @@ import time
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from parsl_pool.errors import ConfigurationError, InternalError, TransferFailed
@@ -58,6 +58,7 @@ def test_the_name_of_a_file(url: str, name: str) -> None:
     assert parsed(url, "https", "ftp", "sftp", "rsync").name == name
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.text("ab/:.-0159~_", max_size=20), st.text("ab:.-0159_", max_size=12), st.sampled_from(["http", "https"]))
 def test_the_parts_of_a_plain_url_are_those_of_any_other(path: str, place: str, scheme: str) -> None:
     url = f"{scheme}://{place}/{path}"

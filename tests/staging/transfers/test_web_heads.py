@@ -9,13 +9,16 @@ from contextlib import contextmanager
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from parsl_pool.staging.transfers.web_heads import LONGEST, Garbled, Head, Headers, head_of
 from parsl_pool.staging.transfers.web_wire import Ended, Wire
 
 pytestmark = pytest.mark.timeout(60)
+
+CALM = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+FEW = settings(CALM, max_examples=60)
 
 TOKEN = st.text("abcdefghijklmnopqrstuvwxyzABCXYZ0123456789!#$%&'*+-.^_`|~", min_size=1, max_size=20)
 TEXT = st.text(
@@ -46,6 +49,7 @@ class Played:
 # ---- heads
 
 
+@CALM
 @given(st.integers(200, 599), REASON, HEADERS, st.sampled_from(["\r\n", "\n"]), st.sampled_from(["", " ", "\t ", "  "]))
 def test_a_head_is_read_as_the_standard_library_reads_it(
     status: int, reason: str, headers: list[tuple[str, str]], end: str, blank: str
@@ -68,12 +72,14 @@ def joined(values: list[str]) -> str:
     return text
 
 
+@CALM
 @given(st.binary(max_size=200))
 def test_bytes_are_a_head_or_garbled_and_nothing_else(data: bytes) -> None:
     with pytest.raises(Garbled):
         head_of(data)  # that it is one by chance would be a wonder
 
 
+@CALM
 @given(st.integers(200, 599), REASON, HEADERS, st.data())
 def test_a_head_in_which_bytes_were_changed_is_another_one_or_garbled(
     status: int, reason: str, headers: list[tuple[str, str]], data: st.DataObject
@@ -211,7 +217,7 @@ def as_chunks(chunks: list[bytes], extension: bytes, trailers: bytes) -> bytes:
     return b"".join(coded) + b"0%s\r\n%s\r\n" % (extension, trailers)
 
 
-@settings(max_examples=60, deadline=None)
+@FEW
 @given(BODIES, CHUNKS, EXTENSION, TRAILERS, st.booleans(), PLACES)
 def test_answers_come_one_after_the_other_however_they_are_cut_into_packets(
     body: bytes, chunks: list[bytes], extension: bytes, trailers: bytes, interim: bool, places: list[int]
@@ -228,7 +234,7 @@ def test_answers_come_one_after_the_other_however_they_are_cut_into_packets(
             wire.head(30)
 
 
-@settings(max_examples=60, deadline=None)
+@FEW
 @given(CHUNKS.filter(bool), st.integers(0, 10_000), PLACES)
 def test_chunks_that_end_too_early_are_never_taken_for_a_whole_body(
     chunks: list[bytes], end: int, places: list[int]
