@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, NamedTuple
 
+from parsl_pool import portable
 from parsl_pool.dataflow.traverse import with_replaced
 from parsl_pool.files import File
 from parsl_pool.interchange import own_directory, running_task, shell
@@ -129,10 +130,11 @@ def _flush() -> None:
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError, AttributeError):  # closed or replaced by the user
             stream.flush()
-    with suppress(ImportError, OSError, AttributeError):  # a Python without it
-        import ctypes  # only for such tasks
+    if portable.is_linux():  # elsewhere what such a library has printed may come later, and to another place
+        with suppress(ImportError, OSError, AttributeError):  # a Python without it
+            import ctypes  # only for such tasks
 
-        ctypes.CDLL(None).fflush(None)
+            ctypes.CDLL(None).fflush(None)
 
 
 # ---- the end
@@ -151,14 +153,26 @@ def _move(source: str, target: str) -> None:
             return
     half = f"{target}.{os.getpid()}.part"
     try:
-        if os.path.isdir(source):
-            shutil.copytree(source, half, symlinks=True)
-        else:
-            shutil.copy2(source, half)
+        _copy(source, half)
         os.replace(half, target)
     except BaseException:  # passed on; nothing is to be left of it
         _discard(half)
         raise
+
+
+def _copy(source: str, target: str) -> None:
+    """A file, or a folder with all in it, and their modes; links in a folder stay links."""
+    if not os.path.isdir(source):
+        shutil.copy(source, target)
+        return
+    os.mkdir(target)
+    for entry in os.scandir(source):
+        there = os.path.join(target, entry.name)
+        if entry.is_symlink():
+            os.symlink(os.readlink(entry.path), there)
+        else:
+            _copy(entry.path, there)
+    shutil.copymode(source, target)
 
 
 def _remove(path: str) -> None:
