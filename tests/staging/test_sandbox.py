@@ -337,7 +337,7 @@ def test_to_another_file_system_it_is_copied_whole(tmp_path: Path, monkeypatch: 
     memory = Path("/dev/shm")
     if portable.FORCED or not memory.is_dir() or memory.stat().st_dev == tmp_path.stat().st_dev:
         pytest.skip("there is no second file system here: moving between two is NOT CHECKED")
-    there = memory / f"parsl-pool-test-{os.getpid()}"
+    there = memory / f"sandbox-of-tests-{os.getpid()}"  # none of the pool's names: sessions beside look for those
     there.mkdir()
     try:
         (there / "file").write_text("x")
