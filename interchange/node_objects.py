@@ -81,6 +81,7 @@ class NodeObjects:
         if descriptors:
             self._hold(record.key, descriptors[0], record.size)
         elif record.reason:
+            self._end_inflow(record.key)
             self._absent(record.key, record.reason)
         else:
             self._end_inflow(record.key)

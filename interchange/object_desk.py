@@ -48,10 +48,18 @@ class ObjectDesk:
             flow = self._outflows.get((name, record.key))
             if flow is None:
                 self._tell(record)  # it has that from another interchange: does the client know of it still?
-            elif flow.taken(record.position):
-                del self._outflows[name, record.key]
+            else:
+                self._go_on(name, record, flow)
         else:
             raise BadMessage(f"a {type(record).__name__} from a manager")
+
+    def _go_on(self, name: str, record: ObjectTaken, flow: Outflow) -> None:
+        try:
+            if flow.taken(record.position):
+                del self._outflows[name, record.key]
+        except OSError as problem:
+            del self._outflows[name, record.key]
+            self._send(name, Object(record.key, 0, f"the interchange: {shortage.describe(problem)}"))
 
     def _answered(self, record: Object, descriptors: list[int]) -> None:
         if bool(descriptors) == bool(record.reason) or record.key in self._held:

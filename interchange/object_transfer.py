@@ -23,7 +23,7 @@ class Outflow:
     """Sends an object. Belongs to the loop of its process."""
 
     def __init__(self, key: str, fd: int, size: int, send: Callable[[wire.Record], object]) -> None:
-        """fd: stays the caller's, and open."""
+        """fd: stays the caller's, and open. Raises OSError: it holds less than that."""
         self._key, self._fd, self._size, self._send = key, fd, size, send
         self._sent = 0
         send(Object(key, size, ""))
@@ -39,6 +39,8 @@ class Outflow:
     def _fill(self, taken: int) -> None:
         while self._sent < self._size and self._sent - taken < WINDOW:
             data = os.pread(self._fd, min(PART, self._size - self._sent), self._sent)
+            if not data:
+                raise OSError(f"its memory has {self._sent} bytes, and not {self._size}")
             self._send(ObjectPart(self._key, self._sent, data))
             self._sent += len(data)
 

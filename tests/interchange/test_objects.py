@@ -74,6 +74,15 @@ def test_what_was_not_sent_can_t_have_arrived(memory: int) -> None:
             flow.taken(position)
 
 
+def test_memory_that_is_shorter_than_it_is_said_to_be_is_an_error(memory: int) -> None:
+    sent: list[Any] = []
+    flow = Outflow("k", memory, 2 * SIZE, sent.append)
+    with pytest.raises(OSError, match="its memory has"):
+        for record in sent:  # which grows meanwhile
+            if isinstance(record, ObjectPart):
+                flow.taken(record.position + len(record.data))
+
+
 class Worker:
     """Who has been given what."""
 
