@@ -7,7 +7,6 @@ then on one that can't be written to.
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -65,7 +64,6 @@ def main() -> None:
             with parsl_pool.load(Config([executor], run_dir=None)):
                 print(json.dumps({"kind": kind, "way": way, "working": str(working), **tried(working, *urls)}))
             parsl_pool.clear()
-            os.sync()
 
 
 if __name__ == "__main__":
