@@ -13,6 +13,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from parsl_pool import portable
+
 _NO_LOCKS = {errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL}
 _WEAK = re.compile(r"(?:^|,)(?:nolock|local_lock=(?:all|flock)|localflock|nobrl)(?:,|$)")
 
@@ -112,13 +114,12 @@ def is_weak(options: str) -> bool:
 
 def _mount_options(device: int) -> str:
     """proc(5), /proc/pid/mountinfo: the third field is the device; the last ones, after a hyphen, the file system's."""
+    if not portable.has_proc():
+        return ""
     wanted = f"{os.major(device)}:{os.minor(device)}"
-    try:
-        with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as lines:
-            for line in lines:
-                fields = line.split()
-                if len(fields) > 2 and fields[2] == wanted and "-" in fields:
-                    return f"{fields[5]},{fields[-1]}"
-    except OSError:
-        pass  # not Linux
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            fields = line.split()
+            if len(fields) > 2 and fields[2] == wanted and "-" in fields:
+                return f"{fields[5]},{fields[-1]}"
     return ""

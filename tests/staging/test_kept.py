@@ -27,6 +27,9 @@ QUICK = Transfer(pause=0.001, longest_pause=2, silence=30, retries=1)
 MUCH = 10**9
 BODY = bytes(range(256)) * 12_000  # 3 MB: enough to be gone on with
 
+GOES_ON = lasting._boot() != ""
+goes_on = pytest.mark.skipif(not GOES_ON, reason="nothing tells one start of this machine from another here")
+
 
 @pytest.fixture
 def server() -> Iterator[WebFaults]:
@@ -181,6 +184,7 @@ def killed_at(server: WebFaults, directory: Path, at: int) -> None:
     assert not place(directory).exists() and not (directory / "a" / "kept" / "data.bin").exists()
 
 
+@goes_on
 @pytest.mark.parametrize("at", [0, 1, 1_000_000, len(BODY) - 1, len(BODY)])
 def test_another_process_goes_on_where_a_killed_one_was(at: int, server: WebFaults, tmp_path: Path) -> None:
     killed_at(server, tmp_path, at) if at < len(BODY) else killed_after_all_came(server, tmp_path)
@@ -197,6 +201,7 @@ def killed_after_all_came(server: WebFaults, directory: Path) -> None:
     (directory / "a" / "kept" / ".part").write_bytes(BODY)
 
 
+@goes_on
 def test_it_begins_anew_if_the_original_has_changed(server: WebFaults, tmp_path: Path) -> None:
     killed_at(server, tmp_path, 1_000_000)
     server.plan("/a", serves(BODY[::-1], '"two"'))
@@ -237,6 +242,7 @@ def test_a_part_that_somebody_still_writes_is_left_to_him(server: WebFaults, tmp
     assert names(tmp_path) == {"a/kept/data.bin", "a/2/data.bin"}
 
 
+@goes_on
 def test_a_fetch_that_fails_leaves_a_part_only_if_it_is_of_use(server: WebFaults, tmp_path: Path) -> None:
     server.plan("/a", gives(b"no", 404))
     with pytest.raises(TransferFailed):

@@ -16,7 +16,7 @@ from parsl_pool.staging import HTTPInTaskStaging, HTTPSeparateTaskStaging, Trans
 from tests.eventually import eventually
 from tests.services.web_faults import WebFaults, serves
 from tests.staging import die_at
-from tests.staging.test_kept import BODY, conditional, stops
+from tests.staging.test_kept import BODY, GOES_ON, conditional, stops
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -60,7 +60,7 @@ def test_a_worker_that_is_killed_while_it_fetches(
         eventually(lambda: [part.stat().st_size for part in tmp_path.glob("*/kept/.part")] == [1_000_000], within=50)
         os.kill(worker, signal.SIGKILL)
         assert [size.result() for size in sizes] == [len(BODY)] * 3
-    assert [request.headers.get("range") for request in server.requests] == [None, "bytes=999999-"]
+    assert [request.headers.get("range") for request in server.requests] == [None, "bytes=999999-" if GOES_ON else None]
     assert not list(tmp_path.rglob(".part*"))
 
 
@@ -107,7 +107,7 @@ def test_the_next_program_goes_on_where_a_killed_one_was(way: str, server: WebFa
     first.communicate()
     second = program(server.url("/a"), tmp_path, way)
     assert second.communicate(timeout=100)[0].strip() == str({len(BODY)}) and second.returncode == 0
-    assert [request.headers.get("range") for request in server.requests] == [None, "bytes=999999-"]
+    assert [request.headers.get("range") for request in server.requests] == [None, "bytes=999999-" if GOES_ON else None]
     assert not list(tmp_path.rglob(".part*"))
 
 

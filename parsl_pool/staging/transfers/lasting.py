@@ -14,6 +14,8 @@ from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
+from parsl_pool import portable
+
 MARK = ".fetching"
 PART = ".part"
 PART_S_VERSION = ".part-of"
@@ -104,7 +106,6 @@ def _read(path: str) -> dict[str, object]:
 @lru_cache(maxsize=1)
 def _boot() -> str:
     """Tells this start of this machine from all others; "": nothing does."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
+    if not portable.has_proc():
         return ""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
