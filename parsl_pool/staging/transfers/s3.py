@@ -15,21 +15,24 @@ import hmac
 import os
 import re
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 from parsl_pool.errors import ConfigurationError
 from parsl_pool.staging.transfers import web_answers, web_kept
-from parsl_pool.staging.transfers.errand import fetching, sending
+from parsl_pool.staging.transfers.errand import Refused, fetching, sending
 from parsl_pool.staging.transfers.local_files import Source
 from parsl_pool.staging.transfers.options import USUAL, Transfer
 from parsl_pool.staging.transfers.urls import Url, shown
 from parsl_pool.staging.transfers.web import fetch_from, send_to
 from parsl_pool.staging.transfers.web_heads import Headers
-from parsl_pool.staging.transfers.web_requests import Requests
+from parsl_pool.staging.transfers.web_requests import Answer, Requests
 
 _MOST = 5 * 2**30
+_REGION = "[a-z0-9-]{1,40}"
+_EXPECTED = re.compile(rf"expecting '({_REGION})'")
 _EMPTY = hashlib.sha256().hexdigest()
 
 
@@ -37,7 +40,7 @@ def fetch(url: str, target: Path, options: Transfer = USUAL) -> None:
     """Bring an object to a path. Raises TransferFailed, ConfigurationError."""
     account = Account.found()
     place = _place(url, account)
-    requests = Requests(web_kept.connections(options), options, account.sign)
+    requests = _Regional(url, account, options)
     fetch_from(place, target, requests, fetching(url, target, options), _checksums)
 
 
@@ -52,7 +55,30 @@ def send(source: Path, url: str, options: Transfer = USUAL) -> None:
     with Source(source, errand) as file:
         if file.size > _MOST:
             raise errand.failed(f"it has {file.size:,} bytes, and S3 takes at most {_MOST:,} at once")
-        send_to(place, file, Requests(web_kept.connections(options), options, account.sign), errand)
+        send_to(place, file, _Regional(url, account, options), errand)
+
+
+class _Regional(Requests):
+    """Asks again, if the bucket is in another region than was thought, and S3 says in which."""
+
+    def __init__(self, url: str, account: Account, options: Transfer) -> None:
+        super().__init__(web_kept.connections(options), options, account.sign)
+        self._object, self._account = url, account
+        self._is_known = False  # from S3 itself: the region, not only what we were told
+
+    def ask(self, method: str, url: Url, headers: Mapping[str, str], source: Source | None = None) -> Answer:
+        """See the base class; the URL is the object's, wherever that is."""
+        answer = super().ask(method, _place(self._object, self._account), headers, source)
+        if self._is_known or answer.status not in (301, 400):
+            return answer
+        with answer:
+            words = answer.words()
+        region = answer.headers.get("x-amz-bucket-region") or "".join(_EXPECTED.findall(words)[:1])
+        if not re.fullmatch(_REGION, region) or region == self._account.region:
+            raise Refused(f"the server says: {words}")
+        self._is_known, self._account = True, replace(self._account, region=region)
+        self._sign = self._account.sign
+        return self.ask(method, url, headers, source)
 
 
 def _checksums(headers: Headers) -> list[web_answers.Checksum]:
@@ -74,12 +100,19 @@ def _place(url: str, account: Account) -> Url:
         raise ConfigurationError(f"{shown(url)} must be s3://BUCKET/KEY")
     path = "/" + quote(key, safe="/-_.~")
     if not account.endpoint and "." not in bucket:  # certificates are for names with one part in that place
-        return Url("https", f"{bucket}.s3.{account.region}.amazonaws.com", None, None, None, path, "")
-    parts = urlsplit(account.endpoint or f"https://s3.{account.region}.amazonaws.com")
+        return Url("https", f"{bucket}.{_amazons(account.region)}", None, None, None, path, "")
+    parts = urlsplit(account.endpoint or f"https://{_amazons(account.region)}")
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ConfigurationError(f"AWS_ENDPOINT_URL_S3 must be a URL of the web, got {shown(account.endpoint)}")
     above = f"{parts.path.rstrip('/')}/{bucket}"
     return Url(parts.scheme, parts.hostname, parts.port, None, None, f"{above}{path}", "")
+
+
+def _amazons(region: str) -> str:
+    """The host of S3 in a region. Raises ConfigurationError."""
+    if not re.fullmatch(_REGION, region):
+        raise ConfigurationError(f"AWS_REGION must be a region, such as eu-west-1, got {shown(region)}")
+    return f"s3.{region}.amazonaws.com{'.cn' if region.startswith('cn-') else ''}"
 
 
 @dataclass(frozen=True, repr=False)
@@ -104,7 +137,7 @@ class Account:
         if variables.get("AWS_ACCESS_KEY_ID"):
             who = (variables["AWS_ACCESS_KEY_ID"], variables.get("AWS_SECRET_ACCESS_KEY", ""),
                    variables.get("AWS_SESSION_TOKEN", ""))  # fmt: skip
-        elif keys.get("aws_access_key_id"):
+        elif (keys := keys if keys.get("aws_access_key_id") else settings).get("aws_access_key_id"):
             who = (keys["aws_access_key_id"], keys.get("aws_secret_access_key", ""), keys.get("aws_session_token", ""))
         else:
             who = _asked()

@@ -6,6 +6,7 @@ file's size and date are the same.
 
 from __future__ import annotations
 
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -109,9 +110,24 @@ def _rename(client: Any, part: str, path: str) -> None:
     try:
         client.posix_rename(part, path)
     except OSError:  # it is an extension of OpenSSH's; SFTP's own one renames to no name that is taken
-        with suppress(OSError):
-            client.remove(path)
-        client.rename(part, path)
+        if not _is_file(client, path):
+            client.rename(part, path)
+            return
+        old = f"{part}.old"
+        client.rename(path, old)
+        try:
+            client.rename(part, path)
+        except BaseException:  # passed on; what was there is there again
+            client.rename(old, path)
+            raise
+        client.remove(old)
+
+
+def _is_file(client: Any, path: str) -> bool:
+    try:
+        return not stat.S_ISDIR(client.lstat(path).st_mode or 0)
+    except OSError:  # there is none
+        return False
 
 
 _SERVERS = FileServers(_parts, _Download, _put)

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from parsl_pool.errors import ConfigurationError, TransferFailed
-from parsl_pool.staging.transfers.s3 import Account, fetch, send
+from parsl_pool.staging.transfers.s3 import Account, _place, fetch, send
 from parsl_pool.staging.transfers.urls import Url
-from tests.services.web_faults import WebFaults, gives, serves, takes
+from tests.services.web_faults import Act, WebFaults, gives, serves, takes
 from tests.staging.transfers.conftest import BODY, QUICK
 
 pytestmark = pytest.mark.timeout(60)
@@ -49,8 +49,9 @@ def test_an_object_comes_whole_and_goes_on_where_it_was_cut(server: WebFaults, t
     assert server.requests[1].headers["range"] == "bytes=1000-"
     for request in server.requests:
         assert request.headers["authorization"].startswith("AWS4-HMAC-SHA256 Credential=KEYKEY/")
-        assert "/eu-west-1/s3/aws4_request,SignedHeaders=host;x-amz-content-sha256;x-amz-date," in (
-            request.headers["authorization"]
+        assert (
+            "/eu-west-1/s3/aws4_request,SignedHeaders=host;x-amz-content-sha256;x-amz-date,"
+            in (request.headers["authorization"])
         )
 
 
@@ -103,6 +104,65 @@ def test_keys_of_the_user_s_files_and_none(
     fetch("s3://bucket/key", target, QUICK)
     assert "Credential=LAB/" in server.requests[1].headers["authorization"]
     assert server.requests[1].headers["x-amz-security-token"] == "TOKEN"
+
+
+WRONG_REGION = (
+    b"<?xml version='1.0'?><Error><Code>AuthorizationHeaderMalformed</Code><Message>The authorization header is "
+    b"malformed; the region 'eu-west-1' is wrong; expecting 'eu-central-1'</Message>"
+    b"<Region>eu-central-1</Region></Error>"
+)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        gives(WRONG_REGION, 400, Content_Type="application/xml"),
+        gives(b"<Error><Code>PermanentRedirect</Code></Error>", 301, x_amz_bucket_region="eu-central-1"),
+    ],
+    ids=["malformed", "redirect"],
+)
+def test_a_bucket_of_another_region_is_asked_for_there(server: WebFaults, target: Path, answer: Act) -> None:
+    server.plan("/bucket/key", answer, serves(BODY, cut_after=1000), serves(BODY))
+    fetch("s3://bucket/key", target, QUICK)
+    assert target.read_bytes() == BODY
+    signed = [request.headers["authorization"].split("/")[2] for request in server.requests]
+    assert signed == ["eu-west-1", "eu-central-1", "eu-central-1"]
+
+
+def test_a_file_for_another_region_is_sent_there(server: WebFaults, tmp_path: Path) -> None:
+    (tmp_path / "source").write_bytes(BODY)
+    came: list[bytes] = []
+    server.plan("/bucket/key", gives(WRONG_REGION, 400, Content_Type="application/xml"), takes(came, 200))
+    send(tmp_path / "source", "s3://bucket/key", QUICK)
+    assert came == [BODY]
+
+
+def test_a_server_that_always_names_another_region_is_refused(server: WebFaults, target: Path) -> None:
+    server.plan("/bucket/key", gives(WRONG_REGION, 400, Content_Type="application/xml"))
+    with pytest.raises(TransferFailed, match="HTTP 400 Bad Request: AuthorizationHeaderMalformed"):
+        fetch("s3://bucket/key", target, QUICK)
+    assert len(server.requests) == 2
+
+
+def test_amazon_s_hosts_are_those_of_the_region() -> None:
+    for region, bucket, host in [
+        ("eu-west-1", "lab", "lab.s3.eu-west-1.amazonaws.com"),
+        ("cn-north-1", "lab", "lab.s3.cn-north-1.amazonaws.com.cn"),
+        ("eu-west-1", "my.lab", "s3.eu-west-1.amazonaws.com"),
+    ]:
+        assert _place(f"s3://{bucket}/key", Account("", "", "", region, "")).host == host
+    with pytest.raises(ConfigurationError, match="AWS_REGION must be a region"):
+        _place("s3://lab/key", Account("", "", "", "evil.org/", ""))
+
+
+def test_keys_may_be_in_the_file_of_settings(
+    server: WebFaults, target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.plan("/bucket/key", serves(b"x"))
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    (tmp_path / "config").write_text("[default]\naws_access_key_id = MINE\naws_secret_access_key = secret\n")
+    fetch("s3://bucket/key", target, QUICK)
+    assert "Credential=MINE/" in server.requests[0].headers["authorization"]
 
 
 @pytest.mark.parametrize("url", ["s3://bucket", "s3://bucket/", "s3:///key", "s3://me@host/key", "http://host/key"])
