@@ -416,8 +416,8 @@ class Flow:
             return list(self._tasks.values())
 
     def cancel_all(self) -> None:
-        """Cancel every task that has not begun."""
-        for task in reversed(self._current()):
+        """Cancel every task that has not begun; those that wait for others before these."""
+        for task in sorted(self._current(), key=lambda task: task.order, reverse=True):
             task.future.cancel()
 
     def explain(self) -> list[str]:
@@ -489,9 +489,7 @@ class Flow:
     def pump(self, future: AppFuture[Any], deadline: float | None) -> bool:
         """Bring results as long as there is a try that waits for one."""
         while not future.done():
-            with self._lock:
-                task = self._tasks.get(id(future))
-                inner = task.inner if task is not None else None
+            inner = self._try_of(future)
             owner = inner._owner if inner is not None else None
             if inner is None or owner is None or inner.done() or not owner.pump(inner, deadline):
                 return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future
+from itertools import count
 from typing import Any, Protocol
 
 from parsl_pool.dataflow.record import FlowRecord, Options
@@ -43,6 +44,7 @@ class Backend(Protocol):
 
 
 _NONE: dict[int, Any] = {}  # never changed
+_orders = count()
 
 
 class FlowTask:
@@ -61,10 +63,11 @@ class FlowTask:
         is_first: of all calls with that key: the others wait for it.
         follows: the future of that first one, for one of the others.
         written: among the arguments, by id: files that the task writes, not reads.
+        order: greater than that of the tasks for which it waits.
     """
 
-    __slots__ = ("__weakref__", "backend", "call", "follows", "future", "inner", "is_first", "is_over", "key", "record",
-                 "runs_as", "written")  # fmt: skip
+    __slots__ = ("__weakref__", "backend", "call", "follows", "future", "inner", "is_first", "is_over", "key", "order",
+                 "record", "runs_as", "written")  # fmt: skip
 
     def __init__(self, future: AppFuture[Any], record: FlowRecord, backend: Backend, runs_as: Any = None) -> None:
         self.future, self.record, self.backend, self.runs_as = future, record, backend, runs_as
@@ -74,3 +77,8 @@ class FlowTask:
         self.follows: AppFuture[Any] | None = None
         self.inner: AppFuture[Any] | None = None
         self.is_over = self.is_first = False
+        self.order = next(_orders)
+
+    def follows_new_ones(self) -> None:
+        """Tasks that bring its files have been submitted since."""
+        self.order = next(_orders)

@@ -76,4 +76,5 @@ class Stager:
             if id(thing) not in task.written:
                 replacement, fn = dm.optionally_stage_in(thing, fn, label)
             made.append((thing, replacement))
+        task.follows_new_ones()
         return fn, Instead(made)

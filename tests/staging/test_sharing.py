@@ -3,13 +3,16 @@
 import threading
 from concurrent.futures import Future
 from concurrent.futures import ThreadPoolExecutor as Threads
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from parsl_pool import File
+from parsl_pool import Config, File, ParslPoolExecutor, ThreadPoolExecutor
 from parsl_pool.futures import AppFuture
+from parsl_pool.staging import NoOpFileStaging
 from parsl_pool.staging.sharing import Sharing
+from tests.staging.shelf import SeparateShelf, on_shelf
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -121,3 +124,27 @@ def test_numbers_tell_one_use_from_the_next() -> None:
     one.set_result(None)
     two.set_result(None)
     assert sharing.number("a", user()) > first
+
+
+@pytest.mark.parametrize("with_another", [False, True], ids=["alone", "beside another"])
+def test_a_task_that_waits_for_its_file_is_cancelled_with_its_pool(tmp_path: Path, with_another: bool) -> None:
+    begun, goes_on = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        begun.set()
+        goes_on.wait(20)
+
+    executor = ThreadPoolExecutor(
+        "main", max_threads=1, storage_access=[NoOpFileStaging(), SeparateShelf()], working_dir=tmp_path / "working"
+    )
+    pool = ParslPoolExecutor(config=Config([executor], run_dir=None))
+    try:
+        pool.submit(hold)
+        assert begun.wait(20)  # so that the file can't be brought
+        tasks = [pool.submit(str, on_shelf(tmp_path / "a")) for _ in range(1 + with_another)]
+        tasks.append(pool.options(cache=True).submit(str, tasks[0]))
+        pool.shutdown(wait=False, cancel_futures=True)
+        assert [task.cancelled() for task in tasks] == [True] * len(tasks)
+    finally:
+        goes_on.set()
+        pool.shutdown()
