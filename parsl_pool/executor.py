@@ -256,8 +256,7 @@ class ParslPoolExecutor(KernelFace, _stdlib.ProcessPoolExecutor):
         self._open()
         chunk = getattr(self._backend, "call_chunk", None)
         said = self.default_options if options is None else options
-        is_one = not said.sandbox and said.result == "value"  # else each call is a task
-        if chunk is not None and len(self._backends) == 1 and is_one:
+        if chunk is not None and len(self._backends) == 1 and said.is_plain:  # else each call is a task
             try:
                 future: Future[Any] = chunk(fn, calls, options)
                 return future

@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import FIRST_COMPLETED, Future, InvalidStateError, wait
 from concurrent.futures import TimeoutError as FuturesTimeoutError
+from contextlib import suppress
 from time import monotonic
 from typing import Any
 
@@ -142,17 +143,23 @@ def _cancel(futures: Iterable[Future[Any]]) -> None:
         future.cancel()
 
 
-def gather(futures: list[Future[Any]]) -> Future[list[Any]]:
-    """One future of all their results, for a chunk that could not be sent as one."""
-    whole: Future[list[Any]] = Future()
+def gather(futures: list[Future[Any]]) -> Future[Any]:
+    """One future of all their results, or of a PartialChunk, for a chunk that could not be sent as one."""
+    whole: Future[Any] = Future()
     left = itertools.count(1)
 
     def one_done(_: Future[Any]) -> None:
-        if next(left) == len(futures):
-            try:
-                whole.set_result([future.result() for future in futures])
-            except BaseException as error:  # the first call's error is the chunk's
-                whole.set_exception(error)
+        if next(left) < len(futures):
+            return
+        values: list[Any] = []
+        outcome: Any = values
+        try:
+            for future in futures:
+                values.append(future.result())
+        except BaseException as error:  # the first call's that failed
+            outcome = PartialChunk(values, error)
+        with suppress(InvalidStateError):  # it has been cancelled
+            whole.set_result(outcome)
 
     for future in futures:
         future.add_done_callback(one_done)
