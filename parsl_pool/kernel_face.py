@@ -107,7 +107,10 @@ class KernelFace:
         if self._objects is None:
             from parsl_pool.objects import Objects  # only for those who put something
 
-            self._objects = self.__dict__.setdefault("_made_objects", Objects(self._all_backends))
+            made: Objects = self.__dict__.setdefault("_made_objects", Objects(self._all_backends))
+            made.serve()  # whichever thread is first, all executors know the same
+            self._objects = made
+            made.serve()  # one may have been added this moment
         return self._objects
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -203,6 +206,8 @@ class KernelFace:
                 flow.hold(executor)
             self._bring_files_of([executor])
             self._all_backends.append(executor)
+            if self._objects is not None:
+                self._objects.serve()
             self._backends[executor.label] = executor
         self._are_many, self._defaults = True, None
         self._call = self._call_somewhere

@@ -13,7 +13,7 @@ import itertools
 import os
 import re
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 from weakref import WeakSet, WeakValueDictionary
 
@@ -172,6 +172,8 @@ class Ref(Generic[T]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         stored = self._stored
+        if stored is not None and not stored.size and stored.owner.is_sent:
+            stored.fill(stored.value[0])  # it was put when there were only threads
         text = f"object_of__main__:{stored.key if stored is not None else self._why}"  # who sends it looks for that
         return object_values.object_of__main__, (text, stored.payload) if stored and stored.payload else (text,)
 
@@ -194,20 +196,31 @@ class Objects:
     are_there = False
     """True once any pool of this process has been given an object."""
 
-    def __init__(self, backends: Iterable[Any]) -> None:
+    def __init__(self, backends: Sequence[Any]) -> None:
+        """backends: the pool's executors; that list may grow."""
         Objects.are_there = True
-        self._backends = list(backends)
+        self._backends = backends
         self._token = os.urandom(8).hex()
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()  # guards `_by_size`, for the moment of looking and adding
         self._by_size: dict[int, WeakSet[Stored]] = {}
         self.refs: WeakSet[Ref[Any]] = WeakSet()
         self.is_ended = False
-        self._is_sent = any(backend.wants_payloads for backend in self._backends)  # to other processes
-        self._is_kept = not all(backend.wants_payloads for backend in self._backends)  # for threads
+
+    def serve(self) -> None:
+        """Let the executors know, those that have been added, too."""
         for backend in self._backends:
-            if backend.objects is None:  # else another thread was faster, and this is of no use
-                backend.objects = self
+            backend.objects = self
+
+    @property
+    def is_sent(self) -> bool:
+        """Whether objects may go to other processes."""
+        return any(backend.wants_payloads for backend in self._backends)
+
+    @property
+    def _is_kept(self) -> bool:
+        """Whether they are used here, by threads."""
+        return not all(backend.wants_payloads for backend in self._backends)
 
     def put(self, value: T) -> Ref[T]:
         """Take an object in. The same bytes as before are found by their digest, and share their memory.
@@ -220,7 +233,7 @@ class Objects:
         if self.is_ended:
             raise RuntimeError("cannot put objects after shutdown")
         stored = Stored(f"{self._token}.{next(self._numbers)}", self)
-        if self._is_sent:
+        if self.is_sent:
             stored.fill(value)
             stored = self._first_of(stored)
         if self._is_kept and not stored.value:
@@ -236,7 +249,7 @@ class Objects:
         stored = Stored(f"{self._token}.{next(self._numbers)}", self)
         if hasattr(outcome, "value"):
             stored.value.append(outcome.value)
-            if self._is_sent:
+            if self.is_sent:
                 stored.fill(outcome.value)
         else:
             stored.take(outcome)
@@ -335,14 +348,13 @@ def opened(ref: Ref[Any], owner: Objects | None) -> Any:
     return stored.open()
 
 
-def is_known(key: str) -> bool:
-    """True if anybody refers to the object of that key."""
-    return key in _known
+def known(key: str) -> Stored | None:
+    """The object of that key; None if nobody refers to it any more."""
+    return _known.get(key)
 
 
-def answer(key: str, owner: Objects | None) -> tuple[Object, list[int]]:
+def answer(key: str, stored: Stored | None, owner: Objects | None) -> tuple[Object, list[int]]:
     """What an interchange is to be told that wants an object, and the descriptor beside that."""
-    stored = _known.get(key)
     if stored is None or stored.owner is not owner:
         return Object(key, 0, "its last Ref is gone"), []
     try:

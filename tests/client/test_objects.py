@@ -5,6 +5,7 @@ import os
 import pickle
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
@@ -14,6 +15,8 @@ import pytest
 
 from parsl_pool import Config, HighThroughputExecutor, ParslPoolExecutor, Ref, ThreadPoolExecutor, portable
 from parsl_pool.errors import ConfigurationError, ObjectUnavailable, SerializationError
+from parsl_pool.interchange.object_records import WantObject
+from parsl_pool.objects import Objects, Stored
 from parsl_pool.providers import LocalProvider
 from tests.eventually import eventually
 
@@ -380,3 +383,65 @@ def memory_of_results() -> list[str]:
 def processes_that_map_results(pool: ParslPoolExecutor) -> list[int]:
     """Workers that have the memory of a result mapped."""
     return [pid for pid in pool._processes if "parsl-pool-result" in Path(f"/proc/{pid}/maps").read_text()]
+
+
+# ---- who knows of them
+
+
+def test_threads_that_put_the_first_ones_at_the_same_time(
+    pool: ParslPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refs: list[Any] = []
+    make = Objects.__init__
+
+    def init(objects: Objects, backends: Any) -> None:
+        make(objects, backends)
+        if not threads:  # another one puts something, from beginning to end, before this one goes on
+            threads.append(threading.Thread(target=lambda: refs.append(pool.put("other"))))
+            threads[0].start()
+            threads[0].join(20)
+
+    threads: list[threading.Thread] = []
+    monkeypatch.setattr(Objects, "__init__", init)
+    refs.append(pool.put("own"))
+    assert [pool.submit(return_it, ref).result(30) for ref in refs] == ["other", "own"]
+
+
+@pytest.mark.parametrize("first", ["processes", "threads"])
+def test_executors_that_are_added_later_know_them_too(first: str) -> None:
+    kinds: dict[str, Any] = {
+        "processes": lambda label: HighThroughputExecutor(label, max_workers_per_node=1),
+        "threads": lambda label: ThreadPoolExecutor(label, max_threads=1),
+    }
+    with ParslPoolExecutor(config=Config([kinds[first]("first")], run_dir=None)) as pool:
+        large, small = pool.put(np.ones(LARGE)), pool.put([1, 2])
+        pool.add_executors([kinds["processes"]("second"), kinds["threads"]("third")])
+        for label in ("first", "second", "third"):
+            view = pool.options(executors=[label])
+            assert view.submit(looks, large).result(30)[0] == LARGE, label
+            assert view.submit(return_it, [small]).result(30) == [[1, 2]], label
+
+
+def test_nobody_is_told_to_drop_an_object_before_it_is_sent(
+    pool: ParslPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ref, sent = pool.put(np.ones(LARGE)), []
+    assert pool.submit(looks, ref).result(30)[0] == LARGE
+    key, backend = ref.stored.key, pool._backend
+
+    def lend(stored: Stored) -> int:
+        ref.free()  # the last one is let go of by another thread at this moment
+        return before(stored)
+
+    def send(record: Any, descriptors: Any = ()) -> None:
+        sent.append(type(record).__name__)
+        for fd in descriptors:
+            os.close(fd)
+
+    before = Stored.lend
+    with monkeypatch.context() as patched:
+        patched.setattr(backend.link, "send", send)
+        patched.setattr(Stored, "lend", lend)
+        backend._object_asked(WantObject(key, 0))
+    assert sent == ["Object", "DropObjects"]
+    backend.object_dropped(key)  # for the interchange, which has not been told

@@ -40,7 +40,7 @@ from parsl_pool.interchange import serialize
 from parsl_pool.interchange.calls import NEST
 from parsl_pool.interchange.object_records import DropObjects, ObjectTaken, WantObject
 from parsl_pool.interchange.request import Asked
-from parsl_pool.objects import Objects, Stored, answer, found_in, is_known
+from parsl_pool.objects import Objects, Stored, answer, found_in, known
 
 _PLAIN = frozenset({int, float, bool, str, type(None), complex})
 _FIXED_KINDS = frozenset({FunctionType, BuiltinFunctionType, type})
@@ -245,9 +245,10 @@ class Submission(BlockProviderExecutor):
 
     def _object_asked(self, record: WantObject | ObjectTaken) -> None:
         """The interchange asks for an object, the first time that a task needs it; or whether one is known still."""
+        stored = known(record.key)  # had until the answer is on its way: else who gets it may have been told to drop it
         if isinstance(record, WantObject):
-            self.link.send(*answer(record.key, self.objects))
-        elif not is_known(record.key):
+            self.link.send(*answer(record.key, stored, self.objects))
+        elif stored is None:
             self.link.send(DropObjects([record.key]))
 
     def object_dropped(self, key: str) -> None:
