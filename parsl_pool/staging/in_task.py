@@ -51,7 +51,7 @@ def with_output(
 @contextmanager
 def _being_written(folder: str) -> Iterator[bool]:
     """Whoever clears up behind tasks that were killed sees that this one was not; False: it has just been too fast."""
-    if not locks.are_good(folder):
+    if not locks.are_good(os.path.dirname(folder)):  # that one stays
         yield True
         return
     with locks.shared(os.path.join(folder, room.OUTPUT)) as lock:
@@ -61,7 +61,7 @@ def _being_written(folder: str) -> Iterator[bool]:
 def with_folder(func: Callable[..., Any], folder: str, /, *args: Any, **kwargs: Any) -> Any:
     """Run the function when there is that folder, which stays if the function returns. Raises what it raises."""
     made(folder)
-    while locks.are_good(folder):
+    while locks.are_good(os.path.dirname(folder)):  # that one stays
         with locks.alone(os.path.join(folder, room.SENT)) as lock:
             if lock is not None:
                 os.unlink(os.path.join(folder, room.SENT))  # whoever makes room leaves it alone from now on

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from parsl_pool.errors import TransferFailed
-from parsl_pool.staging import in_task
+from parsl_pool.staging import folders, in_task
 from parsl_pool.staging.inputs import Input, with_inputs
 
 pytestmark = pytest.mark.timeout(30)
@@ -103,3 +103,24 @@ def test_what_was_sent_is_not_kept(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError):
         in_task.with_output(lambda: 1 // 0, send, str(path), "odd:x", None)
     assert len(sent) == 1 and not path.parent.exists()
+
+
+@pytest.mark.parametrize("way", ["sent by the task", "sent later"])
+def test_a_folder_that_somebody_removes_as_it_is_made_is_made_again(
+    way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "out" / "file"
+    made: list[str] = []
+
+    def make(folder: str) -> None:
+        folders.made(folder)
+        made.append(folder)
+        if len(made) == 1:
+            os.rmdir(folder)  # who makes room has taken it for one of a task that was killed
+
+    monkeypatch.setattr(in_task, "made", make)
+    if way == "sent later":
+        assert in_task.with_folder(path.write_bytes, str(path.parent), b"text") == 4
+    else:
+        assert in_task.with_output(path.write_bytes, lambda *_: None, str(path), "odd:x", None, b"text") == 4
+    assert made == [str(path.parent)] * 2
