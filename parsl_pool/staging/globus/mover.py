@@ -46,10 +46,11 @@ class Mover:
 
     def _tell(self, move: Move) -> None:
         with self._lock:
-            self._inbox.put(move)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="parsl-pool-globus")
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="parsl-pool-globus")
+                thread.start()  # it waits for the lock; where it can't be started, the next one may
+                self._thread = thread
+            self._inbox.put(move)
 
     # -- in the thread
 

@@ -46,11 +46,12 @@ class _Kept:
             return known
         new = Connections(options)
         with self._lock:
+            if self._thread is None:
+                thread = Thread(target=self._end_what_is_old, name="parsl-pool-kept", daemon=True)
+                thread.start()  # where it can't be started, nothing is kept; the next one may be
+                self._thread = thread
             self._asked[key] = now
             known = self._by_key.setdefault(key, new)
-            if self._thread is None:
-                self._thread = Thread(target=self._end_what_is_old, name="parsl-pool-kept", daemon=True)
-                self._thread.start()
         return known
 
     def _end_what_is_old(self) -> None:

@@ -367,6 +367,24 @@ def test_a_pool_that_ends_now_ends_its_transfers(
     assert_thread_ends()
 
 
+def test_a_thread_that_could_not_be_started_is_started_for_the_next_file(
+    globus: Globus, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    mover, (one, other) = Mover(), [
+        Move(url_of(path), Place(THERE, path), Place(HERE, f"/moved-{name}"), 0, None) for name in "ab"
+    ]
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", fails)
+        with pytest.raises(RuntimeError, match="new thread"):
+            mover.begin(one)
+    mover.begin(other)
+    assert other.future.result(30) is None and not one.future.done() and len(globus.submitted) == 1
+    assert_thread_ends()
+
+
 # ---- wrong use, told by the call
 
 

@@ -186,3 +186,16 @@ def test_a_forked_child_has_connections_of_its_own(server: WebFaults, folder: Pa
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     assert len(server.requests) == 4 and server.connections == 2
+
+
+def test_a_thread_that_could_not_be_started_is_started_for_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", fails)
+        with pytest.raises(RuntimeError, match="new thread"):
+            web_kept.connections(QUICK)
+    web_kept.connections(QUICK)
+    assert [thread for thread in threading.enumerate() if thread.name == "parsl-pool-kept"]
+    web_kept.end()
