@@ -115,10 +115,11 @@ class Ref(Generic[T]):
     Refs of one pool are equal if what they stand for has the same bytes.
     """
 
-    __slots__ = ("__weakref__", "_stored", "_why")
+    __slots__ = ("__weakref__", "_hash", "_stored", "_why")
 
     _stored: Stored | None
     _why: str
+    _hash: int  # the same when it has been freed, for sets that it is in
 
     def __init__(self) -> None:
         raise TypeError("a Ref is made by pool.put(value)")
@@ -162,7 +163,7 @@ class Ref(Generic[T]):
         return self._stored is other._stored and self._stored is not None if isinstance(other, Ref) else NotImplemented
 
     def __hash__(self) -> int:
-        return hash(self._stored)
+        return self._hash
 
     def __copy__(self) -> Ref[T]:
         return ref_of(self.stored)
@@ -185,8 +186,8 @@ class Ref(Generic[T]):
 def ref_of(stored: Stored) -> Ref[Any]:
     """One more Ref of an object."""
     ref: Ref[Any] = Ref.__new__(Ref)
-    ref._stored, ref._why = stored, ""
-    stored.owner.refs.add(ref)
+    ref._stored, ref._why, ref._hash = stored, "", hash(stored)
+    stored.owner.refs[id(ref)] = ref
     return ref
 
 
@@ -204,7 +205,7 @@ class Objects:
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()  # guards `_by_size`, for the moment of looking and adding
         self._by_size: dict[int, WeakSet[Stored]] = {}
-        self.refs: WeakSet[Ref[Any]] = WeakSet()
+        self.refs: WeakValueDictionary[int, Ref[Any]] = WeakValueDictionary()  # by id: those that are equal, too
         self.is_ended = False
 
     def serve(self) -> None:
@@ -281,8 +282,10 @@ class Objects:
     def end(self) -> None:
         """The pool has ended: Refs are of no more use."""
         self.is_ended = True
-        for ref in list(self.refs):
-            ref._let_go("ended")
+        for weak in self.refs.valuerefs():  # a list of now: other threads may make one
+            ref = weak()
+            if ref is not None:
+                ref._let_go("ended")
 
 
 class Holding(bytes):

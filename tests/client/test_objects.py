@@ -137,6 +137,9 @@ def test_later_changes_are_not_seen(pool: ParslPoolExecutor) -> None:
 def test_the_same_bytes_are_held_once(pool: ParslPoolExecutor) -> None:
     one, two, other = pool.put(np.ones(LARGE)), pool.put(np.ones(LARGE)), pool.put(np.zeros(LARGE))
     assert one == two and hash(one) == hash(two) and one.digest == two.digest
+    known = {two}
+    two.free()
+    assert two in known and one not in known and one != two
     assert one != other and one.digest != other.digest and one != 1
     assert len(memory_of_objects()) == 2
     assert copy.copy(one) == copy.deepcopy(one) == pickle.loads(pickle.dumps(one)) == one
@@ -191,10 +194,12 @@ def test_a_ref_that_was_freed_says_so(pool: ParslPoolExecutor) -> None:
 def test_after_shutdown(manager_inside: bool) -> None:
     with ParslPoolExecutor(1, manager_inside=manager_inside) as pool:
         ref = pool.put(np.ones(LARGE))
+        equal = copy.copy(ref)
         assert pool.submit(looks, ref).result(30) == (LARGE, False)
     assert not memory_of_objects()
-    with pytest.raises(ObjectUnavailable, match="its pool has been shut down"):
-        ref.get()
+    for each in (ref, equal):
+        with pytest.raises(ObjectUnavailable, match="its pool has been shut down"):
+            each.get()
     with pytest.raises(RuntimeError, match="after shutdown"):
         pool.put(1)
 
