@@ -100,6 +100,7 @@ def open_directory() -> Iterator[Path]:
 def target(stranger: Stranger, manager_inside: bool, open_directory: Path) -> Iterator[Target]:
     """It has large data in memory, and a task that runs. Made after the stranger: that one inherits nothing of it."""
     base = open_directory / f"inside-{manager_inside}"
+    others = set(psutil.Process().children(recursive=True))  # the stranger, and what servers of other tests run
     with leaks.keeping("the module's pool"), ParslPoolExecutor(2, manager_inside=manager_inside, run_dir=base) as pool:
         large: list[Any] = [pool.submit(bytes, LARGE), pool.submit(len, bytes(LARGE))]
         assert large[1].result(30) == LARGE and len(large[0].result(30)) == LARGE
@@ -108,8 +109,7 @@ def target(stranger: Stranger, manager_inside: bool, open_directory: Path) -> It
         eventually(goes_on.running)
         apart = pool._backend.link._apart
         (run_dir,) = base.iterdir()
-        processes = psutil.Process().children(recursive=True)
-        ours = [process for process in processes if process.pid != stranger.pid]
+        ours = [process for process in psutil.Process().children(recursive=True) if process not in others]
         yield Target(pool, ours, run_dir, None if apart is None else curve.read_ticket(apart._ticket))
         end.touch()
         assert goes_on.result(30) == LARGE

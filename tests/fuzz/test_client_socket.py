@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from parsl_pool import ParslPoolExecutor
 from parsl_pool.executors.high_throughput import watchdog
 from parsl_pool.interchange import columns, wire
+from parsl_pool.interchange.object_records import DropObjects, Object
 from tests import leaks
 from tests.eventually import eventually
 from tests.fuzz import rubbish
@@ -31,7 +32,7 @@ FUZZ = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCh
 # they would do what they say to the pool on which this test relies.
 ACCEPTED = {wire.Function, wire.Forget, wire.Kill, wire.KillWorkers, wire.Stop, wire.Ping, wire.Ask,
             wire.ForTask, wire.Hold, wire.Drain,
-            wire.BlockOver, wire.Ranks}
+            wire.BlockOver, wire.Ranks, DropObjects}
 OBEYED = {wire.Function, wire.Forget, wire.KillWorkers, wire.Stop}
 MEGABYTE = 1 << 20
 FIRST_ID = 1 << 20
@@ -87,7 +88,9 @@ def client(arrangement: Arrangement) -> Iterator[Client]:
 
 
 def is_bad(frame: Frame) -> bool:
-    """As the interchange should see it. No function of a drawn TASKS frame is defined."""
+    """As the interchange should see it. No function of a drawn TASKS frame is defined, and no object has memory."""
+    if frame.is_for({Object}):
+        return not frame.decode().reason
     return not frame.is_for(ACCEPTED)
 
 

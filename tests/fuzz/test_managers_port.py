@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from parsl_pool.interchange import columns, wire
+from parsl_pool.interchange.object_records import ObjectTaken, WantObject
 from parsl_pool.interchange.task_face import pack_progress
 from tests import leaks
 from tests.eventually import eventually
@@ -27,8 +28,8 @@ FUZZ = settings(max_examples=60, deadline=None, suppress_health_check=[HealthChe
 
 # What a manager may say once it has registered; others than itself it may not speak of.
 ACCEPTED = {columns.Results, columns.Tasks, wire.Window, wire.Broken, wire.Notice, wire.Ping, wire.Pong, wire.Stop,
-            wire.FromTask}
-OBEYED = {wire.Window, wire.Broken, wire.Stop, wire.Ping}
+            wire.FromTask, wire.Unfit, WantObject, ObjectTaken}
+OBEYED = {wire.Window, wire.Broken, wire.Stop, wire.Ping, wire.Unfit}
 MEGABYTE = 1 << 20
 names = itertools.count(1)
 
@@ -79,7 +80,7 @@ def test_each_bad_frame_of_a_manager_is_dropped_and_counted(door: Door, manager:
 
 
 @FUZZ
-@given(sent=rubbish.frames())
+@given(sent=rubbish.frames().filter(lambda frame: not frame.is_for({wire.Unfit})))  # who says that goes away
 def test_who_has_not_registered_is_asked_who_it_is(door: Door, sent: Frame) -> None:
     """A Register with the name of another is bad, too, and no drawn one has the right name."""
     before, managers = door.dropped, door.managers
