@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from parsl_pool.interchange import columns, wire
 from parsl_pool.interchange.manager_program import NO_WAY
+from parsl_pool.interchange.object_records import DropObjects, ObjectPart
 from parsl_pool.interchange.request import Request
 from tests import leaks
 from tests.eventually import eventually
@@ -35,7 +36,7 @@ FUZZ = rules(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.
 # What an interchange may say. Those beside it end the manager, its connection or a worker.
 ACCEPTED = {
     columns.Tasks, wire.Settings, wire.Refused, wire.WhoAreYou, wire.Ping, wire.Pong, wire.Stop, wire.Function,
-    wire.Forget, wire.Kill, wire.KillWorkers, wire.Taken, wire.ForTask, wire.Drain,
+    wire.Forget, wire.Kill, wire.KillWorkers, wire.Taken, wire.ForTask, wire.Drain, DropObjects, ObjectPart,
 }  # fmt: skip
 OBEYED = {
     columns.Tasks, wire.Refused, wire.WhoAreYou, wire.Stop, wire.Function, wire.KillWorkers, wire.Taken, wire.Drain,

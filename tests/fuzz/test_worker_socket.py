@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from parsl_pool import ParslPoolExecutor
 from parsl_pool.errors import WorkerLost
 from parsl_pool.interchange import columns, wire
+from parsl_pool.interchange.object_records import WantObject
 from parsl_pool.interchange.worker import Worker
 from parsl_pool.interchange.worker_connection import Connection
 from tests import leaks
@@ -30,7 +31,7 @@ from tests.recovery.test_stopped import noted_sleep
 
 FUZZ = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
-ACCEPTED = {wire.Flush, wire.Need, wire.Up, wire.Bulk, wire.FromTask, wire.Waiting}
+ACCEPTED = {wire.Flush, wire.Need, wire.Up, wire.Bulk, wire.FromTask, wire.Waiting, WantObject}
 FAR = 1 << 40  # ids from here on are nobody's
 
 
