@@ -26,7 +26,8 @@ def main():
     config = Config([HighThroughputExecutor(max_workers_per_node=2)], retries=1, retry_handler=cost)
     with tempfile.NamedTemporaryFile() as file, parsl_pool.load(config):
         good, bad = converge(file.name), hopeless()
-        print(good.result(), len(good.attempts), len(bad.attempts), bad.exception())
+        outcome, problem = good.result(), bad.exception()  # both are done now, and all their attempts are known
+        print(outcome, len(good.attempts), len(bad.attempts), problem)
 
 
 if __name__ == "__main__":

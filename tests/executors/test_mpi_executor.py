@@ -135,5 +135,6 @@ def test_a_real_program_runs_on_this_host(monkeypatch: pytest.MonkeyPatch) -> No
     variable = "OMPI_COMM_WORLD_RANK" if is_open_mpi() else "PMI_RANK"
     with ParslPoolExecutor(Config([MPIExecutor("mpi")], run_dir=None)) as pool:
         program = pool.options(resources={"num_nodes": 1, "num_ranks": 2})
-        script = f'import os; print(os.environ["{variable}"])'
+        # In one write: print makes two where output is unbuffered, and the other rank's may come between.
+        script = f'import os; os.write(1, (os.environ["{variable}"] + os.linesep).encode())'
         assert program.submit(ranks, script).result() == ["0", "1"]
