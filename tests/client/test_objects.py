@@ -60,22 +60,27 @@ def gate(path: str) -> str:
         return file.read()
 
 
-def memory_of_objects() -> list[str]:
-    """Of this process, by its descriptors."""
+def descriptors_of(name: str) -> list[str]:
+    """Those of this process that are of memory with that in its name."""
     found = []
     for fd in os.listdir("/proc/self/fd"):
         try:
             target = os.readlink(f"/proc/self/fd/{fd}")
         except FileNotFoundError:
             continue  # that of this listing
-        if "parsl-pool-object" in target:
+        if name in target:
             found.append(target)
     return found
 
 
-def processes_that_map_objects(pool: ParslPoolExecutor) -> list[int]:
-    """Workers that have the memory of an object mapped."""
-    return [pid for pid in pool._processes if "parsl-pool-object" in Path(f"/proc/{pid}/maps").read_text()]
+def processes_that_map(name: str, pool: ParslPoolExecutor) -> list[int]:
+    """Workers that have memory mapped with that in its name."""
+    return [pid for pid in pool._processes if name in Path(f"/proc/{pid}/maps").read_text()]
+
+
+def memory_of_objects() -> list[str]:
+    """Of this process, by its descriptors."""
+    return descriptors_of("parsl-pool-object")
 
 
 # ---- what a task sees
@@ -153,12 +158,12 @@ def test_memory_goes_with_the_last_ref_everywhere(pool: ParslPoolExecutor) -> No
     ref = pool.put(np.ones(LARGE))
     other = copy.copy(ref)
     assert pool.submit(looks, ref).result(30) == (LARGE, False)
-    assert len(memory_of_objects()) == 1 and processes_that_map_objects(pool)
+    assert len(memory_of_objects()) == 1 and processes_that_map("parsl-pool-object", pool)
     del ref
     assert pool.submit(looks, other).result(30) == (LARGE, False)
     other.free()
     assert not memory_of_objects()
-    eventually(lambda: not processes_that_map_objects(pool))
+    eventually(lambda: not processes_that_map("parsl-pool-object", pool))
 
 
 @needs_proc
@@ -339,7 +344,7 @@ def test_a_result_may_be_a_ref(pool: ParslPoolExecutor, size: int) -> None:
     assert [pool.submit(looks, [ref][0]).result(30)[0] for _ in range(2)] == [size] * 2
     assert bool(memory_of_results()) == (size == LARGE)
     del future, ref
-    eventually(lambda: not memory_of_results() and not processes_that_map_results(pool))
+    eventually(lambda: not memory_of_results() and not processes_that_map("parsl-pool-result", pool))
 
 
 def test_results_of_a_map_and_of_tasks_that_fail(pool: ParslPoolExecutor) -> None:
@@ -375,19 +380,7 @@ def test_what_a_ref_can_t_be_the_result_of(pool: ParslPoolExecutor) -> None:
 def memory_of_results() -> list[str]:
     """Of this process, by its descriptors and its maps."""
     found = [line for line in Path("/proc/self/maps").read_text().splitlines() if "parsl-pool-result" in line]
-    for fd in os.listdir("/proc/self/fd"):
-        try:
-            target = os.readlink(f"/proc/self/fd/{fd}")
-        except FileNotFoundError:
-            continue  # that of this listing
-        if "parsl-pool-result" in target:
-            found.append(target)
-    return found
-
-
-def processes_that_map_results(pool: ParslPoolExecutor) -> list[int]:
-    """Workers that have the memory of a result mapped."""
-    return [pid for pid in pool._processes if "parsl-pool-result" in Path(f"/proc/{pid}/maps").read_text()]
+    return found + descriptors_of("parsl-pool-result")
 
 
 # ---- who knows of them

@@ -4,11 +4,12 @@ import random
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
 
-from parsl_pool import portable
+from parsl_pool import ParslPoolExecutor, portable
 from parsl_pool.errors import InterchangeLost, ManagerLost
 from parsl_pool.executors.high_throughput import recovery
 from tests.eventually import eventually
@@ -64,16 +65,22 @@ def test_cut_connections_cost_nothing(
         assert arrangement.parts(pool).manager == manager
 
 
+def on_their_way(pool: ParslPoolExecutor, network: Network) -> list[Future[int]]:
+    """Two tasks, abs of 0 and of -1, that have been sent and do not arrive."""
+    assert pool.submit(abs, -1).result(30) == 1
+    network.silence("interchange")
+    futures = [pool.submit(abs, -number) for number in range(2)]
+    eventually(lambda: all(future.running() for future in futures))
+    return futures
+
+
 def test_what_was_on_its_way_to_another_host_when_the_connection_was_cut_has_not_begun(
     network: Network, arrangement: Arrangement, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is sent there counts as begun, until the manager comes back and says that it has not got it."""
     monkeypatch.setattr(socket, "gethostname", lambda: "elsewhere")
     with arrangement.new_pool(2, lost_retries=0) as pool:
-        assert pool.submit(abs, -1).result(30) == 1
-        network.silence("interchange")
-        futures = [pool.submit(abs, -number) for number in range(2)]
-        eventually(lambda: all(future.running() for future in futures))
+        futures = on_their_way(pool, network)
         network.cut()
         assert [future.result(30) for future in futures] == [0, 1]
 
@@ -84,10 +91,7 @@ def test_what_was_on_its_way_to_another_host_when_the_interchange_ended_has_not_
     """All managers have come back, and none says that it has got it."""
     monkeypatch.setattr(socket, "gethostname", lambda: "elsewhere")
     with arrangement.new_pool(2, lost_retries=0) as pool:
-        assert pool.submit(abs, -1).result(30) == 1
-        network.silence("interchange")
-        futures = [pool.submit(abs, -number) for number in range(2)]
-        eventually(lambda: all(future.running() for future in futures))
+        futures = on_their_way(pool, network)
         arrangement.parts(pool).interchange.kill()
         network.cut()
         assert [future.result(60) for future in futures] == [0, 1]
