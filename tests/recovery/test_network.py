@@ -69,7 +69,7 @@ def on_their_way(pool: ParslPoolExecutor, network: Network) -> list[Future[int]]
     """Two tasks, abs of 0 and of -1, that have been sent and do not arrive."""
     assert pool.submit(abs, -1).result(30) == 1
     network.silence("interchange")
-    futures = [pool.submit(abs, -number) for number in range(2)]
+    futures: list[Future[int]] = [pool.submit(abs, -number) for number in range(2)]
     eventually(lambda: all(future.running() for future in futures))
     return futures
 
